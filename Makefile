@@ -1,0 +1,32 @@
+# Thin on purpose: each target is a script that also works alone.
+
+.PHONY: help setup demo test bench faults lint browser
+
+help:
+	@echo 'make demo     start a private Redis and the storefront on it'
+	@echo 'make test     run every test against real servers'
+	@echo 'make bench    print our figures beside the baselines'
+	@echo 'make faults   kill, stop and cut off Redis under load, and print what requests saw'
+	@echo 'make lint     formatting, lints, docs, feature combinations, layout rules'
+	@echo 'make browser  click through the storefront in a headless Chromium'
+
+setup:
+	@scripts/setup
+
+demo:
+	@scripts/demo
+
+test:
+	@scripts/test
+
+bench:
+	@scripts/bench
+
+faults:
+	@scripts/faults
+
+lint:
+	@scripts/lint
+
+browser:
+	@scripts/browser

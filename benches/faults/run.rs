@@ -1,0 +1,92 @@
+//! The phases of one line: a while without the fault, the fault, a while after it.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tower_fred::Redis;
+
+use crate::{
+    process::{Usage, held_up, panics},
+    support::load::{Load, Sample},
+    verdict::{Row, Seen},
+};
+
+/// What a fault is allowed to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected {
+    pub(crate) name: &'static str,
+    /// How often the server forgets the limits that it counts.
+    pub(crate) losses: u32,
+    pub(crate) loses_sessions: bool,
+    /// Whether what was written last may be lost.
+    pub(crate) loses_writes: bool,
+    /// Whether no request may fail at all.
+    pub(crate) is_harmless: bool,
+}
+
+pub(crate) struct Run {
+    load: Load,
+    usage: Usage,
+    panics: usize,
+    warm: Instant,
+}
+
+impl Run {
+    pub(crate) async fn start(redis: &Redis) -> Self {
+        let usage = Usage::now();
+        let load = Load::start(redis, VISITORS, PAUSE);
+        // Scripts, connections and sessions are there after that.
+        sleep(WARM_UP).await;
+        load.take();
+        let warm = Instant::now();
+        sleep(WARM).await;
+        Self {
+            load,
+            usage,
+            panics: panics(),
+            warm,
+        }
+    }
+
+    /// The fault begins.
+    pub(crate) fn mark(&self) -> Instant {
+        held_up();
+        Instant::now()
+    }
+
+    /// Redis is back: waits for what comes of it, and draws up the line. `shard` tells which server of those that the
+    /// fault left alone a request was for.
+    pub(crate) async fn finish(
+        self,
+        expected: Expected,
+        begun: Instant,
+        shard: impl Fn(&Sample) -> Option<usize>,
+    ) -> Row {
+        let back = Instant::now();
+        sleep(AFTER).await;
+        let samples = self.load.take();
+        let limits_kept = self.load.end(expected.losses).await;
+        // Tasks that end with their last answer do so now.
+        sleep(Duration::from_millis(50)).await;
+        let seen = Seen {
+            samples: &samples,
+            warm: self.warm,
+            begun,
+            back,
+        };
+        let mut row = Row::new(expected, &seen, shard);
+        row.limits_kept = limits_kept;
+        row.held_up = held_up();
+        row.panics = panics() - self.panics;
+        drop(samples);
+        row.usage = (self.usage, Usage::now());
+        row
+    }
+}
+
+const VISITORS: usize = 64;
+/// Between an answer and the next request of a visitor: some three thousand requests a second in all.
+const PAUSE: Duration = Duration::from_millis(20);
+const WARM_UP: Duration = Duration::from_millis(300);
+const WARM: Duration = Duration::from_millis(700);
+const AFTER: Duration = Duration::from_millis(1800);

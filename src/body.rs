@@ -1,0 +1,91 @@
+//! The response body of a service that sometimes answers by itself.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+pin_project! {
+    /// The wrapped service's body, or bytes that a layer of this crate answered with.
+    ///
+    /// It keeps the data and error types of the wrapped body, whatever they are, as long as the data can be made from
+    /// [`Bytes`].
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: Inner<B>,
+    }
+}
+
+pin_project! {
+    #[project = InnerProj]
+    #[derive(Debug)]
+    enum Inner<B> {
+        Wrapped { #[pin] body: B },
+        Own { data: Option<Bytes> },
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn wrapped(body: B) -> Self {
+        Self {
+            inner: Inner::Wrapped { body },
+        }
+    }
+
+    pub(crate) fn own(data: impl Into<Bytes>) -> Self {
+        let data = data.into();
+        Self {
+            inner: Inner::Own {
+                data: (!data.is_empty()).then_some(data),
+            },
+        }
+    }
+}
+
+impl<B: Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::wrapped(B::default())
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        match self.project().inner.project() {
+            InnerProj::Wrapped { body } => body.poll_frame(cx),
+            InnerProj::Own { data } => {
+                Poll::Ready(data.take().map(|data| Ok(Frame::data(data.into()))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Wrapped { body } => body.is_end_stream(),
+            Inner::Own { data } => data.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Wrapped { body } => body.size_hint(),
+            Inner::Own { data } => {
+                SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
+            }
+        }
+    }
+}

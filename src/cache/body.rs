@@ -1,0 +1,215 @@
+//! The response body: passed on as it comes, and copied for the cache on the way.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, header};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::fill::Fill;
+use crate::body::ResponseBody;
+
+pin_project! {
+    /// The wrapped service's body, or a stored one.
+    ///
+    /// Frames, errors, size hint and end of the wrapped body are passed on as they are; nothing is held back.
+    #[derive(Debug)]
+    pub struct CacheBody<B> {
+        #[pin]
+        inner: ResponseBody<B>,
+        copy: Option<Copying>,
+    }
+}
+
+impl<B> CacheBody<B> {
+    pub(crate) fn wrapped(body: B) -> Self {
+        Self {
+            inner: ResponseBody::wrapped(body),
+            copy: None,
+        }
+    }
+
+    pub(crate) fn own(data: impl Into<Bytes>) -> Self {
+        Self {
+            inner: ResponseBody::own(data),
+            copy: None,
+        }
+    }
+}
+
+impl<B: Body> CacheBody<B> {
+    /// Passes on `body` and copies it for `copy`.
+    pub(crate) fn copied(body: B, copy: Copying) -> Self {
+        let ended = body.is_end_stream();
+        let mut copied = Self::wrapped(body);
+        copied.copy = Some(copy);
+        // Nobody reads a body that is at its end.
+        if ended {
+            if let Some(copy) = copied.copy.take() {
+                copy.end();
+            }
+        }
+        copied
+    }
+}
+
+impl<B: Default> Default for CacheBody<B> {
+    fn default() -> Self {
+        Self::wrapped(B::default())
+    }
+}
+
+impl<B> Body for CacheBody<B>
+where
+    B: Body,
+    B::Data: From<Bytes>,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let frame = ready!(this.inner.as_mut().poll_frame(cx));
+        let Some(copy) = this.copy.take() else {
+            return Poll::Ready(frame);
+        };
+        let frame = match frame {
+            None => {
+                copy.end();
+                return Poll::Ready(None);
+            }
+            Some(Err(error)) => {
+                copy.discard();
+                return Poll::Ready(Some(Err(error)));
+            }
+            Some(Ok(frame)) => frame,
+        };
+        Poll::Ready(Some(Ok(match frame.into_data() {
+            Ok(mut data) => {
+                let bytes = data.copy_to_bytes(data.remaining());
+                match copy.push(&bytes) {
+                    Some(copy) if this.inner.is_end_stream() => copy.end(),
+                    copy => *this.copy = copy,
+                }
+                Frame::data(bytes.into())
+            }
+            // Trailers are not stored, and a response without them would be another one.
+            Err(trailers) => {
+                copy.discard();
+                trailers
+            }
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A copy in the making. It is stored when the body is complete; otherwise it is dropped.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    /// `None` when it is decided what becomes of it.
+    fill: Option<Fill>,
+    limit: usize,
+    /// What `Content-Length` says.
+    length: Option<u64>,
+}
+
+impl Copying {
+    /// Calls for `fill` unless it is known from the start that the body is too long, or not of the stated length.
+    pub(crate) fn new(
+        headers: &HeaderMap,
+        hint: &SizeHint,
+        limit: usize,
+        fill: impl FnOnce() -> Option<Fill>,
+    ) -> Option<Self> {
+        let length = match stated_length(headers) {
+            Ok(length) => length.or(hint.exact()),
+            Err(Unreadable) => return None,
+        };
+        let most = u64::try_from(limit).unwrap_or(u64::MAX);
+        let possible = hint.lower()..=hint.upper().unwrap_or(u64::MAX);
+        if hint.lower() > most
+            || length.is_some_and(|length| length > most || !possible.contains(&length))
+        {
+            return None;
+        }
+        let fill = Some(fill()?);
+        Some(Self {
+            fill,
+            limit,
+            length,
+        })
+    }
+
+    /// Adds a part of the body; `None` when there is too much of it.
+    fn push(mut self, bytes: &[u8]) -> Option<Self> {
+        let fill = self.fill.as_mut()?;
+        let sum = fill.len().checked_add(bytes.len())?;
+        let too_long = sum > self.limit || self.length.is_some_and(|length| sum as u64 > length);
+        if too_long {
+            self.discard();
+            return None;
+        }
+        fill.push(bytes);
+        Some(self)
+    }
+
+    /// The body is at its end: stores it, unless there is less of it than stated.
+    fn end(mut self) {
+        if let Some(fill) = self.fill.take() {
+            if self.length.is_none_or(|length| fill.len() as u64 == length) {
+                fill.finish();
+            }
+        }
+    }
+
+    fn discard(mut self) {
+        self.fill = None;
+    }
+}
+
+/// A server reads no further than `Content-Length` says, so that it may never see the end of the body. What was read by
+/// then is the whole response.
+impl Drop for Copying {
+    fn drop(&mut self) {
+        if let Some(fill) = self.fill.take() {
+            if self
+                .length
+                .is_some_and(|length| fill.len() as u64 == length)
+            {
+                fill.finish();
+            }
+        }
+    }
+}
+
+struct Unreadable;
+
+fn stated_length(headers: &HeaderMap) -> Result<Option<u64>, Unreadable> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return if headers.contains_key(header::CONTENT_LENGTH) {
+            Err(Unreadable)
+        } else {
+            Ok(None)
+        };
+    };
+    let digits = std::str::from_utf8(line.as_bytes()).map_err(|_| Unreadable)?;
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Unreadable);
+    }
+    digits.parse().map(Some).map_err(|_| Unreadable)
+}

@@ -1,0 +1,131 @@
+//! Which fields of an answer are stored (RFC 9111 §3.1).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::date;
+
+/// The fields to store: all but those of the connection, of one exchange, and the `withheld` ones.
+///
+/// `Date` is added if there is none, with the time of receipt in seconds of Unix time.
+pub(crate) fn stored(headers: &HeaderMap, withheld: &[HeaderName], received: i64) -> HeaderMap {
+    let mut stored = headers.clone();
+    for name in connection_options(headers) {
+        stored.remove(&name);
+    }
+    for name in withheld {
+        stored.remove(name);
+    }
+    for name in CONNECTION_FIELDS.iter().chain(&EXCHANGE_FIELDS) {
+        stored.remove(*name);
+    }
+    if !stored.contains_key(header::DATE) {
+        if let Ok(date) = HeaderValue::try_from(date::format(received)) {
+            stored.insert(header::DATE, date);
+        }
+    }
+    stored
+}
+
+/// RFC 9110 §7.6.1: the fields that `Connection` names.
+fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> + '_ {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+}
+
+/// RFC 9110 §7.6.1 and RFC 9111 §3.1: what is between two neighbours only.
+const CONNECTION_FIELDS: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What tells of one exchange. `Age` is written anew on each hit; the others would be wrong in any other answer, so that
+/// they are left out although RFC 9111 §3.1 has a cache store all fields.
+const EXCHANGE_FIELDS: [&str; 12] = [
+    "age",
+    "clear-site-data",
+    "ratelimit",
+    "ratelimit-policy",
+    "server-timing",
+    "traceparent",
+    "tracestate",
+    "x-correlation-id",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-request-id",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn fields_of_the_connection_are_left_out() {
+        let all = headers(&[
+            ("connection", "a, B"),
+            ("connection", "keep-alive,, ?"),
+            ("a", "1"),
+            ("b", "2"),
+            ("c", "3"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-connection", "x"),
+            ("x-request-id", "7"),
+            ("age", "7"),
+            ("date", "as it came"),
+        ]);
+        assert_eq!(
+            stored(&all, &[], 0),
+            headers(&[("c", "3"), ("date", "as it came")])
+        );
+    }
+
+    #[test]
+    fn named_fields_are_left_out_and_repeated_ones_stay() {
+        let all = headers(&[
+            ("link", "1"),
+            ("link", "2"),
+            ("x-user", "ann"),
+            ("x-user", "bob"),
+            ("date", "d"),
+        ]);
+        let kept = stored(&all, &[HeaderName::from_static("x-user")], 0);
+        assert_eq!(
+            kept,
+            headers(&[("link", "1"), ("link", "2"), ("date", "d")])
+        );
+    }
+
+    #[test]
+    fn a_missing_date_is_the_time_of_receipt() {
+        assert_eq!(
+            stored(&HeaderMap::new(), &[], 784_111_777),
+            headers(&[("date", "Sun, 06 Nov 1994 08:49:37 GMT")])
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! How old an answer is, and for how long it is fresh (RFC 9111 §4.2).
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+
+use super::{
+    cache_control::{CacheControl, delta_seconds},
+    date,
+};
+use crate::store::Head;
+
+/// When a request was sent on and its answer came, in milliseconds of Unix time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) sent_ms: u64,
+    pub(crate) received_ms: u64,
+}
+
+impl Times {
+    pub(crate) fn received_seconds(self) -> i64 {
+        i64::try_from(self.received_ms / 1000).unwrap_or(i64::MAX)
+    }
+}
+
+/// The lifetime that the answer itself states, in seconds: `None` if it says nothing, 0 if it says something invalid.
+pub(crate) fn explicit_lifetime(
+    headers: &HeaderMap,
+    directives: &CacheControl,
+    times: Times,
+) -> Option<u64> {
+    // RFC 9111 §4.2.1: s-maxage, then max-age, then Expires
+    if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
+        return Some(seconds.into());
+    }
+    let mut lines = headers.get_all(header::EXPIRES).iter();
+    let expires = lines.next()?;
+    let now = times.received_seconds();
+    // RFC 9111 §5.3: an invalid date, also several, is one in the past
+    let expires = match lines.next() {
+        None => date::parse(expires.as_bytes(), now),
+        Some(_) => None,
+    };
+    let lifetime = expires.map_or(0, |expires| expires - date_of(headers, now));
+    Some(u64::try_from(lifetime).unwrap_or(0))
+}
+
+/// The age of an answer when it was received (RFC 9111 §4.2.3: `corrected_initial_age`).
+pub(crate) fn initial_age_ms(headers: &HeaderMap, times: Times) -> u64 {
+    let now = times.received_seconds();
+    let apparent = u64::try_from(now - date_of(headers, now)).unwrap_or(0) * 1000;
+    let delay = times.received_ms.saturating_sub(times.sent_ms);
+    let corrected = age_value(headers).saturating_mul(1000) + delay;
+    apparent.max(corrected)
+}
+
+impl Head {
+    /// The age at `now_ms`. A clock that is behind the one that stored the answer makes it no younger than it was.
+    pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
+        self.initial_age_ms
+            .saturating_add(now_ms.saturating_sub(self.born_ms))
+    }
+
+    /// For how long it is still fresh; zero when it is stale.
+    pub(crate) fn fresh_for(&self, now_ms: u64) -> Duration {
+        Duration::from_millis(self.lifetime_ms.saturating_sub(self.age_ms(now_ms)))
+    }
+}
+
+/// The `Date` of an answer, or the time of receipt if it has none that is valid (RFC 9110 §6.6.1).
+fn date_of(headers: &HeaderMap, now: i64) -> i64 {
+    let date = headers.get(header::DATE);
+    date.and_then(|date| date::parse(date.as_bytes(), now))
+        .unwrap_or(now)
+}
+
+/// RFC 9111 §5.1: the first member counts, and an invalid one is ignored.
+fn age_value(headers: &HeaderMap) -> u64 {
+    let first = headers
+        .get(header::AGE)
+        .and_then(|age| age.as_bytes().split(|byte| *byte == b',').next());
+    first
+        .and_then(|age| delta_seconds(age.trim_ascii()))
+        .unwrap_or(0)
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue, StatusCode};
+
+    use super::*;
+
+    const NOW: i64 = 1_795_305_600;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_str(value).expect("a field value"),
+            );
+        }
+        headers
+    }
+
+    fn times(delay_ms: u64) -> Times {
+        let received_ms = NOW as u64 * 1000;
+        Times {
+            sent_ms: received_ms - delay_ms,
+            received_ms,
+        }
+    }
+
+    fn lifetime(lines: &[(&'static str, &str)]) -> Option<u64> {
+        let headers = headers(lines);
+        explicit_lifetime(&headers, &CacheControl::parse(&headers), times(0))
+    }
+
+    #[test]
+    fn the_more_specific_statement_counts() {
+        let expires = date::format(NOW + 100);
+        let (s, m, e) = (
+            ("cache-control", "s-maxage=1"),
+            ("cache-control", "max-age=10"),
+            ("expires", &*expires),
+        );
+        assert_eq!(lifetime(&[m, e, s]), Some(1));
+        assert_eq!(lifetime(&[e, m]), Some(10));
+        assert_eq!(lifetime(&[e]), Some(100));
+        assert_eq!(lifetime(&[]), None);
+        assert_eq!(lifetime(&[("cache-control", "public")]), None);
+        assert_eq!(lifetime(&[("cache-control", "max-age=oops"), e]), Some(0));
+    }
+
+    #[test]
+    fn expires_counts_from_date() {
+        let (early, late) = (date::format(NOW - 10), date::format(NOW + 10));
+        assert_eq!(lifetime(&[("expires", &late), ("date", &early)]), Some(20));
+        assert_eq!(lifetime(&[("expires", &early), ("date", &late)]), Some(0));
+        assert_eq!(lifetime(&[("expires", &late), ("date", "foo")]), Some(10));
+        for invalid in ["0", "-1", "", "tomorrow"] {
+            assert_eq!(lifetime(&[("expires", invalid)]), Some(0), "{invalid}");
+        }
+        assert_eq!(lifetime(&[("expires", &late), ("expires", &late)]), Some(0));
+    }
+
+    #[test]
+    fn age_is_the_greater_of_what_date_and_age_say() {
+        let old = date::format(NOW - 50);
+        let age =
+            |lines: &[(&'static str, &str)], delay| initial_age_ms(&headers(lines), times(delay));
+        assert_eq!(age(&[], 0), 0);
+        assert_eq!(age(&[], 1500), 1500);
+        assert_eq!(age(&[("date", &old)], 0), 50_000);
+        assert_eq!(age(&[("date", &old), ("age", "20")], 0), 50_000);
+        assert_eq!(age(&[("date", &old), ("age", "70")], 2000), 72_000);
+        assert_eq!(age(&[("date", &date::format(NOW + 50))], 0), 0);
+    }
+
+    #[test]
+    fn the_first_valid_age_counts() {
+        for (text, seconds) in [
+            ("7200", 7200),
+            ("7200, 0", 7200),
+            ("0, 7200", 0),
+            (" 7 ,8", 7),
+            ("abc", 0),
+            ("-7200", 0),
+            ("", 0),
+            ("2147483648", 1 << 31),
+            ("18446744073709551616", 1 << 31),
+        ] {
+            assert_eq!(age_value(&headers(&[("age", text)])), seconds, "{text}");
+        }
+        assert_eq!(age_value(&headers(&[("age", "7200"), ("age", "0")])), 7200);
+    }
+
+    #[test]
+    fn an_answer_ages_in_the_cache() {
+        let head = Head {
+            status: StatusCode::OK,
+            born_ms: 1_000_000,
+            lifetime_ms: 60_000,
+            initial_age_ms: 10_000,
+            headers: HeaderMap::new(),
+        };
+        assert_eq!(head.age_ms(1_000_000), 10_000);
+        assert_eq!(head.age_ms(1_003_000), 13_000);
+        assert_eq!(head.age_ms(0), 10_000);
+        assert_eq!(head.fresh_for(1_049_999), Duration::from_millis(1));
+        assert_eq!(head.fresh_for(1_050_000), Duration::ZERO);
+        assert_eq!(head.fresh_for(u64::MAX), Duration::ZERO);
+    }
+}

@@ -1,0 +1,75 @@
+//! What the cache has to do with a request, and with the answer to one that changes something.
+
+use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
+
+use super::{config::Config, key::Target, status::Forward};
+use crate::store::Digest;
+
+/// What the cache is to do with a request.
+#[derive(Debug)]
+pub(crate) enum Intent {
+    /// Look for a stored answer.
+    Read(Target),
+    /// Forget what is stored if the handler does not report a failure.
+    Write(Target),
+    /// Nothing.
+    Pass(Forward, Option<&'static str>),
+}
+
+impl Intent {
+    pub(crate) fn of(parts: &Parts, config: &Config) -> Self {
+        let reads = matches!(parts.method, Method::GET | Method::HEAD);
+        if !reads
+            && matches!(
+                parts.method,
+                Method::OPTIONS | Method::TRACE | Method::CONNECT
+            )
+        {
+            return Self::Pass(Forward::Method, None);
+        }
+        let Some(target) = Target::of(parts) else {
+            return Self::Pass(Forward::Bypass, Some("host"));
+        };
+        if !reads {
+            // RFC 9111 §4.4: unsafe methods, and those that the cache does not know
+            return Self::Write(target);
+        }
+        if let Some((_, why)) = BYPASS
+            .iter()
+            .find(|(name, _)| parts.headers.contains_key(name))
+        {
+            return Self::Pass(Forward::Bypass, Some(why));
+        }
+        if config.skips(parts) {
+            return Self::Pass(Forward::Bypass, None);
+        }
+        Self::Read(target)
+    }
+}
+
+/// The resources that an answer to a request for `target` makes outdated (RFC 9111 §4.4).
+pub(crate) fn outdated(target: &Target, status: StatusCode, headers: &HeaderMap) -> Vec<Digest> {
+    if !status.is_success() && !status.is_redirection() {
+        return Vec::new();
+    }
+    let mut resources = vec![target.resource()];
+    for name in [header::LOCATION, header::CONTENT_LOCATION] {
+        let other = headers
+            .get(name)
+            .and_then(|reference| target.refer(reference.as_bytes()));
+        resources.extend(other.map(|other| other.resource()));
+    }
+    resources.dedup();
+    resources
+}
+
+/// Requests that only the handler can answer.
+const BYPASS: [(HeaderName, &str); 7] = [
+    (header::UPGRADE, "upgrade"),
+    (header::RANGE, "range"),
+    (header::IF_RANGE, "range"),
+    (header::IF_MATCH, "conditional"),
+    (header::IF_NONE_MATCH, "conditional"),
+    (header::IF_MODIFIED_SINCE, "conditional"),
+    (header::IF_UNMODIFIED_SINCE, "conditional"),
+];

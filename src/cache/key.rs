@@ -1,0 +1,232 @@
+//! Which resource a request is about.
+
+use std::borrow::Cow;
+
+use http::{Uri, header, request::Parts};
+
+use crate::store::{
+    Digest,
+    key::{normal_host, resource},
+};
+
+/// The host, path and query that a request is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    host: String,
+    uri: Uri,
+}
+
+impl Target {
+    /// `None` if the request contradicts itself about its host: the handler may believe the other one.
+    pub(crate) fn of(parts: &Parts) -> Option<Self> {
+        let uri = requested(parts);
+        let mut lines = parts.headers.get_all(header::HOST).iter();
+        let (field, more) = (lines.next(), lines.next());
+        if more.is_some() {
+            return None;
+        }
+        let field = field
+            .map(|host| std::str::from_utf8(host.as_bytes()).map(normal_host))
+            .transpose()
+            .ok()?;
+        let authority = uri.authority().map(|host| normal_host(host.as_str()));
+        let host = match (authority, field) {
+            (Some(authority), Some(field)) if authority != field => return None,
+            (Some(host), _) | (None, Some(host)) => host,
+            (None, None) => String::new(),
+        };
+        Some(Self {
+            host,
+            uri: uri.clone(),
+        })
+    }
+
+    pub(crate) fn resource(&self) -> Digest {
+        resource(&self.host, self.uri.path(), self.uri.query())
+    }
+
+    /// What a `Location` or `Content-Location` field of an answer refers to, if it is on the same host.
+    pub(crate) fn refer(&self, reference: &[u8]) -> Option<Self> {
+        let reference = std::str::from_utf8(reference).ok()?.trim();
+        let reference = reference
+            .split('#')
+            .next()
+            .filter(|text| !text.is_empty())?;
+        if let Some(rest) = reference.strip_prefix("//") {
+            return self.same_host(&format!("http://{rest}"));
+        }
+        let path_end = reference.find(['/', '?']).unwrap_or(reference.len());
+        if reference[..path_end].contains(':') {
+            return self.same_host(reference);
+        }
+        let uri = self.resolve(reference).parse().ok()?;
+        Some(Self {
+            host: self.host.clone(),
+            uri,
+        })
+    }
+
+    fn same_host(&self, absolute: &str) -> Option<Self> {
+        let uri: Uri = absolute.parse().ok()?;
+        uri.scheme_str()
+            .filter(|scheme| ["http", "https"].contains(scheme))?;
+        let host = normal_host(uri.authority()?.as_str());
+        (host == self.host).then_some(Self { host, uri })
+    }
+
+    /// RFC 3986 §5.2, for a reference without scheme, authority and fragment.
+    fn resolve(&self, reference: &str) -> String {
+        let (path, query) = match reference.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (reference, None),
+        };
+        let path: Cow<'_, str> = if path.is_empty() {
+            self.uri.path().into()
+        } else if path.starts_with('/') {
+            without_dots(path).into()
+        } else {
+            let base = self
+                .uri
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(base, _)| base);
+            without_dots(&format!("{base}/{path}")).into()
+        };
+        match query {
+            Some(query) => format!("{path}?{query}"),
+            None => path.into_owned(),
+        }
+    }
+}
+
+/// The URI that the client asked for. axum takes the prefix of a nested router off the one in the request.
+fn requested(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    &parts.uri
+}
+
+/// RFC 3986 §5.2.4, for a path that begins with a slash.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        let last = segments.peek().is_none();
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if last {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn target(uri: &str, hosts: &[&str]) -> Option<Target> {
+        let mut request = Request::get(uri);
+        for host in hosts {
+            request = request.header(header::HOST, *host);
+        }
+        Target::of(&request.body(()).expect("a request").into_parts().0)
+    }
+
+    fn resource_of(uri: &str, hosts: &[&str]) -> Digest {
+        target(uri, hosts).expect("one host").resource()
+    }
+
+    #[test]
+    fn the_host_comes_from_the_uri_or_the_field() {
+        let one = resource_of("/a?b", &["shop.example"]);
+        assert_eq!(resource_of("http://shop.example/a?b", &[]), one);
+        assert_eq!(
+            resource_of("https://SHOP.example:443/a?b", &["shop.example"]),
+            one
+        );
+        assert_eq!(resource_of("/a?b", &["Shop.Example:80"]), one);
+        assert_ne!(resource_of("/a?b", &["other.example"]), one);
+        assert_ne!(resource_of("/a?b", &["shop.example:8080"]), one);
+        assert_ne!(resource_of("/a?b", &[]), one);
+    }
+
+    #[test]
+    fn contradictory_hosts_have_no_target() {
+        assert!(target("http://a.example/", &["b.example"]).is_none());
+        assert!(target("/", &["a.example", "b.example"]).is_none());
+        assert!(target("/", &["a.example", "a.example"]).is_none());
+    }
+
+    #[test]
+    fn references_are_resolved() {
+        let base = target("/dir/page?q=1", &["shop.example"]).expect("one host");
+        for (reference, path_and_query) in [
+            ("/other", "/other"),
+            ("other", "/dir/other"),
+            ("other?x=/../", "/dir/other?x=/../"),
+            ("../up", "/up"),
+            ("../../../up", "/up"),
+            ("./", "/dir/"),
+            ("..", "/"),
+            ("a/./b/../c", "/dir/a/c"),
+            ("?new", "/dir/page?new"),
+            ("/frag#ment", "/frag"),
+            ("http://shop.example/abs?x", "/abs?x"),
+            ("https://SHOP.example:443/abs", "/abs"),
+            ("//shop.example/net", "/net"),
+            ("/time/12:30", "/time/12:30"),
+        ] {
+            let found = base
+                .refer(reference.as_bytes())
+                .map(|target| target.resource());
+            assert_eq!(
+                found,
+                Some(resource(
+                    "shop.example",
+                    path_and_query.split('?').next().expect("a path"),
+                    path_and_query.split_once('?').map(|(_, query)| query)
+                )),
+                "{reference}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_hosts_and_nonsense_refer_to_nothing() {
+        let base = target("/dir/page", &["shop.example"]).expect("one host");
+        for reference in [
+            "http://other.example/",
+            "http://shop.example:8080/",
+            "//other.example/dir/page",
+            "mailto:ann@shop.example",
+            "",
+            "#fragment",
+            "http://",
+            "/a b",
+            "\u{0}",
+        ] {
+            assert!(base.refer(reference.as_bytes()).is_none(), "{reference}");
+        }
+        assert!(base.refer(b"/caf\xe9").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(reference in "[a-z/.?#:%é \\\\@-]{0,30}") {
+            let base = target("/dir/page", &["shop.example"]).expect("one host");
+            let _ = base.refer(reference.as_bytes());
+        }
+    }
+}

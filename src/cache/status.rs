@@ -1,0 +1,202 @@
+//! What the cache did, for clients (RFC 9211) and for layers outside it.
+
+use std::{fmt, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// What the cache did with a request. It is in the extensions of every response that a [`Cache`](super::Cache) gives.
+///
+/// ```
+/// use http::Response;
+/// use tower_fred::cache::CacheStatus;
+///
+/// fn is_hit<B>(response: &Response<B>) -> bool {
+///     response.extensions().get::<CacheStatus>().is_some_and(CacheStatus::is_hit)
+/// }
+/// # assert!(!is_hit(&Response::new(())));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheStatus {
+    outcome: Outcome,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Hit {
+        ttl: Duration,
+    },
+    Forwarded {
+        why: Forward,
+        stored: bool,
+        detail: Option<&'static str>,
+    },
+    Refused,
+}
+
+/// Why a request went on to the handler (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Forward {
+    /// `bypass`: the cache does not handle such requests, or Redis did not answer.
+    Bypass,
+    /// `method`: the method's answers are not cached.
+    Method,
+    /// `uri-miss`: nothing is stored for this URL.
+    UriMiss,
+    /// `vary-miss`: something is stored for this URL, but for other request fields.
+    VaryMiss,
+    /// `stale`: what is stored is no longer fresh.
+    Stale,
+    /// `request`: what is stored is fresh, but the client did not want it.
+    Request,
+}
+
+impl CacheStatus {
+    pub(crate) fn hit(ttl: Duration) -> Self {
+        let outcome = Outcome::Hit { ttl };
+        Self { outcome }
+    }
+
+    pub(crate) fn forwarded(why: Forward, stored: bool, detail: Option<&'static str>) -> Self {
+        let outcome = Outcome::Forwarded {
+            why,
+            stored,
+            detail,
+        };
+        Self { outcome }
+    }
+
+    /// The client wanted a stored answer or none.
+    pub(crate) fn refused() -> Self {
+        let outcome = Outcome::Refused;
+        Self { outcome }
+    }
+
+    /// True when the answer came from the cache and the handler did not run.
+    pub fn is_hit(&self) -> bool {
+        matches!(self.outcome, Outcome::Hit { .. })
+    }
+
+    /// For how long a hit stays fresh.
+    pub fn ttl(&self) -> Option<Duration> {
+        match self.outcome {
+            Outcome::Hit { ttl } => Some(ttl),
+            Outcome::Forwarded { .. } | Outcome::Refused => None,
+        }
+    }
+
+    /// Why the handler ran; `None` on a hit, and when the cache answered 504 to a client that wanted a stored answer only.
+    pub fn forward(&self) -> Option<Forward> {
+        match self.outcome {
+            Outcome::Forwarded { why, .. } => Some(why),
+            Outcome::Hit { .. } | Outcome::Refused => None,
+        }
+    }
+
+    /// True when the handler's answer is to be stored. It will be once its body is complete, if it keeps to the size limit
+    /// and Redis takes it.
+    pub fn is_stored(&self) -> bool {
+        matches!(self.outcome, Outcome::Forwarded { stored: true, .. })
+    }
+
+    /// Appends this to the `Cache-Status` field under the cache's `name`.
+    pub(crate) fn write(&self, name: &str, headers: &mut HeaderMap) {
+        // RFC 9211 §2: not on a response that the cache made up itself
+        if self.outcome == Outcome::Refused {
+            return;
+        }
+        if let Ok(value) = HeaderValue::try_from(format!("{name}; {self}")) {
+            headers.append(CACHE_STATUS, value);
+        }
+    }
+}
+
+/// The parameters of RFC 9211, such as `hit; ttl=41`.
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.outcome {
+            Outcome::Hit { ttl } => write!(f, "hit; ttl={}", ttl.as_secs()),
+            Outcome::Refused => f.write_str("detail=only-if-cached"),
+            Outcome::Forwarded {
+                why,
+                stored,
+                detail,
+            } => {
+                write!(f, "fwd={why}")?;
+                if stored {
+                    f.write_str("; stored")?;
+                }
+                detail.map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
+            }
+        }
+    }
+}
+
+/// The token of RFC 9211, such as `uri-miss`.
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Stale => "stale",
+            Self::Request => "request",
+        })
+    }
+}
+
+/// A cache's name as a structured field: a token if it can be one, else a string (RFC 8941 §3.3). `None` if it can be
+/// neither.
+pub(crate) fn identifier(name: &str) -> Option<String> {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '*';
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+    if name.starts_with(first) && name.chars().all(token) {
+        return Some(name.to_owned());
+    }
+    let visible = |c: char| (' '..='~').contains(&c);
+    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+    (!name.is_empty() && name.chars().all(visible)).then(|| format!("\"{escaped}\""))
+}
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+#[cfg(test)]
+mod tests {
+    use sfv::{List, Parser};
+
+    use super::*;
+
+    #[test]
+    fn names_are_tokens_or_strings() {
+        assert_eq!(identifier("tower-fred").as_deref(), Some("tower-fred"));
+        assert_eq!(identifier("7 \"up\"\\").as_deref(), Some(r#""7 \"up\"\\""#));
+        assert_eq!(identifier("").as_deref(), None);
+        assert_eq!(identifier("a\r\nb: c"), None);
+        assert_eq!(identifier("caf\u{e9}"), None);
+    }
+
+    #[test]
+    fn the_field_is_a_structured_list_with_this_cache_last() {
+        let mut headers = HeaderMap::new();
+        headers.append(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
+        CacheStatus::hit(Duration::from_millis(41_900)).write("shop", &mut headers);
+        CacheStatus::forwarded(Forward::UriMiss, true, Some("x")).write("\"a b\"", &mut headers);
+        CacheStatus::refused().write("shop", &mut headers);
+        let lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
+        assert_eq!(
+            lines,
+            [
+                "origin; hit",
+                "shop; hit; ttl=41",
+                "\"a b\"; fwd=uri-miss; stored; detail=x"
+            ]
+        );
+        for line in lines {
+            assert!(
+                Parser::new(line.as_bytes()).parse::<List>().is_ok(),
+                "{line:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The request fields that an answer depends on (RFC 9111 §4.1).
+
+use http::{HeaderMap, HeaderName, header};
+
+use super::cache_control::next_member;
+use crate::store::{Digest, KeyBuilder};
+
+/// The fields that an answer depends on, sorted, each once; `None` when it fits no other request at all.
+pub(crate) fn names(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+    let mut names = Vec::new();
+    for line in headers.get_all(header::VARY) {
+        for member in line.as_bytes().split(|byte| *byte == b',') {
+            match member.trim_ascii() {
+                b"" => {}
+                // `*`, or what no request can have.
+                name => names.push(field(name)?),
+            }
+        }
+    }
+    if depends_on_origin(headers) {
+        names.push(header::ORIGIN);
+    }
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+    Some(names)
+}
+
+/// Names the variant that fits a request with these fields.
+pub(crate) fn variant(
+    resource: &Digest,
+    generation: &[u8; 16],
+    names: &[HeaderName],
+    request: &HeaderMap,
+) -> Digest {
+    let key = KeyBuilder::new("variant")
+        .part(resource.as_bytes())
+        .part(generation);
+    names
+        .iter()
+        .fold(key, |key, name| {
+            key.part(name.as_str().as_bytes())
+                .optional(value(request, name).as_deref())
+        })
+        .finish()
+}
+
+/// All lines of a field in one normal form; `None` when the request does not have it, which is not the same as empty.
+fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let lines: Vec<&[u8]> = request.get_all(name).iter().map(AsRef::as_ref).collect();
+    if lines.is_empty() {
+        return None;
+    }
+    let mut normal = without_blanks(&lines.join(&b", "[..]));
+    if name == header::ACCEPT_LANGUAGE {
+        normal.make_ascii_lowercase();
+    }
+    Some(normal)
+}
+
+/// A list with exactly one blank after each comma outside quotation marks, and none elsewhere around its members.
+fn without_blanks(list: &[u8]) -> Vec<u8> {
+    let mut normal = Vec::with_capacity(list.len());
+    let mut rest = list;
+    loop {
+        let (member, _, after) = next_member(rest);
+        normal.extend_from_slice(member);
+        if after.is_empty() {
+            return normal;
+        }
+        normal.extend_from_slice(b", ");
+        rest = after;
+    }
+}
+
+fn field(name: &[u8]) -> Option<HeaderName> {
+    // `*` is a valid field name to the parser.
+    HeaderName::from_bytes(name).ok().filter(|name| name != "*")
+}
+
+/// An answer that allows one origin is of no use to another, even if it forgets to say so.
+fn depends_on_origin(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCESS_CONTROL_ALLOW_ORIGIN)
+        .is_some_and(|origin| origin != "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::key::resource;
+
+    fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
+            );
+        }
+        headers
+    }
+
+    #[test]
+    fn a_star_anywhere_fits_nothing() {
+        for lines in [
+            &[("vary", "*")][..],
+            &[("vary", "*, *")],
+            &[("vary", "Foo, *")],
+            &[("vary", ", *")],
+            &[("vary", "*, Foo")],
+            &[("vary", ""), ("vary", "*")],
+            &[("vary", "Foo"), ("vary", "Bar,*")],
+            &[("vary", "no name")],
+        ] {
+            assert_eq!(names(&headers(lines)), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn order_case_and_repetition_make_no_difference() {
+        let one = names(&headers(&[("vary", "Foo, bar")])).expect("names");
+        assert_eq!(one, ["bar", "foo"]);
+        assert_eq!(
+            names(&headers(&[("vary", "BAR"), ("vary", ",foo,,bar")])),
+            Some(one)
+        );
+        assert_eq!(names(&headers(&[("vary", "")])), Some(vec![]));
+        assert_eq!(names(&headers(&[])), Some(vec![]));
+    }
+
+    #[test]
+    fn an_answer_for_one_origin_depends_on_it() {
+        let named = headers(&[("access-control-allow-origin", "https://a.example")]);
+        assert_eq!(names(&named), Some(vec![header::ORIGIN]));
+        let any = headers(&[("access-control-allow-origin", "*")]);
+        assert_eq!(names(&any), Some(vec![]));
+    }
+
+    fn chosen(vary: &str, request: &[(&'static str, &str)]) -> Digest {
+        let names = names(&headers(&[("vary", vary)])).expect("names");
+        variant(
+            &resource("h", "/", None),
+            &[7; 16],
+            &names,
+            &headers(request),
+        )
+    }
+
+    #[test]
+    fn equal_in_meaning_is_equal() {
+        for (vary, a, b) in [
+            ("foo", &[("foo", "1")][..], &[("foo", "1")][..]),
+            ("foo", &[("foo", "1, 2")], &[("foo", " 1 ,\t2")]),
+            ("foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")]),
+            ("foo", &[("bar", "1")], &[("bar", "2")]),
+            (
+                "accept-language",
+                &[("accept-language", "en, de")],
+                &[("accept-language", "eN ,De")],
+            ),
+        ] {
+            assert_eq!(chosen(vary, a), chosen(vary, b), "{vary}: {a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn different_in_meaning_is_different() {
+        for (vary, a, b) in [
+            ("foo", &[("foo", "1")][..], &[("foo", "2")][..]),
+            ("foo", &[("foo", "")], &[]),
+            ("foo", &[("foo", "a")], &[("foo", "A")]),
+            ("foo", &[("foo", "1, 2")], &[("foo", "2, 1")]),
+            ("foo", &[("foo", "\"a,  b\"")], &[("foo", "\"a, b\"")]),
+            ("foo, bar", &[("foo", "1")], &[("bar", "1")]),
+        ] {
+            assert_ne!(chosen(vary, a), chosen(vary, b), "{vary}: {a:?} {b:?}");
+        }
+        let names = [header::ACCEPT];
+        let of = |generation| {
+            variant(
+                &resource("h", "/", None),
+                &[generation; 16],
+                &names,
+                &HeaderMap::new(),
+            )
+        };
+        assert_ne!(of(1), of(2));
+    }
+
+    proptest! {
+        #[test]
+        fn normal_forms_stay_as_they_are(text in "[a ,\"\\\\]{0,20}") {
+            let once = without_blanks(text.as_bytes());
+            prop_assert_eq!(&without_blanks(&once), &once);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The plain commands that the slices need, each bounded by the handle.
+
+use std::{collections::HashMap, time::Duration};
+
+use bytes::Bytes;
+use fred::{
+    interfaces::{HashesInterface, KeysInterface},
+    types::{Expiration, ExpireOptions},
+};
+
+use super::client::Redis;
+use crate::error::Error;
+
+impl Redis {
+    /// `GET key`. The bytes share fred's read buffer: copy what is kept.
+    pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.send(key, async |client, _| client.get(key).await)
+            .await
+    }
+
+    /// `SET key value PX ttl`, with a `ttl` of at least one millisecond.
+    pub(crate) async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
+        let expiry = Expiration::PX(millis(ttl).max(1));
+        self.send(key, async |client, _| {
+            client
+                .set(key, value.clone(), Some(expiry.clone()), None, false)
+                .await
+        })
+        .await
+    }
+
+    /// `DEL key`: whether there was one.
+    pub(crate) async fn delete(&self, key: &str) -> Result<bool, Error> {
+        self.send(key, async |client, _| client.del(key).await)
+            .await
+    }
+
+    /// `PEXPIRE key ttl GT`: lets an existing key live for `ttl` at least.
+    #[cfg(feature = "cache")]
+    pub(crate) async fn extend(&self, key: &str, ttl: Duration) -> Result<(), Error> {
+        self.send(key, async |client, _| {
+            client
+                .pexpire(key, millis(ttl).max(1), Some(ExpireOptions::GT))
+                .await
+        })
+        .await
+    }
+
+    /// `HGETALL key` and `PTTL key` in one write: the fields, and the milliseconds left to live.
+    ///
+    /// No fields when there is no such key.
+    pub(crate) async fn hash_with_ttl(
+        &self,
+        key: &str,
+    ) -> Result<(HashMap<String, Bytes>, i64), Error> {
+        self.send(key, async |client, _| {
+            tokio::try_join!(client.hgetall(key), client.pttl(key))
+        })
+        .await
+    }
+
+    /// `PEXPIREAT key at GT`: moves the end of life of an existing key forward, never back.
+    pub(crate) async fn extend_until(&self, key: &str, unix_millis: i64) -> Result<(), Error> {
+        self.send(key, async |client, _| {
+            client
+                .pexpire_at(key, unix_millis, Some(ExpireOptions::GT))
+                .await
+        })
+        .await
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

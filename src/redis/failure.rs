@@ -1,0 +1,177 @@
+//! What an error of fred means.
+
+use std::error::Error as _;
+
+use fred::error::{Error as FredError, ErrorKind};
+
+use crate::error::{Error, Kind};
+
+/// Whether the server gave no answer at all, or only that it cannot answer yet: what a breaker counts.
+///
+/// A server that answers an error is there, even if it is out of memory or a replica.
+pub(super) fn is_unanswered(error: &FredError) -> bool {
+    match error.kind() {
+        ErrorKind::Timeout
+        | ErrorKind::IO
+        | ErrorKind::Canceled
+        | ErrorKind::Backpressure
+        | ErrorKind::Sentinel => true,
+        ErrorKind::Unknown => UNANSWERED
+            .iter()
+            .any(|prefix| error.details().starts_with(prefix)),
+        _ => false,
+    }
+}
+
+/// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
+pub(super) fn classify(error: FredError) -> Error {
+    let (kind, message) = match error.kind() {
+        ErrorKind::Timeout => (Kind::Timeout, "no answer from redis within the deadline"),
+        ErrorKind::IO
+        | ErrorKind::Canceled
+        | ErrorKind::Backpressure
+        | ErrorKind::Routing
+        | ErrorKind::Sentinel
+        | ErrorKind::Cluster => (Kind::Unavailable, "redis is unavailable"),
+        ErrorKind::Auth => (Kind::Auth, "redis refused the credentials"),
+        ErrorKind::Config | ErrorKind::Url => (Kind::Config, "invalid redis settings"),
+        ErrorKind::Protocol => (Kind::Unavailable, "redis answered out of turn"),
+        ErrorKind::Parse | ErrorKind::NotFound => {
+            (Kind::Corrupt, "redis answered with an unexpected value")
+        }
+        _ => classify_text(error.details()),
+    };
+    Error::new(kind, message).caused_by(error)
+}
+
+fn classify_text(details: &str) -> (Kind, &'static str) {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| details.starts_with(prefix));
+    if begins(&UNAVAILABLE) {
+        (Kind::Unavailable, "redis cannot serve the command for now")
+    } else if begins(&FORBIDDEN) {
+        (Kind::Auth, "the redis user may not run the command")
+    } else if begins(&["WRONGTYPE"]) {
+        (Kind::Corrupt, "the redis key holds data of another type")
+    } else {
+        (Kind::Command, "redis refused the command")
+    }
+}
+
+/// What errors of a server begin with that concern the user; the last two are of commands inside a script.
+const FORBIDDEN: [&str; 5] = [
+    "NOPERM",
+    "NOAUTH",
+    "WRONGPASS",
+    "ERR The user executing the script",
+    "ERR ACL failure in script",
+];
+
+/// Why a server cannot be connected to, where the cause tells, and the kind of error that makes it.
+///
+/// Only for the first connection: later, whoever waits for an answer is told that there is none.
+pub(super) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
+    let cause = error
+        .source()
+        .and_then(|cause| cause.downcast_ref::<FredError>());
+    let says = |text| cause.is_some_and(|cause| cause.details().contains(text));
+    let closed = CLOSED.into_iter().any(says);
+    if says("InvalidCertificate(NotValidForName") {
+        (Kind::Config, ": its certificate is for another name")
+    } else if says("InvalidCertificate(") {
+        (
+            Kind::Config,
+            ": its certificate is not valid, or of a CA that ca_certificate does not name",
+        )
+    } else if says("AlertReceived(CertificateRequired") {
+        (Kind::Config, ": it asks for a client_certificate")
+    } else if says("AlertReceived(") {
+        (
+            Kind::Config,
+            ": it refuses our TLS, as for a client_certificate that it does not trust",
+        )
+    } else if secure && closed {
+        // A server that refuses a client may close before its reason was read.
+        (
+            error.kind(),
+            ": it closed the connection, as without the client_certificate that it asks for",
+        )
+    } else if secure && error.is_timeout() {
+        (error.kind(), ": no answer, as from a port for plain text")
+    } else if !secure && closed {
+        (
+            error.kind(),
+            ": it closed the connection, as a port for TLS does, which needs a rediss:// URL",
+        )
+    } else {
+        (error.kind(), "")
+    }
+}
+
+/// What the causes of a connection that the server ended have in them.
+const CLOSED: [&str; 4] = [
+    "ConnectionReset",
+    "ConnectionAborted",
+    "BrokenPipe",
+    "UnexpectedEof",
+];
+
+/// What errors of a server or of fred's router begin with when trying again later may work.
+const UNAVAILABLE: [&str; 14] = [
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY",
+    "NOREPLICAS",
+    "MISCONF",
+    "OOM",
+    "ERR max number of clients",
+    "Failed to route command.",
+    "Failed to send command to router.",
+    "channel closed",
+    "Too many failed write attempts.",
+];
+
+/// Those among them of a router that has no connection, and of a server that is still reading its data.
+const UNANSWERED: [&str; 5] = [
+    "LOADING",
+    "MASTERDOWN",
+    "Failed to route command.",
+    "Failed to send command to router.",
+    "channel closed",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(kind: ErrorKind, details: &'static str) -> Error {
+        classify(FredError::new(kind, details))
+    }
+
+    #[test]
+    fn the_text_decides_where_fred_does_not_know() {
+        for text in UNAVAILABLE {
+            assert!(kind_of(ErrorKind::Unknown, text).is_unavailable(), "{text}");
+        }
+        for text in FORBIDDEN {
+            assert!(kind_of(ErrorKind::Unknown, text).is_auth(), "{text}");
+        }
+        assert!(
+            kind_of(
+                ErrorKind::InvalidArgument,
+                "WRONGTYPE Operation against a key"
+            )
+            .is_corrupt()
+        );
+        let script_bug = kind_of(ErrorKind::Unknown, "ERR user_script:1: attempt to index");
+        assert!(!script_bug.is_unavailable() && !script_bug.is_corrupt() && !script_bug.is_auth());
+    }
+
+    #[test]
+    fn a_timeout_is_an_unavailable_error() {
+        let error = kind_of(ErrorKind::Timeout, "Request timed out.");
+        assert!(error.is_timeout() && error.is_unavailable());
+    }
+}

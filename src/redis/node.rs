@@ -1,0 +1,148 @@
+//! One server: its connections, and whether it answers.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use fred::{
+    clients::{Client, WithOptions},
+    error::{Error as FredError, ErrorKind},
+    interfaces::ClientLike,
+};
+use tokio::time::timeout;
+
+use super::{
+    clock::Clock,
+    failure::{classify, is_unanswered},
+    health::Breaker,
+    link::Link,
+    options::Bounds,
+};
+use crate::error::{Error, Kind};
+
+/// A server, or all of a cluster behind a client of the application.
+#[derive(Debug)]
+pub(super) struct Node {
+    links: Vec<Arc<Link>>,
+    next: AtomicUsize,
+    breaker: Arc<Breaker>,
+    clock: Arc<Clock>,
+}
+
+impl Node {
+    pub(super) fn new(links: Vec<Arc<Link>>, breaker: Arc<Breaker>) -> Self {
+        let next = AtomicUsize::new(0);
+        let clock = Arc::new(Clock::new());
+        Self {
+            links,
+            next,
+            breaker,
+            clock,
+        }
+    }
+
+    pub(super) fn is_down(&self) -> bool {
+        self.breaker.is_open()
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.links.len()
+    }
+
+    /// The connections in turn.
+    pub(super) fn client(&self) -> Client {
+        self.link().client()
+    }
+
+    fn link(&self) -> &Arc<Link> {
+        match self.links.as_slice() {
+            [only] => only,
+            many => &many[self.next.fetch_add(1, Ordering::Relaxed) % many.len()],
+        }
+    }
+
+    /// Runs one command, bounded in time, and notes whether there was an answer.
+    pub(super) async fn send<T, F>(
+        &self,
+        bounds: &Bounds,
+        command: impl FnOnce(WithOptions<Client>, Arc<Clock>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, FredError>>,
+    {
+        if self.is_down() {
+            return Err(Failure::Refused(Error::new(
+                Kind::Unavailable,
+                "redis does not answer",
+            )));
+        }
+        let link = self.link();
+        let command = command(
+            link.client().with_options(&bounds.options),
+            Arc::clone(&self.clock),
+        );
+        // fred's own timeout is the shorter fence: a command that it ends is not sent later. This one is for a client
+        // whose task is stuck or gone.
+        let (error, unanswered) = match timeout(bounds.deadline + bounds.deadline / 10, command)
+            .await
+        {
+            Ok(Ok(value)) => {
+                self.breaker.answered();
+                return Ok(value);
+            }
+            Ok(Err(error)) => {
+                if let Some(address) = moved_to(&error) {
+                    self.breaker.answered();
+                    return Err(Failure::Moved(address.to_owned(), classify(error)));
+                }
+                if *error.kind() == ErrorKind::Protocol {
+                    tracing::error!(target: "tower_fred::redis", %error, "dropped a reply: connecting again");
+                    link.restart();
+                }
+                let unanswered = is_unanswered(&error);
+                (classify(error), unanswered)
+            }
+            Err(_) => (
+                Error::new(Kind::Timeout, "no answer from redis within the deadline"),
+                true,
+            ),
+        };
+        if unanswered {
+            self.breaker.unanswered(&error);
+            link.suspect();
+            return Err(Failure::Unanswered(error));
+        }
+        self.breaker.answered();
+        Err(Failure::Refused(error))
+    }
+}
+
+/// Why a command has no result.
+pub(super) enum Failure {
+    /// The key is on another server, at this address.
+    Moved(String, Error),
+    /// The server gave no answer.
+    Unanswered(Error),
+    /// The server answered an error, or was not asked.
+    Refused(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Moved(_, error) | Failure::Unanswered(error) | Failure::Refused(error) => {
+                error
+            }
+        }
+    }
+}
+
+/// The address in `MOVED 3999 127.0.0.1:6381`.
+fn moved_to(error: &FredError) -> Option<&str> {
+    let mut words = error.details().strip_prefix("MOVED ")?.split(' ');
+    words.nth(1)
+}

@@ -1,0 +1,222 @@
+//! Lua scripts that survive SCRIPT FLUSH, restarts and failovers.
+
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use fred::{
+    clients::{Client, WithOptions},
+    error::{Error as FredError, ErrorKind},
+    interfaces::ClientLike,
+    types::{ClusterHash, CustomCommand, FromValue, Value},
+    util::sha1_hash,
+};
+
+use super::{client::Redis, clock::Clock};
+use crate::error::{Error, Kind};
+
+/// A Lua script over one key. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
+///
+/// The first argument of every run is a number that no other run of this process has. A reply that does not begin with
+/// it belongs to somebody else's command and is dropped.
+#[derive(Debug)]
+pub(crate) struct Script {
+    body: &'static str,
+    loaded: OnceLock<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    source: Bytes,
+    sha1: Bytes,
+}
+
+impl Script {
+    pub(crate) const fn new(body: &'static str) -> Self {
+        Self {
+            body,
+            loaded: OnceLock::new(),
+        }
+    }
+
+    fn loaded(&self) -> &Loaded {
+        self.loaded.get_or_init(|| {
+            let source = [PRELUDE, self.body].concat();
+            let sha1 = sha1_hash(&source).into();
+            Loaded {
+                source: source.into(),
+                sha1,
+            }
+        })
+    }
+}
+
+impl Redis {
+    /// Runs `script` on `key`; `args` are `ARGV[3]` and on. Gives what the script replied.
+    ///
+    /// One round trip, and one more when the server does not have the script yet. A script that reaches the server when
+    /// this has failed already does not run.
+    pub(crate) async fn run<R: FromValue>(
+        &self,
+        script: &'static Script,
+        key: &str,
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<R, Error> {
+        let call = Call {
+            script: script.loaded(),
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            proof: NEXT_PROOF
+                .fetch_add(1, Ordering::Relaxed)
+                .to_string()
+                .into(),
+            args: args.into_iter().collect(),
+        };
+        let deadline = self.deadline();
+        let reply = self
+            .send(key, async |client, clock| {
+                let reply = call.send(&client, clock.limit(deadline)).await?;
+                learn(&reply, &clock);
+                if !is_late(&reply) {
+                    return Ok(reply);
+                }
+                // The answer is in time, so it is the server's clock that was set.
+                call.send(&client, clock.limit(deadline)).await
+            })
+            .await?;
+        unwrap_reply(reply)
+    }
+}
+
+/// A run of a script. All words are shared, not copied.
+struct Call<'a> {
+    script: &'a Loaded,
+    key: Bytes,
+    proof: Bytes,
+    args: Vec<Value>,
+}
+
+impl Call<'_> {
+    async fn send(&self, client: &WithOptions<Client>, limit: i64) -> Result<Value, FredError> {
+        let words = |script: &Bytes| -> Vec<Value> {
+            let first = [script, &Bytes::from_static(b"1"), &self.key, &self.proof]
+                .map(|word| Value::from(word.clone()));
+            let args = self.args.iter().cloned();
+            first
+                .into_iter()
+                .chain([limit.into()])
+                .chain(args)
+                .collect()
+        };
+        // Typed `evalsha` would drop the options of the client.
+        let command = |name| CustomCommand::new_static(name, ClusterHash::from(&*self.key), false);
+        let answer = client
+            .custom(command("EVALSHA"), words(&self.script.sha1))
+            .await;
+        let reply = match answer {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                client
+                    .custom(command("EVAL"), words(&self.script.source))
+                    .await?
+            }
+            answer => answer?,
+        };
+        if is_proven(&reply, &self.proof) {
+            Ok(reply)
+        } else {
+            Err(FredError::new(
+                ErrorKind::Protocol,
+                "a reply to another command",
+            ))
+        }
+    }
+}
+
+/// Whether a reply answers the run with this proof. One that is no list comes from a script that failed half-way.
+fn is_proven(reply: &Value, proof: &[u8]) -> bool {
+    match reply {
+        Value::Array(values) => values.first().and_then(Value::as_bytes) == Some(proof),
+        _ => false,
+    }
+}
+
+fn learn(reply: &Value, clock: &Clock) {
+    if let Value::Array(values) = reply {
+        if let Some(now_ms) = values.get(1).and_then(Value::as_i64) {
+            clock.learn(now_ms);
+        }
+    }
+}
+
+fn is_late(reply: &Value) -> bool {
+    matches!(reply, Value::Array(values) if values.get(2).and_then(Value::as_bytes) == Some(b"late"))
+}
+
+/// Gives what a script replied, if it ran.
+fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
+    let unexpected = || {
+        Error::new(
+            Kind::Corrupt,
+            "redis answered a script with an unexpected value",
+        )
+    };
+    let Value::Array(mut values) = reply else {
+        return Err(unexpected());
+    };
+    match values.get(2).and_then(Value::as_bytes) {
+        Some(b"ran") => {}
+        Some(b"late") => {
+            return Err(Error::new(
+                Kind::Timeout,
+                "the command reached redis too late to run",
+            ));
+        }
+        _ => return Err(unexpected()),
+    }
+    let rest = values.split_off(3);
+    Value::Array(rest)
+        .convert()
+        .map_err(|error| unexpected().caused_by(error))
+}
+
+const PRELUDE: &str = include_str!("prelude.lua");
+
+static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(values: &[&str]) -> Value {
+        Value::Array(values.iter().copied().map(Value::from).collect())
+    }
+
+    #[test]
+    fn only_the_reply_to_this_run_is_proven() {
+        assert!(is_proven(&reply(&["7", "0", "ran", "a"]), b"7"));
+        for other in [
+            reply(&["8", "0", "ran", "a"]),
+            reply(&[]),
+            Value::Null,
+            "7".into(),
+        ] {
+            assert!(!is_proven(&other, b"7"), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_of_another_form_is_corrupt() {
+        let ours: Vec<String> = unwrap_reply(reply(&["7", "0", "ran", "a", "b"])).expect("ours");
+        assert_eq!(ours, ["a", "b"]);
+        for other in [Value::Null, reply(&["7"]), reply(&["7", "0", "a"])] {
+            assert!(
+                unwrap_reply::<Vec<String>>(other)
+                    .expect_err("other")
+                    .is_corrupt()
+            );
+        }
+        let late = unwrap_reply::<Vec<String>>(reply(&["7", "0", "late"])).expect_err("late");
+        assert!(late.is_timeout());
+    }
+}

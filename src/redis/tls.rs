@@ -1,0 +1,158 @@
+//! TLS: whom to trust, and who we are.
+
+use std::{fmt, sync::Arc};
+
+use fred::{
+    rustls::{ClientConfig, RootCertStore, crypto::ring},
+    rustls_native_certs::load_native_certs,
+    types::config::{Config, TlsConfig, TlsConnector},
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+use super::options::RedisBuilder;
+use crate::error::Error;
+
+/// PEM texts as they were given. They are read when the builder connects.
+#[derive(Clone, Default)]
+pub(super) struct Tls {
+    ca: Option<Vec<u8>>,
+    client: Option<Identity>,
+}
+
+#[derive(Clone)]
+struct Identity {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+}
+
+impl RedisBuilder {
+    /// Trusts servers whose certificate one of these CAs signed, in place of the platform's root certificates.
+    ///
+    /// One or more certificates in PEM; other things in the text are passed over. Only with a URL that asks for TLS, such
+    /// as `rediss://`. Checked by [`connect`](Self::connect).
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let redis = tower_fred::Redis::builder()
+    ///     .ca_certificate(std::fs::read("ca.pem")?)
+    ///     .client_certificate(std::fs::read("shop.pem")?, std::fs::read("shop.key")?)
+    ///     .connect("rediss://redis.internal:6379")
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.tls.ca = Some(pem.as_ref().to_vec());
+        self
+    }
+
+    /// Shows the server this certificate, as one does that has `tls-auth-clients yes`; none is shown by default.
+    ///
+    /// The certificate with the chain that follows it, and its private key without a passphrase, in PEM. Only with a URL
+    /// that asks for TLS. Checked by [`connect`](Self::connect); the key is never shown.
+    pub fn client_certificate(
+        mut self,
+        certificate: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Self {
+        self.tls.client = Some(Identity {
+            certificate: certificate.as_ref().to_vec(),
+            key: key.as_ref().to_vec(),
+        });
+        self
+    }
+}
+
+impl Tls {
+    /// Completes the settings of a URL that asks for TLS, or refuses ours where it does not.
+    pub(super) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
+        if asked {
+            config.tls = Some(self.config()?);
+        } else {
+            self.refuse("the URL does not ask for TLS")?;
+        }
+        Ok(config)
+    }
+
+    /// Refuses settings that would have no effect, for the reason `why`: who makes them expects an encrypted connection.
+    pub(super) fn refuse(&self, why: &str) -> Result<(), Error> {
+        let setting = match self {
+            Self { ca: Some(_), .. } => "ca_certificate",
+            Self {
+                client: Some(_), ..
+            } => "client_certificate",
+            _ => return Ok(()),
+        };
+        Err(Error::config(format!("{setting} has no effect: {why}")))
+    }
+
+    fn config(&self) -> Result<TlsConfig, Error> {
+        // Named, since an application may have brought another provider along: rustls then has no default.
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::config("no TLS version to use").caused_by(error))?
+            .with_root_certificates(self.roots()?);
+        let config = match &self.client {
+            None => builder.with_no_client_auth(),
+            Some(identity) => builder
+                .with_client_auth_cert(identity.chain()?, identity.key()?)
+                .map_err(|error| {
+                    Error::config("client_certificate: the key is not that of the certificate")
+                        .caused_by(error)
+                })?,
+        };
+        Ok(TlsConnector::from(config).into())
+    }
+
+    fn roots(&self) -> Result<RootCertStore, Error> {
+        let mut roots = RootCertStore::empty();
+        let Some(pem) = &self.ca else {
+            // Some that this platform cannot read do not spoil the others.
+            roots.add_parsable_certificates(load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(Error::config(
+                    "the platform has no root certificates: set ca_certificate",
+                ));
+            }
+            return Ok(roots);
+        };
+        for certificate in certificates(pem, "ca_certificate")? {
+            roots.add(certificate).map_err(|error| {
+                Error::config("ca_certificate holds an invalid certificate").caused_by(error)
+            })?;
+        }
+        Ok(roots)
+    }
+}
+
+impl Identity {
+    fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        certificates(&self.certificate, "client_certificate")
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
+        // The cause could quote the text.
+        PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
+            Error::config("client_certificate: the key is not a PEM private key without passphrase")
+        })
+    }
+}
+
+fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found
+        .map_err(|error| Error::config(format!("{setting} is not valid PEM")).caused_by(error))?;
+    if found.is_empty() {
+        return Err(Error::config(format!("{setting} holds no PEM certificate")));
+    }
+    Ok(found)
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("ca_certificate", &self.ca.is_some())
+            .field("client_certificate", &self.client.is_some())
+            .finish()
+    }
+}

@@ -1,0 +1,127 @@
+//! Cookie sessions that lose no update and come back from no logout.
+//!
+//! ```no_run
+//! use std::convert::Infallible;
+//! use http::{Request, Response};
+//! use tower::{ServiceBuilder, service_fn};
+//! use tower_fred::{Error, Redis, Session, SessionLayer};
+//!
+//! async fn count(session: &Session) -> Result<u64, Error> {
+//!     let visits = session.get::<u64>("visits").await?.unwrap_or(0) + 1;
+//!     session.insert("visits", &visits)?;
+//!     Ok(visits)
+//! }
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let redis = Redis::connect("redis://localhost").await?;
+//! let service = ServiceBuilder::new()
+//!     .layer(SessionLayer::new(redis))
+//!     .service(service_fn(|request: Request<String>| async move {
+//!         let session = request.extensions().get::<Session>().expect("the layer above");
+//!         let text = match count(session).await {
+//!             Ok(visits) => format!("visit {visits}"),
+//!             Err(error) => format!("no session: {error}"),
+//!         };
+//!         Ok::<_, Infallible>(Response::new(text))
+//!     }));
+//! # let _ = service;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `axum`, a handler takes `session: Session` as an argument, and [`Error`](crate::Error) is a response:
+//! 503 with `Retry-After` when Redis is away.
+//!
+//! ```no_run
+//! # #[cfg(feature = "axum")]
+//! # {
+//! use axum::{Router, routing::post};
+//! use tower_fred::{Error, Redis, Session, SessionLayer};
+//!
+//! async fn login(session: Session) -> Result<&'static str, Error> {
+//!     // … once the password was checked:
+//!     session.login("alice")?;
+//!     Ok("welcome")
+//! }
+//!
+//! async fn logout(session: Session) -> &'static str {
+//!     session.logout();
+//!     "good bye"
+//! }
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let redis = Redis::connect("redis://localhost").await?;
+//! let app: Router = Router::new()
+//!     .route("/login", post(login))
+//!     .route("/logout", post(logout))
+//!     .layer(SessionLayer::new(redis));
+//! # Ok(())
+//! # }
+//! # }
+//! ```
+//!
+//! # What it costs
+//!
+//! | request | round trips | `Set-Cookie` |
+//! | --- | --- | --- |
+//! | does not use its session, or has none | 0 | no |
+//! | reads, any number of values | 1 | no |
+//! | writes without reading | 1 | no |
+//! | reads and writes | 2 | no |
+//! | first write of a browser without session | 1 | yes |
+//! | login, rotation | as a write | yes |
+//! | logout | 1 | yes |
+//!
+//! Reading counts as use: at most once per 60 seconds, or tenth of the idle timeout where that is less, the record's life
+//! is prolonged. The response does not wait for it.
+//!
+//! # When it is written
+//!
+//! Changes are buffered and leave together, before the response does, so that a redirect finds them written. Only the
+//! values that changed are sent: requests that write different keys at once keep both. A response of 5xx drops the
+//! changes, but a logout is carried out. A failed write turns the response into a 503, since it would claim what did not
+//! happen.
+//!
+//! # When the session ends meanwhile
+//!
+//! A request that read a session which then ended, by logout or time, or got a new token by a login elsewhere, writes
+//! nothing and sends no cookie: it can neither bring the session back nor overwrite the newer cookie. Its response stays
+//! as it is and the log tells; [`Session::commit`] returns the [error](crate::Error::is_interrupted). A request that
+//! had only written, to a session that was already over, begins a new one with its changes, and so does a login.
+//!
+//! # What is stored
+//!
+//! One hash per session, with a field per key, and the SHA-256 of the token's secret. Nobody can make a cookie of what is
+//! in Redis. A token that the server did not issue is never taken over. Values are JSON of at most [`MAX_VALUE`] bytes
+//! under keys of at most [`MAX_KEY`]; Redis stores a session compactly while every value is at most
+//! `hash-max-listpack-value` bytes long (64 by default; 1024 suits sessions).
+//!
+//! # Timeouts and clocks
+//!
+//! Redis's clock ends sessions, dates them and guards writes. A read runs no script, so this host's clock counts there:
+//! for prolonging the idle time, for not showing a session past its absolute end, and for the minute in which a replaced
+//! token is told from an unknown one. Keep the two in step within seconds.
+
+mod changes;
+mod config;
+mod cookie;
+#[cfg(feature = "axum")]
+mod extract;
+mod headers;
+mod layer;
+mod record;
+mod service;
+#[expect(clippy::module_inception, reason = "named by role, as the type is")]
+mod session;
+mod state;
+mod store;
+mod sync;
+mod token;
+
+pub use config::SameSite;
+pub use layer::SessionLayer;
+pub use record::{MAX_KEY, MAX_USER, MAX_VALUE, Record};
+pub use service::Sessions;
+pub use session::Session;
+pub use store::SessionStore;
+pub use token::Token;

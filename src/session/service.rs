@@ -1,0 +1,115 @@
+//! The service: a session before the handler, its changes and cookie after it.
+
+use std::{
+    future::Future,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::{
+    cookie::candidates,
+    headers,
+    layer::{SessionLayer, Shared},
+    session::Session,
+    state::Sending,
+};
+use crate::{body::ResponseBody, error::Error, future::ResponseFuture, personal::Personal};
+
+/// The service that [`SessionLayer`] makes. See the [module](crate::session).
+#[derive(Clone, Debug)]
+pub struct Sessions<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> Sessions<S> {
+    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Sessions<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    ResBody: Send + 'static,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<ResponseBody<ResBody>, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Request<ReqBody>) -> Self::Future {
+        let shared = Arc::clone(&self.shared);
+        let tokens = candidates(req.headers(), shared.cookie.name());
+        let personal = Personal::of(req.extensions_mut());
+        let session = Session::new(
+            shared.store.clone(),
+            tokens,
+            shared.anonymous_on_failure,
+            personal,
+        );
+        req.extensions_mut().insert(session.clone());
+        // Called at once, so the service that was made ready is the one that is used.
+        let response = self.inner.call(req);
+        ResponseFuture::new(run(response, session, shared))
+    }
+}
+
+async fn run<B, E>(
+    response: impl Future<Output = Result<Response<B>, E>>,
+    session: Session,
+    shared: Arc<Shared>,
+) -> Result<Response<ResponseBody<B>>, E> {
+    let result = response.await;
+    let succeeded = matches!(&result, Ok(response) if !response.status().is_server_error());
+    let (written, sending) = session.conclude(succeeded).await;
+    let failure = written
+        .err()
+        .and_then(|error| judge(error, &sending, &shared));
+    let mut response = match (result, failure) {
+        (Ok(_), Some(error)) => error.response().map(ResponseBody::own),
+        (result, _) => result?.map(ResponseBody::wrapped),
+    };
+    if let Some((token, until)) = sending.extend {
+        let store = shared.store.clone();
+        tokio::spawn(async move { store.extend(&token, until).await });
+    }
+    headers::write(
+        response.headers_mut(),
+        &shared.cookie,
+        sending.cookie.as_ref(),
+        sending.read,
+    );
+    Ok(response)
+}
+
+/// Whether the response must not claim that all went well, and logs why.
+fn judge(error: Error, sending: &Sending, shared: &Shared) -> Option<Error> {
+    if error.is_interrupted() {
+        tracing::warn!(target: "tower_fred::session", %error, "changes dropped");
+        return None;
+    }
+    if error.is_unavailable() && shared.anonymous_on_failure && !sending.logout_failed {
+        tracing::warn!(target: "tower_fred::session", %error, "changes dropped");
+        return None;
+    }
+    if !error.is_unavailable() {
+        tracing::error!(target: "tower_fred::session", %error, "changes lost");
+    }
+    Some(error)
+}
+
+const _: () = {
+    const fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<SessionLayer>();
+    shared::<Sessions<()>>();
+    shared::<Session>();
+};

@@ -1,0 +1,377 @@
+//! The values in Redis: what is in them and how it is written.
+//!
+//! ```text
+//! 0   "TF", version
+//! 3   checksum, 8 bytes: of all that follows
+//! 11  kind
+//! 12  digest of the key, 32 bytes
+//! 44  by kind: an answer, a list of field names, or a value
+//! ```
+//!
+//! All numbers are little-endian. Whatever cannot be read is a miss.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use super::key::Digest;
+
+/// A value as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// The answer to a request.
+    Response(Stored),
+    /// No answer yet: it depends on request fields.
+    Variants(Variants),
+    /// The value of a memo.
+    Value(Bytes),
+}
+
+/// A stored answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) head: Head,
+    pub(crate) body: Bytes,
+}
+
+/// A stored answer without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    /// When it was received, in milliseconds of Unix time.
+    pub(crate) born_ms: u64,
+    /// How long it is fresh, counted from an age of zero.
+    pub(crate) lifetime_ms: u64,
+    /// How old it was when it was received.
+    pub(crate) initial_age_ms: u64,
+    pub(crate) headers: HeaderMap,
+}
+
+/// Which request fields an answer depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variants {
+    /// Part of the keys of the answers, so that without this value none of them is found again.
+    pub(crate) generation: [u8; 16],
+    /// In a fixed order, each once.
+    pub(crate) names: Vec<HeaderName>,
+}
+
+impl Entry {
+    /// Reads what is stored under the key with `digest`, or nothing if it is not in every way what was written there.
+    pub(crate) fn decode(mut blob: Bytes, digest: &Digest) -> Option<Self> {
+        if blob.len() < PRELUDE || blob[..3] != *MAGIC {
+            return None;
+        }
+        let (kind, sum) = (blob[11], &blob[3..11]);
+        if *sum != checksum(&blob[11..]) || blob[12..PRELUDE] != *digest.as_bytes() {
+            return None;
+        }
+        blob.advance(PRELUDE);
+        match kind {
+            RESPONSE => Stored::decode(blob).map(Self::Response),
+            VARIANTS => Variants::decode(blob).map(Self::Variants),
+            VALUE => Some(Self::Value(blob)),
+            _ => None,
+        }
+    }
+}
+
+impl Stored {
+    fn decode(mut blob: Bytes) -> Option<Self> {
+        let status = StatusCode::from_u16(u16::from_le_bytes(array(&mut blob)?)).ok()?;
+        let born_ms = u64::from_le_bytes(array(&mut blob)?);
+        let lifetime_ms = u64::from_le_bytes(array(&mut blob)?);
+        let initial_age_ms = u64::from_le_bytes(array(&mut blob)?);
+        let lines = usize::from(u16::from_le_bytes(array(&mut blob)?));
+        // A line takes six bytes at least: a count cannot ask for more memory than the value has.
+        let mut headers = HeaderMap::try_with_capacity(lines.min(blob.len() / 6)).ok()?;
+        for _ in 0..lines {
+            let name = HeaderName::from_bytes(&take_short(&mut blob)?).ok()?;
+            let length = usize::try_from(u32::from_le_bytes(array(&mut blob)?)).ok()?;
+            let value = HeaderValue::from_maybe_shared(take(&mut blob, length)?).ok()?;
+            headers.try_append(name, value).ok()?;
+        }
+        Some(Self {
+            head: Head {
+                status,
+                born_ms,
+                lifetime_ms,
+                initial_age_ms,
+                headers,
+            },
+            body: blob,
+        })
+    }
+}
+
+impl Variants {
+    pub(crate) fn encode(&self, digest: &Digest) -> Bytes {
+        let mut writer = Writer::new(VARIANTS, digest);
+        writer.push(&self.generation);
+        for name in &self.names {
+            writer.short(name.as_str().as_bytes());
+        }
+        writer.finish()
+    }
+
+    fn decode(mut blob: Bytes) -> Option<Self> {
+        let generation = array(&mut blob)?;
+        let mut names = Vec::new();
+        while blob.has_remaining() {
+            names.push(HeaderName::from_bytes(&take_short(&mut blob)?).ok()?);
+        }
+        Some(Self { generation, names })
+    }
+}
+
+/// Writes a value piece by piece: the body of an answer comes in frames.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    blob: BytesMut,
+    body_at: usize,
+}
+
+impl Writer {
+    /// Begins an answer: everything but its body. Nothing when a field is too long or there are too many.
+    pub(crate) fn response(head: &Head, digest: &Digest) -> Option<Self> {
+        let mut writer = Self::new(RESPONSE, digest);
+        writer.push(&head.status.as_u16().to_le_bytes());
+        writer.push(&head.born_ms.to_le_bytes());
+        writer.push(&head.lifetime_ms.to_le_bytes());
+        writer.push(&head.initial_age_ms.to_le_bytes());
+        writer.push(&u16::try_from(head.headers.len()).ok()?.to_le_bytes());
+        for (name, value) in &head.headers {
+            writer.short(name.as_str().as_bytes());
+            writer.push(&u32::try_from(value.len()).ok()?.to_le_bytes());
+            writer.push(value.as_bytes());
+        }
+        writer.body_at = writer.blob.len();
+        Some(writer)
+    }
+
+    /// The value of a memo.
+    pub(crate) fn value(value: &[u8], digest: &Digest) -> Bytes {
+        let mut writer = Self::new(VALUE, digest);
+        writer.push(value);
+        writer.finish()
+    }
+
+    fn new(kind: u8, digest: &Digest) -> Self {
+        let mut blob = BytesMut::with_capacity(512);
+        blob.extend_from_slice(MAGIC);
+        blob.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, kind]);
+        blob.extend_from_slice(digest.as_bytes());
+        Self {
+            blob,
+            body_at: PRELUDE,
+        }
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.blob.extend_from_slice(bytes);
+    }
+
+    /// How much of the body was pushed.
+    pub(crate) fn body_len(&self) -> usize {
+        self.blob.len() - self.body_at
+    }
+
+    pub(crate) fn finish(mut self) -> Bytes {
+        let sum = checksum(&self.blob[11..]);
+        self.blob[3..11].copy_from_slice(&sum);
+        self.blob.freeze()
+    }
+
+    /// A field name: `http` allows at most 65,535 bytes.
+    fn short(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
+        self.push(&(bytes.len() as u16).to_le_bytes());
+        self.push(bytes);
+    }
+}
+
+fn array<const N: usize>(blob: &mut Bytes) -> Option<[u8; N]> {
+    take(blob, N)?.as_ref().try_into().ok()
+}
+
+fn take_short(blob: &mut Bytes) -> Option<Bytes> {
+    let length = usize::from(u16::from_le_bytes(array(blob)?));
+    take(blob, length)
+}
+
+/// Splits off bytes without copying them.
+fn take(blob: &mut Bytes, length: usize) -> Option<Bytes> {
+    (length <= blob.len()).then(|| blob.split_to(length))
+}
+
+/// Against damage and foreign data, not against forgery: who can write to Redis can write anything.
+fn checksum(bytes: &[u8]) -> [u8; 8] {
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
+    sum
+}
+
+/// Two letters and the version of the format.
+const MAGIC: &[u8; 3] = b"TF\x01";
+const RESPONSE: u8 = 1;
+const VARIANTS: u8 = 2;
+const VALUE: u8 = 3;
+const PRELUDE: usize = 12 + Digest::LENGTH;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::key::resource;
+
+    fn digest() -> Digest {
+        resource("host", "/path", None)
+    }
+
+    fn head() -> Head {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("link", &b"</a>"[..]),
+            ("link", b"</b>"),
+            ("x-bytes", b"caf\xe9"),
+            ("x-empty", b""),
+        ] {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                HeaderValue::from_bytes(value).expect("a value"),
+            );
+        }
+        Head {
+            status: StatusCode::from_u16(599).expect("a status"),
+            born_ms: 1_795_305_600_123,
+            lifetime_ms: 60_000,
+            initial_age_ms: 7_000,
+            headers,
+        }
+    }
+
+    fn written(head: &Head, frames: &[&[u8]]) -> Bytes {
+        let mut writer = Writer::response(head, &digest()).expect("a head that fits");
+        for frame in frames {
+            writer.push(frame);
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn an_answer_is_read_as_written() {
+        let blob = written(&head(), &[b"hello ", b"world"]);
+        let Some(Entry::Response(stored)) = Entry::decode(blob.clone(), &digest()) else {
+            panic!("an answer");
+        };
+        assert_eq!(stored.head, head());
+        let links: Vec<_> = stored.head.headers.get_all("link").iter().collect();
+        assert_eq!(links, ["</a>", "</b>"]);
+        assert_eq!(stored.body, "hello world");
+        // Not a copy.
+        assert!(blob.as_ptr_range().contains(&stored.body.as_ptr()));
+    }
+
+    #[test]
+    fn field_names_and_values_are_read_as_written() {
+        let variants = Variants {
+            generation: *b"0123456789abcdef",
+            names: vec![http::header::ACCEPT, HeaderName::from_static("x-own")],
+        };
+        assert_eq!(
+            Entry::decode(variants.encode(&digest()), &digest()),
+            Some(Entry::Variants(variants))
+        );
+        assert_eq!(
+            Entry::decode(Writer::value(b"{}", &digest()), &digest()),
+            Some(Entry::Value(Bytes::from_static(b"{}")))
+        );
+    }
+
+    #[test]
+    fn an_entry_of_another_key_is_none() {
+        let other = resource("host", "/other", None);
+        assert_eq!(Entry::decode(written(&head(), &[b"x"]), &other), None);
+    }
+
+    #[test]
+    fn damage_is_noticed_at_every_bit_and_length() {
+        let blob = written(&head(), &[b"hello"]);
+        for bit in 0..blob.len() * 8 {
+            let mut damaged = blob.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Entry::decode(damaged.into(), &digest()), None, "bit {bit}");
+        }
+        for length in 0..blob.len() {
+            assert_eq!(
+                Entry::decode(blob.slice(..length), &digest()),
+                None,
+                "{length}"
+            );
+        }
+    }
+
+    /// A value with a valid frame around any content, for the parsers behind the checksum.
+    fn framed(kind: u8, content: &[u8]) -> Bytes {
+        let mut writer = Writer::new(kind, &digest());
+        writer.push(content);
+        writer.finish()
+    }
+
+    #[test]
+    fn an_unknown_kind_or_version_is_none() {
+        assert_eq!(Entry::decode(framed(9, b""), &digest()), None);
+        let mut newer = framed(VALUE, b"1").to_vec();
+        newer[2] += 1;
+        assert_eq!(Entry::decode(newer.into(), &digest()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_as_written(
+            status in 100u16..1000,
+            times in any::<(u64, u64, u64)>(),
+            lines in proptest::collection::vec(("[a-z-]{1,12}", proptest::collection::vec(0x20u8..0x7f, 0..20)), 0..20),
+            body in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(
+                    HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                    HeaderValue::from_bytes(&value).expect("a value"),
+                );
+            }
+            let (born_ms, lifetime_ms, initial_age_ms) = times;
+            let status = StatusCode::from_u16(status).expect("a status");
+            let head = Head { status, born_ms, lifetime_ms, initial_age_ms, headers };
+            let blob = written(&head, &[&body]);
+            let read = Entry::decode(blob, &digest());
+            prop_assert_eq!(read, Some(Entry::Response(Stored { head, body: body.into() })));
+        }
+
+        #[test]
+        fn nothing_panics(blob in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Entry::decode(blob.into(), &digest());
+        }
+
+        #[test]
+        fn nothing_behind_the_checksum_panics(
+            kind in 0u8..5,
+            content in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let _ = Entry::decode(framed(kind, &content), &digest());
+        }
+
+        #[test]
+        fn no_content_of_an_answer_panics(
+            lines in any::<u16>(),
+            rest in proptest::collection::vec(0u8..4, 0..100),
+        ) {
+            let mut content = 200u16.to_le_bytes().to_vec();
+            content.extend([0; 24]);
+            content.extend(lines.to_le_bytes());
+            content.extend(rest);
+            let _ = Entry::decode(framed(RESPONSE, &content), &digest());
+        }
+    }
+}

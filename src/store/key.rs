@@ -1,0 +1,157 @@
+//! Keys that no two different things share.
+
+use std::fmt;
+
+/// The 256-bit name of one cached thing. Its first half is in the Redis key, all of it is in the stored value.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Digest([u8; Digest::LENGTH]);
+
+impl Digest {
+    pub(crate) const LENGTH: usize = 32;
+
+    pub(crate) fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
+
+    /// The first 128 bits in hexadecimal, as they appear in Redis keys.
+    pub(crate) fn short(&self) -> String {
+        let half = self.0.iter().take(Self::LENGTH / 2);
+        half.flat_map(|byte| [byte >> 4, byte & 15])
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
+    }
+}
+
+/// Shows as much as the Redis key does.
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.short())
+    }
+}
+
+/// Hashes a list of byte strings, each with its length before it, so that different lists never look alike.
+pub(crate) struct KeyBuilder(blake3::Hasher);
+
+impl KeyBuilder {
+    /// Begins a list of the kind `domain`. Lists of different kinds never share a key.
+    pub(crate) fn new(domain: &str) -> Self {
+        Self(blake3::Hasher::new()).part(domain.as_bytes())
+    }
+
+    pub(crate) fn part(mut self, bytes: &[u8]) -> Self {
+        self.0.update(&[1]);
+        self.0.update(&(bytes.len() as u64).to_le_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    /// A member that may be absent, which is not the same as empty.
+    pub(crate) fn optional(mut self, bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            Some(bytes) => self.part(bytes),
+            None => {
+                self.0.update(&[0]);
+                self
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
+/// The key of a resource: what a stored answer to `GET` is filed under.
+///
+/// The scheme is not part of it: most servers never learn it.
+pub(crate) fn resource(host: &str, path: &str, query: Option<&str>) -> Digest {
+    KeyBuilder::new("resource")
+        .part(b"GET")
+        .part(host.as_bytes())
+        .part(path.as_bytes())
+        .optional(query.map(str::as_bytes))
+        .finish()
+}
+
+/// A host and port as written in a URL or a `Host` field: letter case and a default port make no difference.
+pub(crate) fn normal_host(authority: &str) -> String {
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let host = match host.rsplit_once(':') {
+        Some((name, "" | "80" | "443")) => name,
+        _ => host,
+    };
+    host.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest(parts: &[Option<Vec<u8>>]) -> Digest {
+        parts
+            .iter()
+            .fold(KeyBuilder::new("test"), |key, part| {
+                key.optional(part.as_deref())
+            })
+            .finish()
+    }
+
+    #[test]
+    fn hosts_are_compared_without_case_and_default_port() {
+        for (written, normal) in [
+            ("Example.COM", "example.com"),
+            ("example.com:80", "example.com"),
+            ("example.com:443", "example.com"),
+            ("example.com:", "example.com"),
+            ("example.com:8080", "example.com:8080"),
+            ("user:pw@example.com", "example.com"),
+            ("[::1]", "[::1]"),
+            ("[::1]:80", "[::1]"),
+            ("[::80]", "[::80]"),
+            ("", ""),
+        ] {
+            assert_eq!(normal_host(written), normal, "{written}");
+        }
+    }
+
+    #[test]
+    fn look_alike_resources_differ() {
+        let all = [
+            resource("a", "/b", None),
+            resource("a", "/b", Some("")),
+            resource("a", "/b?", None),
+            resource("a", "/b", Some("c")),
+            resource("a", "/bc", None),
+            resource("a/b", "", None),
+            resource("", "a/b", None),
+            resource("a", "/B", None),
+            resource("a", "/%62", None),
+        ];
+        for (i, one) in all.iter().enumerate() {
+            assert!(all[i + 1..].iter().all(|other| other != one), "{i}");
+        }
+    }
+
+    #[test]
+    fn a_short_digest_is_half_of_it() {
+        let digest = resource("a", "/b", None);
+        assert_eq!(digest.short().len(), 32);
+        assert!(format!("{digest:?}").len() == 32);
+        assert_eq!(
+            u8::from_str_radix(&digest.short()[..2], 16).expect("hexadecimal"),
+            digest.as_bytes()[0]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn different_lists_have_different_digests(
+            a in proptest::collection::vec(proptest::option::of(proptest::collection::vec(0u8..3, 0..4)), 0..5),
+            b in proptest::collection::vec(proptest::option::of(proptest::collection::vec(0u8..3, 0..4)), 0..5),
+        ) {
+            prop_assert_eq!(a == b, digest(&a) == digest(&b));
+        }
+    }
+}

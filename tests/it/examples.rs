@@ -1,0 +1,19 @@
+//! The examples that check themselves run to their end.
+
+use std::process::Command;
+
+use crate::support::Server;
+
+#[test]
+fn the_tour_holds_what_it_prints() {
+    let server = Server::start();
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--all-features", "--example", "tour"])
+        .env("REDIS_URL", server.url())
+        .output()
+        .expect("cargo");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(text.contains("all steps as expected"), "{text}");
+}

@@ -1,0 +1,222 @@
+//! A cluster whose slots move and whose servers die, under load.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::json;
+use tokio::{sync::watch, task::JoinHandle};
+use tower_fred::{
+    Error, Redis,
+    fred::{
+        interfaces::{ClientLike, KeysInterface},
+        types::{ClusterHash, CustomCommand},
+        util::redis_keyslot,
+    },
+    memo::Memo,
+    redis::Health,
+    session::SessionStore,
+};
+
+use crate::support::topology::Cluster;
+
+/// fred's own cluster client gives callers the values of others here, by the thousand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moving_slot_never_gives_a_wrong_value() {
+    let cluster = Cluster::start().await;
+    let redis = cluster.redis().await;
+    let load = Load::start(&redis).await;
+    let (slot, key) = a_stored_key(&cluster, 0).await;
+
+    cluster.begin_migration(slot, 1).await;
+    // What the old owner no longer has, it answers with ASK.
+    let _: i64 = cluster.admin(0).del(&key).await.expect("del");
+    load.rounds(20).await;
+    let seen = load.take();
+    assert_eq!(seen.wrong, 0, "{seen:?}");
+    assert!(
+        seen.failed > 0,
+        "the moving slot was never asked for: {seen:?}"
+    );
+    assert!(
+        // One key in so many; twice that leaves room for the moments of the change itself.
+        seen.failed <= 2 * seen.right / KEYS,
+        "other slots failed as well: {seen:?}"
+    );
+
+    cluster.end_migration(slot, 1).await;
+    load.until_served().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_primary_holds_up_no_other_and_its_replica_takes_over() {
+    let cluster = Cluster::start().await;
+    let redis = cluster.redis().await;
+    let mut health = redis.watch_health();
+    let load = Load::start(&redis).await;
+
+    cluster.servers[0].kill();
+    health
+        .wait_for(|health| *health == Health::Partial)
+        .await
+        .expect("the handle lives");
+    load.take();
+    load.rounds(20).await;
+    let seen = load.take();
+    assert_eq!(seen.wrong, 0, "{seen:?}");
+    assert!(
+        seen.right > seen.failed,
+        "two of three primaries are there: {seen:?}"
+    );
+
+    health
+        .wait_for(|health| *health == Health::Up)
+        .await
+        .expect("the handle lives");
+    load.until_served().await;
+}
+
+/// A key of ours on the primary with this index, and its slot.
+async fn a_stored_key(cluster: &Cluster, primary: usize) -> (u16, String) {
+    let random = CustomCommand::new_static("RANDOMKEY", ClusterHash::Random, false);
+    let no_arguments: Vec<String> = Vec::new();
+    let key: String = cluster
+        .admin(primary)
+        .custom(random, no_arguments)
+        .await
+        .expect("a key");
+    (redis_keyslot(key.as_bytes()), key)
+}
+
+/// Readers of values that name their keys, until it is dropped.
+struct Load {
+    seen: Arc<Seen>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    right: AtomicUsize,
+    wrong: AtomicUsize,
+    failed: AtomicUsize,
+    rounds: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Summary {
+    right: usize,
+    wrong: usize,
+    failed: usize,
+}
+
+impl Load {
+    async fn start(redis: &Redis) -> Self {
+        let stored = Arc::new(Stored::new(redis).await);
+        let seen = Arc::new(Seen::default());
+        let readers = (0..16)
+            .map(|_| tokio::spawn(read(Arc::clone(&stored), Arc::clone(&seen))))
+            .collect();
+        Self { seen, readers }
+    }
+
+    /// Waits until some reader has gone through all keys so many times more.
+    async fn rounds(&self, more: usize) {
+        let mut rounds = self.seen.rounds.subscribe();
+        let target = *rounds.borrow() + more * self.readers.len();
+        rounds
+            .wait_for(|rounds| *rounds >= target)
+            .await
+            .expect("readers");
+    }
+
+    /// Waits until all readers have gone through all keys some times without a failure.
+    async fn until_served(&self) {
+        loop {
+            self.take();
+            self.rounds(5).await;
+            let seen = self.take();
+            assert_eq!(seen.wrong, 0, "{seen:?}");
+            if seen.failed == 0 {
+                return;
+            }
+        }
+    }
+
+    /// What was seen since the last time.
+    fn take(&self) -> Summary {
+        Summary {
+            right: self.seen.right.swap(0, Ordering::Relaxed),
+            wrong: self.seen.wrong.swap(0, Ordering::Relaxed),
+            failed: self.seen.failed.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        for reader in &self.readers {
+            reader.abort();
+        }
+    }
+}
+
+/// Values and sessions that name their keys.
+struct Stored {
+    values: Memo<String>,
+    sessions: SessionStore,
+    cookies: Vec<String>,
+}
+
+impl Stored {
+    async fn new(redis: &Redis) -> Self {
+        let values: Memo<String> = Memo::new(redis.clone(), "values", Duration::from_secs(600));
+        let sessions = SessionStore::new(redis.clone());
+        let mut cookies = Vec::new();
+        for key in 0..KEYS {
+            let name = key.to_string();
+            values.set(key, &name).await.expect("a stored value");
+            let token = sessions
+                .create_for(name, &json!({}))
+                .await
+                .expect("a session");
+            cookies.push(token.cookie_value());
+        }
+        Self {
+            values,
+            sessions,
+            cookies,
+        }
+    }
+
+    /// What is stored under `key` by its own account; nothing when it was deleted.
+    async fn names(&self, key: usize) -> [Result<Option<String>, Error>; 2] {
+        let session = self.sessions.load(&self.cookies[key]).await;
+        let user = session.map(|record| record.and_then(|record| record.user().map(str::to_owned)));
+        [self.values.get(key).await, user]
+    }
+}
+
+async fn read(stored: Arc<Stored>, seen: Arc<Seen>) {
+    loop {
+        for key in 0..KEYS {
+            for name in stored.names(key).await {
+                let counter = match name {
+                    Ok(Some(name)) if name == key.to_string() => &seen.right,
+                    Ok(Some(_)) => &seen.wrong,
+                    // The deleted one, once its new owner is known.
+                    Ok(None) => continue,
+                    Err(_) => &seen.failed,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        seen.rounds.send_modify(|rounds| *rounds += 1);
+        tokio::task::yield_now().await;
+    }
+}
+
+const KEYS: usize = 30;

@@ -1,0 +1,7 @@
+mod cluster;
+mod connect;
+mod crossed;
+mod faults;
+mod late;
+mod shared_client;
+mod tls;

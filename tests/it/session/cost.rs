@@ -1,0 +1,256 @@
+//! What each kind of request costs, counted by the server.
+
+use http::StatusCode;
+use tower_fred::Session;
+
+use super::browser::{Answer, Browser, stage};
+use crate::support::{Counts, Server};
+
+/// The commands of a visit, after the scripts were loaded by the visits that made the session.
+async fn cost<T: Send + 'static, Fut>(
+    server: &Server,
+    browser: &Browser,
+    handler: impl FnOnce(Session) -> Fut,
+) -> (Counts, Answer<T>)
+where
+    Fut: Future<Output = T> + Send + 'static,
+{
+    server.count(browser.visit(handler)).await
+}
+
+fn assert_scripts(counts: &Counts, scripts: u64) {
+    assert_eq!(counts.of("evalsha"), scripts, "{counts:?}");
+    assert_eq!(counts.of("eval"), 0, "{counts:?}");
+}
+
+/// Commands that clients sent, with those that a script ran inside left out.
+fn assert_reads(counts: &Counts, reads: u64) {
+    assert_eq!(counts.of("hgetall"), reads, "{counts:?}");
+    assert_eq!(counts.of("pttl"), reads, "{counts:?}");
+}
+
+#[tokio::test]
+async fn an_anonymous_request_costs_nothing_whether_it_reads_or_not() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::new(&layer);
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        assert_eq!(session.get::<i64>("a").await.unwrap(), None);
+        assert_eq!(session.user().await.unwrap(), None);
+        assert_eq!(session.id(), None);
+        session.remove("a");
+        session.rotate();
+    })
+    .await;
+    assert_eq!(counts.total(), 0, "{counts:?}");
+    answer.assert_no_cookie();
+}
+
+#[tokio::test]
+async fn an_untouched_session_costs_nothing() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    let (counts, answer) = cost(&server, &browser, |_| async {}).await;
+    assert_eq!(counts.total(), 0, "{counts:?}");
+    answer.assert_no_cookie();
+    assert!(answer.headers.is_empty(), "{:?}", answer.headers);
+}
+
+#[tokio::test]
+async fn any_number_of_reads_is_one_round_trip() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        let clone = session.clone();
+        // At once, from clones, and again.
+        let (one, other) = tokio::join!(session.get::<i64>("seed"), clone.get::<i64>("other"));
+        assert_eq!((one.unwrap(), other.unwrap()), (Some(1), None));
+        assert_eq!(session.user().await.unwrap(), None);
+        assert_eq!(session.id().unwrap().len(), 22);
+    })
+    .await;
+    assert_reads(&counts, 1);
+    assert_eq!(counts.total(), 2, "{counts:?}");
+    answer.assert_no_cookie();
+    assert_eq!(answer.all(http::header::VARY), ["Cookie"]);
+}
+
+#[tokio::test]
+async fn a_blind_write_is_one_script() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    browser.set("warm", 1).await;
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        session.insert("a", &1).unwrap();
+        session.remove("seed");
+        // Its own write needs no load.
+        assert_eq!(session.get::<i64>("a").await.unwrap(), Some(1));
+        assert_eq!(session.get::<i64>("seed").await.unwrap(), None);
+    })
+    .await;
+    assert_scripts(&counts, 1);
+    assert_reads(&counts, 0);
+    answer.assert_no_cookie();
+    assert!(!answer.headers.contains_key("vary"));
+    assert_eq!(browser.get("a").await, Some(1));
+    assert_eq!(browser.get("seed").await, None);
+}
+
+#[tokio::test]
+async fn a_read_and_a_write_are_two_round_trips() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    browser.set("warm", 1).await;
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        let seed: i64 = session.get("seed").await.unwrap().unwrap();
+        session.insert("seed", &(seed + 1)).unwrap();
+        assert_eq!(session.get::<i64>("seed").await.unwrap(), Some(2));
+    })
+    .await;
+    assert_scripts(&counts, 1);
+    assert_reads(&counts, 1);
+    answer.assert_no_cookie();
+    assert_eq!(browser.get("seed").await, Some(2));
+}
+
+#[tokio::test]
+async fn a_value_equal_to_the_loaded_one_is_not_written() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        session.get::<i64>("seed").await.unwrap();
+        session.insert("seed", &2).unwrap();
+        session.insert("seed", &1).unwrap();
+        session.remove("absent");
+    })
+    .await;
+    assert_eq!(counts.total(), 2, "{counts:?}");
+    answer.assert_no_cookie();
+}
+
+#[tokio::test]
+async fn the_first_write_is_one_script_and_a_cookie() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    Browser::with_session(&layer).await;
+    let browser = Browser::new(&layer);
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        assert_eq!(session.get::<i64>("a").await.unwrap(), None);
+        session.insert("a", &1).unwrap();
+    })
+    .await;
+    assert_scripts(&counts, 1);
+    assert_reads(&counts, 0);
+    assert_eq!(answer.set_cookies().len(), 1);
+    assert_eq!(browser.get("a").await, Some(1));
+}
+
+#[tokio::test]
+async fn a_login_is_one_script_and_two_round_trips_after_a_read() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::logged_in(&layer, "alice").await;
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        session.login("alice").unwrap();
+    })
+    .await;
+    assert_scripts(&counts, 1);
+    assert_reads(&counts, 0);
+    assert_eq!(answer.set_cookies().len(), 1);
+
+    let (counts, answer) = cost(&server, &browser, |session| async move {
+        session.get::<i64>("seed").await.unwrap();
+        session.login("bob").unwrap();
+        assert_eq!(session.user().await.unwrap().as_deref(), Some("bob"));
+    })
+    .await;
+    assert_scripts(&counts, 1);
+    assert_reads(&counts, 1);
+    assert_eq!(answer.set_cookies().len(), 1);
+    assert_eq!(browser.user().await.as_deref(), Some("bob"));
+    assert_eq!(browser.get("seed").await, Some(1));
+}
+
+#[tokio::test]
+async fn a_logout_is_one_script() {
+    let server = Server::start();
+    let (layer, ..) = stage(&server).await;
+    Browser::with_session(&layer).await.log_out().await;
+    let browser = Browser::logged_in(&layer, "alice").await;
+    let (counts, answer) = cost(&server, &browser, |session| async move { session.logout() }).await;
+    assert_scripts(&counts, 1);
+    assert_reads(&counts, 0);
+    answer.assert_removes_cookie();
+}
+
+#[tokio::test]
+async fn a_commit_in_the_handler_is_not_repeated_by_the_response() {
+    let server = Server::start();
+    let (layer, _, keys) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    browser.set("warm", 1).await;
+    let token = browser.token();
+    let field = {
+        let browser = &browser;
+        let (counts, answer) = cost(&server, browser, |session| async move {
+            session.insert("a", &1).unwrap();
+            session.commit().await.unwrap();
+            session.commit().await.unwrap();
+            session.id()
+        })
+        .await;
+        assert_scripts(&counts, 1);
+        answer.assert_no_cookie();
+        assert_eq!(answer.value.unwrap()[..21], token[..21]);
+        keys.field(&token, "a").await
+    };
+    assert_eq!(field.as_deref(), Some(&b"1"[..]));
+}
+
+#[tokio::test]
+async fn a_session_made_by_a_commit_in_the_handler_gets_its_cookie_also_from_a_5xx() {
+    let server = Server::shared();
+    let (layer, ..) = stage(&server).await;
+    let browser = Browser::new(&layer);
+    let answer = browser
+        .visit_as(StatusCode::BAD_GATEWAY, |session| async move {
+            session.insert("a", &1).unwrap();
+            session.commit().await.unwrap();
+            session.insert("b", &1).unwrap();
+            session.login("alice").unwrap();
+        })
+        .await;
+    assert_eq!(answer.set_cookies().len(), 1);
+    assert_eq!(browser.get("a").await, Some(1));
+    assert_eq!(browser.get("b").await, None);
+    assert_eq!(browser.user().await, None);
+}
+
+#[tokio::test]
+async fn a_5xx_drops_changes_but_not_a_logout() {
+    let server = Server::shared();
+    let (layer, _, keys) = stage(&server).await;
+    let browser = Browser::logged_in(&layer, "alice").await;
+    let answer = browser
+        .visit_as(StatusCode::INTERNAL_SERVER_ERROR, |session| async move {
+            session.insert("seed", &2).unwrap();
+            session.rotate();
+        })
+        .await;
+    answer.assert_no_cookie();
+    assert_eq!(browser.get("seed").await, Some(1));
+
+    let token = browser.token();
+    let answer = browser
+        .visit_as(StatusCode::INTERNAL_SERVER_ERROR, |session| async move {
+            session.logout();
+        })
+        .await;
+    answer.assert_removes_cookie();
+    assert!(!keys.exists(&token).await);
+}

@@ -1,0 +1,21 @@
+//! Sessions through the layer, as browsers see them, and the store beneath.
+
+// A browser with a jar, and one request with a handler in place.
+mod browser;
+
+// Over axum, plain hyper, tower-test's mock and a concurrency limit.
+mod compose;
+// Names, attributes, tossed and garbage cookies.
+mod cookies;
+// Round trips and Set-Cookie of each kind of request.
+mod cost;
+// Redis gone, hung, or holding what is not ours.
+mod failures;
+// Requests that overlap each other, logins and logouts.
+mod races;
+// Fixation, replay, secrets at rest and in logs.
+mod security;
+// The object beneath, without HTTP.
+mod store;
+// Idle and absolute timeouts.
+mod timeouts;

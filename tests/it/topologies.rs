@@ -1,0 +1,143 @@
+//! Everything on every kind of deployment.
+
+use tower_fred::{Redis, fred::interfaces::KeysInterface, session::SessionStore};
+
+use crate::{
+    compose,
+    support::{
+        Server,
+        keys::{assert_none, assert_ours_and_bounded},
+        server::{free_port, namespace, until_served},
+        tls::{Authority, Files, TlsServer},
+        topology::{Cluster, Sentinels},
+    },
+};
+
+#[tokio::test]
+async fn all_layers_over_a_unix_socket() {
+    let server = Server::start();
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .connect(&server.unix_url())
+        .await
+        .expect("a handle");
+    compose::check_all_three(&redis, "a unix socket").await;
+    assert_ours_and_bounded(&[server.admin().await], redis.namespace()).await;
+}
+
+#[tokio::test]
+async fn all_layers_in_a_database_with_a_number() {
+    let server = Server::start();
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .connect(&format!("{}/3", server.url()))
+        .await
+        .expect("a handle");
+    compose::check_all_three(&redis, "a database").await;
+    assert_ours_and_bounded(&[server.admin_of(3).await], redis.namespace()).await;
+    assert_none(&server.admin().await).await;
+}
+
+#[tokio::test]
+async fn all_layers_over_tls() {
+    let server = TlsServer::start_with(&["localhost"], &["--tls-auth-clients", "yes"]);
+    let ours = server.authority.sign(&["shop"]);
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .ca_certificate(server.authority.pem())
+        .client_certificate(&ours.certificate, &ours.key)
+        .connect(&server.url())
+        .await
+        .expect("a handle");
+    compose::check_all_three(&redis, "TLS").await;
+    assert_ours_and_bounded(&[server.plain.admin().await], redis.namespace()).await;
+}
+
+#[tokio::test]
+async fn all_layers_over_a_cluster_with_tls() {
+    let authority = Authority::new();
+    let files = Files::of(&authority, &["127.0.0.1"]);
+    let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
+    let cluster = Cluster::start_with(|index| {
+        let mut arguments = files.arguments(ports[index]);
+        // Servers name their TLS ports, to clients and to each other.
+        arguments.extend(["--tls-cluster", "yes", "--tls-replication", "yes"].map(String::from));
+        arguments
+    })
+    .await;
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .ca_certificate(authority.pem())
+        .connect(&format!("rediss-cluster://127.0.0.1:{}", ports[0]))
+        .await
+        .expect("a handle");
+    compose::check_all_three(&redis, "a cluster with TLS").await;
+    assert_ours_and_bounded(cluster.primaries(), redis.namespace()).await;
+}
+
+#[tokio::test]
+async fn all_layers_over_sentinels() {
+    let sentinels = Sentinels::start().await;
+    let redis = sentinels.redis().await;
+    compose::check_all_three(&redis, "sentinels").await;
+    let primary = sentinels.primary_server().await.admin().await;
+    assert_ours_and_bounded(&[primary], redis.namespace()).await;
+}
+
+#[tokio::test]
+async fn all_layers_over_sentinels_in_a_database_with_a_number() {
+    let sentinels = Sentinels::start().await;
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .connect(&sentinels.url_with("", "/3"))
+        .await
+        .expect("a handle");
+    until_served(&redis).await;
+    compose::check_all_three(&redis, "a database behind sentinels").await;
+    let primary = sentinels.primary_server().await;
+    assert_ours_and_bounded(&[primary.admin_of(3).await], redis.namespace()).await;
+    assert_none(&primary.admin().await).await;
+}
+
+/// The old primary goes on answering for some ten seconds after a planned failover, and loses what it is told.
+#[tokio::test]
+async fn a_planned_failover_is_followed_at_once() {
+    let sentinels = Sentinels::start().await;
+    let redis = sentinels.redis().await;
+    let old = sentinels.primary().await;
+    sentinels.fail_over().await;
+    // Waits for the sentinels, not for the handle.
+    while sentinels.primary().await == old {
+        tokio::task::yield_now().await;
+    }
+    let server = sentinels
+        .servers
+        .iter()
+        .find(|server| server.port() == old)
+        .expect("the old primary");
+    let admin = server.admin().await;
+    let mut told_old = 0;
+    loop {
+        let store = SessionStore::new(redis.clone());
+        if let Ok(token) = store.create(&serde_json::json!({ "a": 1 })).await {
+            let key = format!("{}:s:{{{}}}", redis.namespace(), token.id());
+            if admin.exists::<bool, _>(key).await.unwrap_or(false) {
+                told_old += 1;
+            } else {
+                break;
+            }
+        }
+        assert!(told_old < 10_000, "still writing to the old primary");
+        tokio::task::yield_now().await;
+    }
+    let primary = sentinels.primary_server().await.admin().await;
+    assert_ours_and_bounded(&[primary], redis.namespace()).await;
+}
+
+#[tokio::test]
+async fn all_layers_over_a_cluster() {
+    let cluster = Cluster::start().await;
+    let redis = cluster.redis().await;
+    compose::check_all_three(&redis, "a cluster").await;
+    assert_ours_and_bounded(cluster.primaries(), redis.namespace()).await;
+}
