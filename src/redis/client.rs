@@ -7,7 +7,10 @@ use fred::{
     error::Error as FredError,
     interfaces::ClientLike,
 };
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit, watch},
+    task::coop,
+};
 
 use super::{
     clock::Clock,
@@ -135,7 +138,7 @@ impl Redis {
     ///
     /// An [unavailable](Error::is_unavailable) error when none comes within the deadline.
     pub async fn ping(&self) -> Result<(), Error> {
-        let _permit = self.permit()?;
+        let _permit = self.permit().await?;
         let ping = |client: WithOptions<Client>, _| async move { client.ping(None).await };
         match &self.inner.deployment {
             Deployment::Single(node) => node.send(&self.bounds, ping).await?,
@@ -170,7 +173,7 @@ impl Redis {
     where
         F: Future<Output = Result<T, FredError>>,
     {
-        let _permit = self.permit()?;
+        let _permit = self.permit().await?;
         let cluster = match &self.inner.deployment {
             Deployment::Single(node) => return Ok(node.send(&self.bounds, command).await?),
             Deployment::Cluster(cluster, _) => cluster,
@@ -199,7 +202,9 @@ impl Redis {
     }
 
     /// One of the places for commands in flight; never waits for it.
-    fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
+        // A call that fails at once waits for nothing: a caller that asks again and again would have the thread for itself.
+        coop::consume_budget().await;
         let permit = self.inner.in_flight.try_acquire();
         permit.map_err(|_| Error::new(Kind::Unavailable, "too many redis commands in flight"))
     }

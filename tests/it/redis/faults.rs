@@ -1,6 +1,6 @@
 //! What the handle does when the server is killed, stopped, or forgets its scripts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use tower_fred::{
@@ -170,6 +170,25 @@ async fn the_breaker_opens_answers_at_once_and_closes_by_itself() {
         .await
         .expect("the handle lives");
     redis.ping().await.expect("a sign of life");
+}
+
+/// Calls that failed at once never let go of the thread: on a runtime with one, nobody else ran, the way back to the
+/// server included.
+#[tokio::test]
+async fn a_caller_that_asks_again_at_once_is_served_again() {
+    let server = Server::start();
+    let redis = server.redis().await;
+    server.stop();
+    join_all((0..8).map(|_| redis.ping())).await;
+    assert_eq!(redis.health(), Health::Down);
+    server.resume();
+    let begin = Instant::now();
+    while redis.ping().await.is_err() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(30),
+            "nobody else runs"
+        );
+    }
 }
 
 /// A connection that is open and dead stays so for ever as far as fred is concerned, while it is written to.

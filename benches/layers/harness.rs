@@ -1,0 +1,135 @@
+//! Cases, the rounds in which they take turns, and the table of ratios.
+
+use std::{convert::Infallible, future::Future, pin::Pin, time::Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower::{Service, ServiceExt};
+
+/// What is measured, and what it is to be compared with.
+pub struct Case {
+    pub name: &'static str,
+    /// The names of the baselines whose sum is the fair price.
+    beside: &'static [&'static str],
+    run: Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Case {
+    pub fn new<F>(
+        name: &'static str,
+        beside: &'static [&'static str],
+        run: impl Fn() -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self {
+            name,
+            beside,
+            run: Box::new(move || Box::pin(run())),
+        }
+    }
+
+    /// A service, called once with `request` for each run.
+    pub fn service<S, B>(
+        name: &'static str,
+        beside: &'static [&'static str],
+        service: S,
+        request: Request<()>,
+    ) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Debug,
+    {
+        Self::new(name, beside, move || {
+            let (service, request) = (service.clone(), request.clone().map(|()| Full::default()));
+            async move {
+                let response = service
+                    .oneshot(request)
+                    .await
+                    .unwrap_or_else(|never| match never {});
+                response.into_body().collect().await.expect("a body");
+            }
+        })
+    }
+}
+
+/// Nanoseconds per run for each case: the median of its rounds. The cases take turns, forwards and backwards.
+pub async fn measure(cases: &[Case], at_once: usize, runs: usize) -> Vec<f64> {
+    let mut samples = vec![Vec::with_capacity(ROUNDS); cases.len()];
+    for round in 0..=ROUNDS {
+        let forwards = round % 2 == 0;
+        for place in 0..cases.len() {
+            let index = if forwards {
+                place
+            } else {
+                cases.len() - 1 - place
+            };
+            let started = Instant::now();
+            for _ in 0..runs {
+                if at_once == 1 {
+                    (cases[index].run)().await;
+                } else {
+                    join_all((0..at_once).map(|_| (cases[index].run)())).await;
+                }
+            }
+            // The first round warms up.
+            if round > 0 {
+                samples[index].push(started.elapsed().as_nanos() as f64 / (runs * at_once) as f64);
+            }
+        }
+    }
+    samples.into_iter().map(median).collect()
+}
+
+fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+pub fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
+    let bare = nanoseconds[0];
+    let time_of = |name: &str| {
+        let index = cases.iter().position(|case| case.name == name);
+        index.map_or(f64::NAN, |index| nanoseconds[index])
+    };
+    println!("{title}");
+    println!(
+        "  {:<36} {:>10} {:>10}   beside",
+        "", "us/request", "us - bare"
+    );
+    for (case, &time) in cases.iter().zip(nanoseconds) {
+        // Several baselines: the handler's own part counts once.
+        let price: f64 = case
+            .beside
+            .iter()
+            .map(|name| time_of(name) - bare)
+            .sum::<f64>()
+            + bare;
+        let beside = match case.beside {
+            [] => String::new(),
+            names => format!(
+                "{:>6.2} x {}",
+                time / price,
+                names.join(" + ").replace("+ bare ", "")
+            ),
+        };
+        println!(
+            "  {:<36} {:>10.2} {:>10.2}   {beside}",
+            case.name,
+            time / 1e3,
+            (time - bare) / 1e3
+        );
+    }
+    println!();
+}
+
+const ROUNDS: usize = 15;
