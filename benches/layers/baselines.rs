@@ -15,7 +15,7 @@ use tower_fred::{
 
 use crate::harness::Case;
 
-pub async fn baselines(redis: &Redis) -> Vec<Case> {
+pub(crate) async fn baselines(redis: &Redis) -> Vec<Case> {
     let client = redis.client();
     let key = format!("{}:baseline", redis.namespace());
     let _: () = client
@@ -54,7 +54,7 @@ pub async fn baselines(redis: &Redis) -> Vec<Case> {
     ]
 }
 
-pub async fn page(
+pub(crate) async fn page(
     cache_control: Option<&'static str>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let mut response = Response::new(Full::from(BODY));
@@ -72,7 +72,7 @@ pub async fn page(
     Ok(response)
 }
 
-pub fn request() -> Request<()> {
+pub(crate) fn request() -> Request<()> {
     let mut request = Request::new(());
     *request.uri_mut() = http::Uri::from_static("http://localhost/page?of=bench");
     request
@@ -82,7 +82,7 @@ pub fn request() -> Request<()> {
 }
 
 /// Sends one request, and waits until its answer is in the cache.
-pub async fn fill<S, B>(service: &S, request: &Request<()>)
+pub(crate) async fn fill<S, B>(service: &S, request: &Request<()>)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body,
@@ -103,6 +103,6 @@ where
     }
 }
 
-pub const BODY: &[u8] = &[b'x'; 1024];
+pub(crate) const BODY: &[u8] = &[b'x'; 1024];
 const COUNT: &str =
     "local n = redis.call('INCR', KEYS[1]) redis.call('PEXPIRE', KEYS[1], ARGV[1]) return n";

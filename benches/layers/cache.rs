@@ -10,7 +10,7 @@ use crate::{
     harness::Case,
 };
 
-pub async fn cases(redis: &Redis) -> Vec<Case> {
+pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let cache = CacheLayer::new(redis.clone()).layer(service_fn(|_| page(Some("max-age=600"))));
     fill(&cache, &request()).await;
     let memo: Memo<String> = Memo::new(redis.clone(), "bench", Duration::from_secs(600));

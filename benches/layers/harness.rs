@@ -10,15 +10,15 @@ use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceExt};
 
 /// What is measured, and what it is to be compared with.
-pub struct Case {
-    pub name: &'static str,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
     /// The names of the baselines whose sum is the fair price.
     beside: &'static [&'static str],
     run: Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Case {
-    pub fn new<F>(
+    pub(crate) fn new<F>(
         name: &'static str,
         beside: &'static [&'static str],
         run: impl Fn() -> F + 'static,
@@ -34,7 +34,7 @@ impl Case {
     }
 
     /// A service, called once with `request` for each run.
-    pub fn service<S, B>(
+    pub(crate) fn service<S, B>(
         name: &'static str,
         beside: &'static [&'static str],
         service: S,
@@ -63,7 +63,7 @@ impl Case {
 }
 
 /// Nanoseconds per run for each case: the median of its rounds. The cases take turns, forwards and backwards.
-pub async fn measure(cases: &[Case], at_once: usize, runs: usize) -> Vec<f64> {
+pub(crate) async fn measure(cases: &[Case], at_once: usize, runs: usize) -> Vec<f64> {
     let mut samples = vec![Vec::with_capacity(ROUNDS); cases.len()];
     for round in 0..=ROUNDS {
         let forwards = round % 2 == 0;
@@ -95,7 +95,7 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-pub fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
+pub(crate) fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
     let bare = nanoseconds[0];
     let time_of = |name: &str| {
         let index = cases.iter().position(|case| case.name == name);

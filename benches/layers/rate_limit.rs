@@ -10,7 +10,7 @@ use crate::{
     harness::Case,
 };
 
-pub async fn cases(redis: &Redis) -> Vec<Case> {
+pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let generous = RateLimitLayer::new(redis.clone(), Quota::per_second(1_000_000)).name("allowed");
     let strict = RateLimitLayer::new(redis.clone(), Quota::per_day(1)).name("denied");
     let denied = strict.layer(service_fn(|_| page(None)));

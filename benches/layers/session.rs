@@ -13,7 +13,7 @@ use crate::{
     harness::Case,
 };
 
-pub async fn cases(redis: &Redis) -> Vec<Case> {
+pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let cookie = session_cookie(redis).await;
     let with = |handler: Handler| {
         SessionLayer::new(redis.clone()).layer(service_fn(move |request| run(handler, request)))

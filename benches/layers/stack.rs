@@ -8,7 +8,7 @@ use crate::{
     harness::Case,
 };
 
-pub async fn cases(redis: &Redis) -> Vec<Case> {
+pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let stack = ServiceBuilder::new()
         .layer(RateLimitLayer::new(redis.clone(), Quota::per_second(1_000_000)).name("stacked"))
         .layer(SessionLayer::new(redis.clone()))
