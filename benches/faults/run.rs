@@ -54,6 +54,10 @@ impl Run {
         Instant::now()
     }
 
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
+    }
+
     /// Redis is back: waits for what comes of it, and draws up the line. `shard` tells which server of those that the
     /// fault left alone a request was for.
     pub(crate) async fn finish(

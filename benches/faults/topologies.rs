@@ -42,7 +42,7 @@ pub(crate) async fn suffer_in_cluster() -> Vec<Row> {
     for fault in ClusterFault::ALL {
         let run = Run::start(&redis).await;
         let begun = run.mark();
-        fault.happen(&cluster, sleep(HALF_WAY)).await;
+        fault.happen(&cluster, run.load(), sleep(HALF_WAY)).await;
         let expected = Expected {
             name: cluster_name(fault),
             losses: u32::from(fault != ClusterFault::Migration),

@@ -11,6 +11,7 @@ use crate::support::{
     failover::{ClusterFault, SentinelFault},
     fault::{Fault, Rig},
     load::{Load, Sample},
+    patiently,
     shop::{Kind, Outcome},
     topology::{Cluster, Sentinels},
 };
@@ -105,7 +106,7 @@ async fn shards_that_move_are_replaced_or_die() {
         let shown = allowed.until(&load, |samples| {
             saw(samples, Kind::Visit, Outcome::Unavailable)
         });
-        fault.happen(&cluster, shown).await;
+        fault.happen(&cluster, &load, shown).await;
         let losses = u32::from(fault != ClusterFault::Migration);
         finish(load, &redis, allowed, losses).await;
     }
@@ -158,9 +159,9 @@ async fn start(redis: &Redis, visitors: u32) -> Load {
 async fn finish(load: Load, redis: &Redis, allowed: Allowed, losses: u32) {
     allowed.until(&load, |_| true).await;
     load.take();
-    redis
-        .watch_health()
-        .wait_for(|health| *health == Health::Up)
+    let mut health = redis.watch_health();
+    let up = health.wait_for(|health| *health == Health::Up);
+    patiently("a healthy handle", up)
         .await
         .expect("the handle lives");
     allowed.until(&load, are_served).await;

@@ -22,7 +22,7 @@ use tower_fred::{
     session::SessionStore,
 };
 
-use crate::support::topology::Cluster;
+use crate::support::{patiently, topology::Cluster};
 
 /// fred's own cluster client gives callers the values of others here, by the thousand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,8 +73,8 @@ async fn a_killed_primary_holds_up_no_other_and_its_replica_takes_over() {
         "two of three primaries are there: {seen:?}"
     );
 
-    health
-        .wait_for(|health| *health == Health::Up)
+    let up = health.wait_for(|health| *health == Health::Up);
+    patiently("a healthy handle", up)
         .await
         .expect("the handle lives");
     load.until_served().await;
@@ -127,10 +127,8 @@ impl Load {
     async fn rounds(&self, more: usize) {
         let mut rounds = self.seen.rounds.subscribe();
         let target = *rounds.borrow() + more * self.readers.len();
-        rounds
-            .wait_for(|rounds| *rounds >= target)
-            .await
-            .expect("readers");
+        let read = rounds.wait_for(|rounds| *rounds >= target);
+        patiently("readers", read).await.expect("readers");
     }
 
     /// Waits until all readers have gone through all keys some times without a failure.

@@ -9,7 +9,11 @@ use tower_fred::fred::{
     util::redis_keyslot,
 };
 
-use super::topology::{Cluster, Sentinels};
+use super::{
+    load::Load,
+    patience::patiently,
+    topology::{Cluster, Sentinels},
+};
 
 /// A primary that sentinels replace by one of its replicas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +33,12 @@ impl SentinelFault {
                 primary.expect("the primary").kill();
             }
         }
-        while sentinels.primary().await == old {
-            yield_now().await;
-        }
+        patiently("another primary", async {
+            while sentinels.primary().await == old {
+                yield_now().await;
+            }
+        })
+        .await;
     }
 }
 
@@ -57,31 +64,43 @@ impl ClusterFault {
     }
 
     /// Returns as soon as there is another primary, or the slot has moved, which it does after `hold`.
-    pub async fn happen(self, cluster: &Cluster, hold: impl Future<Output = ()>) {
+    pub async fn happen(self, cluster: &Cluster, load: &Load, hold: impl Future<Output = ()>) {
         let replica = self.shard() + 3;
         match self {
-            Self::Migration => return migrate(cluster, self.shard(), 1, hold).await,
+            Self::Migration => return migrate(cluster, load, (self.shard(), 1), hold).await,
             Self::Planned => cluster.cluster(replica, &["FAILOVER"]).await,
             Self::Killed => cluster.servers[self.shard()].kill(),
         }
-        loop {
-            let role: Vec<Value> = run(cluster, replica, "ROLE", &[]).await;
-            if role.first().and_then(Value::as_string).as_deref() == Some("master") {
-                return;
+        patiently("a replica that takes over", async {
+            loop {
+                let role: Vec<Value> = run(cluster, replica, "ROLE", &[]).await;
+                if role.first().and_then(Value::as_string).as_deref() == Some("master") {
+                    return;
+                }
+                yield_now().await;
             }
-            yield_now().await;
-        }
+        })
+        .await;
     }
 }
 
-/// Moves the slot of some session, with all that is in it, and stays half way for `hold`.
-async fn migrate(cluster: &Cluster, from: usize, to: usize, hold: impl Future<Output = ()>) {
-    let key = loop {
-        let key: String = run(cluster, from, "RANDOMKEY", &[]).await;
-        if key.contains(":s:") {
-            break key;
+/// Moves the slot of a visitor's session, with all that is in it, and stays half way for `hold`.
+async fn migrate(
+    cluster: &Cluster,
+    load: &Load,
+    (from, to): (usize, usize),
+    hold: impl Future<Output = ()>,
+) {
+    // Not of any session: one whose visitor was never told of it would be missed by nobody.
+    let key = patiently("a session of a visitor", async {
+        loop {
+            let key: String = run(cluster, from, "RANDOMKEY", &[]).await;
+            if load.comes_with(&key) {
+                break key;
+            }
         }
-    };
+    })
+    .await;
     let slot = redis_keyslot(key.as_bytes());
     cluster.begin_migration(slot, to).await;
     let keys = ["GETKEYSINSLOT", &slot.to_string(), "1000"];

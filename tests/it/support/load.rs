@@ -8,7 +8,10 @@ use std::{
 use tokio::{sync::watch, task::JoinHandle};
 use tower_fred::{Redis, redis::Health};
 
-use super::shop::{BURST, Kind, Outcome, RATE, Shop, Visitor};
+use super::{
+    patience::patiently,
+    shop::{BURST, Kind, Outcome, RATE, Shop, Visitor},
+};
 
 /// Visitors who ask at a steady rate, until they are called back or the load is dropped.
 pub struct Load {
@@ -69,12 +72,22 @@ impl Load {
         std::mem::take(&mut *self.log.samples())
     }
 
+    /// Whether `key` is that of a session that a visitor has come with since the last [`take`](Self::take).
+    pub fn comes_with(&self, key: &str) -> bool {
+        let samples = self.log.samples();
+        let mut sessions = samples.iter().map(|sample| &*sample.session);
+        sessions.any(|session| !session.is_empty() && key.contains(session))
+    }
+
     /// Waits until the requests that ended since the last [`take`](Self::take) are as wanted.
     pub async fn until(&self, wanted: impl Fn(&[Sample]) -> bool) {
         let mut count = self.log.count.subscribe();
-        while !wanted(&self.log.samples()) {
-            count.changed().await.expect("visitors");
-        }
+        patiently("requests as wanted", async {
+            while !wanted(&self.log.samples()) {
+                count.changed().await.expect("visitors");
+            }
+        })
+        .await;
     }
 
     /// Waits for the last answers. True when no limit let anybody in more often than it may.

@@ -6,6 +6,7 @@ pub mod fault;
 pub mod http;
 pub mod keys;
 pub mod load;
+pub mod patience;
 pub mod process;
 pub mod proxy;
 pub mod server;
@@ -13,4 +14,5 @@ pub mod shop;
 pub mod tls;
 pub mod topology;
 
+pub use patience::patiently;
 pub use server::{Counts, Server};

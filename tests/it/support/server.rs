@@ -28,6 +28,8 @@ use tower_fred::{
     },
 };
 
+use super::patience::patiently;
+
 /// A running server, ended when it is dropped, and also when the test process dies without dropping anything.
 pub struct Server {
     port: u16,
@@ -246,8 +248,11 @@ impl Server {
         let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
             return false;
         };
+        // Whoever accepts and says nothing is not the server.
+        let patience = Some(Duration::from_secs(1));
         let mut byte = [0];
-        stream.write_all(b"PING\r\n").is_ok()
+        stream.set_read_timeout(patience).is_ok()
+            && stream.write_all(b"PING\r\n").is_ok()
             && stream.read(&mut byte).is_ok_and(|count| count == 1)
     }
 
@@ -342,9 +347,12 @@ pub fn namespace() -> String {
 
 /// Waits until `redis` is served again after a fault.
 pub async fn until_served(redis: &Redis) {
-    while redis.ping().await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    patiently("a server that answers", async {
+        while redis.ping().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 fn binary() -> &'static str {

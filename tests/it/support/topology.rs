@@ -13,7 +13,10 @@ use tower_fred::{
     },
 };
 
-use super::server::{Server, free_port, namespace, until_served};
+use super::{
+    patience::patiently,
+    server::{Server, free_port, namespace, until_served},
+};
 
 /// A primary and two replicas, watched by three sentinels that need one second to call a server dead.
 pub struct Sentinels {
@@ -117,13 +120,16 @@ impl Sentinels {
         }
         join_all(self.sentinels.iter().map(async |sentinel| {
             let admin = sentinel.admin().await;
-            loop {
-                let info: String = run(&admin, "INFO", &["sentinel"]).await.expect("info");
-                if info.contains("slaves=2,sentinels=3") && info.contains("status=ok") {
-                    return;
+            patiently("sentinels that know everybody", async {
+                loop {
+                    let info: String = run(&admin, "INFO", &["sentinel"]).await.expect("info");
+                    if info.contains("slaves=2,sentinels=3") && info.contains("status=ok") {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
                 }
-                tokio::task::yield_now().await;
-            }
+            })
+            .await;
         }))
         .await;
     }
@@ -169,7 +175,7 @@ impl Cluster {
             admins,
             ids,
         };
-        cluster.join_up(&buses).await;
+        patiently("a cluster", cluster.join_up(&buses)).await;
         cluster
     }
 
@@ -293,13 +299,16 @@ impl Cluster {
 
 /// Waits until a replica has its primary's data.
 async fn synced(replica: &Client) {
-    loop {
-        let info: String = run(replica, "INFO", &["replication"]).await.expect("info");
-        if info.contains("master_link_status:up") {
-            return;
+    patiently("a replica with the data", async {
+        loop {
+            let info: String = run(replica, "INFO", &["replication"]).await.expect("info");
+            if info.contains("master_link_status:up") {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
-    }
+    })
+    .await;
 }
 
 /// Any command, sent to the server of `client`.
