@@ -1,6 +1,11 @@
 //! The handle itself.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fred::{
     clients::{Client, Pool, WithOptions},
@@ -138,7 +143,11 @@ impl Redis {
     ///
     /// An [unavailable](Error::is_unavailable) error when none comes within the deadline.
     pub async fn ping(&self) -> Result<(), Error> {
-        let _permit = self.permit().await?;
+        fairly(self.ping_all()).await
+    }
+
+    async fn ping_all(&self) -> Result<(), Error> {
+        let _permit = self.permit()?;
         let ping = |client: WithOptions<Client>, _| async move { client.ping(None).await };
         match &self.inner.deployment {
             Deployment::Single(node) => node.send(&self.bounds, ping).await?,
@@ -173,7 +182,18 @@ impl Redis {
     where
         F: Future<Output = Result<T, FredError>>,
     {
-        let _permit = self.permit().await?;
+        fairly(self.route(key, command)).await
+    }
+
+    async fn route<T, F>(
+        &self,
+        key: &str,
+        command: impl Fn(WithOptions<Client>, Arc<Clock>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, FredError>>,
+    {
+        let _permit = self.permit()?;
         let cluster = match &self.inner.deployment {
             Deployment::Single(node) => return Ok(node.send(&self.bounds, command).await?),
             Deployment::Cluster(cluster, _) => cluster,
@@ -185,12 +205,17 @@ impl Redis {
                 "no server of the cluster has the key's slot",
             ));
         };
+        let begun = Instant::now();
         match node.send(&self.bounds, &command).await {
             Err(Failure::Moved(address, error)) => {
                 cluster.refresh();
+                // The deadline is for both servers together.
+                let left = self.bounds.deadline.saturating_sub(begun.elapsed());
                 match cluster.node_at(&address) {
-                    Some(node) => Ok(node.send(&self.bounds, command).await?),
-                    None => Err(error),
+                    Some(node) if !left.is_zero() => {
+                        Ok(node.send(&Bounds::new(left), command).await?)
+                    }
+                    _ => Err(error),
                 }
             }
             Err(failure @ Failure::Unanswered(_)) => {
@@ -202,9 +227,7 @@ impl Redis {
     }
 
     /// One of the places for commands in flight; never waits for it.
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
-        // A call that fails at once waits for nothing: a caller that asks again and again would have the thread for itself.
-        coop::consume_budget().await;
+    fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
         let permit = self.inner.in_flight.try_acquire();
         permit.map_err(|_| Error::new(Kind::Unavailable, "too many redis commands in flight"))
     }
@@ -223,6 +246,16 @@ impl Redis {
             Deployment::Single(node) | Deployment::Cluster(_, node) => node,
         }
     }
+}
+
+/// Lets other tasks run after a failure, which may have waited for nothing: a caller that asks again and again would have
+/// the thread for itself.
+async fn fairly<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let result = work.await;
+    if result.is_err() {
+        coop::consume_budget().await;
+    }
+    result
 }
 
 /// Shares a client that the application made, under the default namespace and deadline.
