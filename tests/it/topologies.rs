@@ -85,6 +85,34 @@ async fn all_layers_over_sentinels() {
 }
 
 #[tokio::test]
+async fn all_layers_over_a_sentinel_with_tls() {
+    let server = TlsServer::start_with(&["127.0.0.1"], &[]);
+    let files = Files::of(&server.authority, &["127.0.0.1"]);
+    let port = free_port();
+    let mut configuration = format!(
+        "sentinel monitor main 127.0.0.1 {} 1\ntls-replication yes\n",
+        server.port
+    );
+    for words in files.arguments(port).chunks(2) {
+        let line = words.join(" ");
+        configuration.push_str(line.trim_start_matches('-'));
+        configuration.push('\n');
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), configuration).expect("a configuration");
+    let _sentinel = Server::start_sentinel(file.path());
+    let url = format!("rediss-sentinel://127.0.0.1:{port}?sentinelServiceName=main");
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .ca_certificate(server.authority.pem())
+        .connect(&url)
+        .await
+        .expect("a handle");
+    compose::check_all_three(&redis, "a sentinel with TLS").await;
+    assert_ours_and_bounded(&[server.plain.admin().await], redis.namespace()).await;
+}
+
+#[tokio::test]
 async fn all_layers_over_sentinels_in_a_database_with_a_number() {
     let sentinels = Sentinels::start().await;
     let redis = Redis::builder()
