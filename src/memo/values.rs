@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     error::{Error, Kind},
     redis::Redis,
-    store::{Digest, Entry, Flights, KeyBuilder, Lead, Remote, Slot, Turn, Writer},
+    store::{Digest, Entry, Flights, KeyBuilder, Lead, Life, Remote, Slot, Turn, Writer},
 };
 
 /// Keeps values of type `T` in Redis for a while, and loads each at most once at a time. See the [module](crate::memo).
@@ -175,13 +175,13 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
 
     async fn find(&self, slot: &Slot) -> Result<Option<Bytes>, Error> {
         Ok(match self.inner.remote.get(slot).await? {
-            Some(Entry::Value(value)) => Some(value),
+            Some(Entry::Value(value)) => Some(value.bytes),
             Some(Entry::Response(_) | Entry::Variants(_)) | None => None,
         })
     }
 
     async fn keep(&self, slot: &Slot, encoded: &[u8]) -> Result<(), Error> {
-        let blob = Writer::value(encoded, slot.digest());
+        let blob = Writer::value(&Life::default(), encoded, slot.digest());
         self.inner.remote.set(slot, blob, self.inner.ttl).await
     }
 
