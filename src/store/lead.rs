@@ -133,7 +133,7 @@ impl Lead {
         };
         turn.store.note_cost(self.cost_ms());
         turn.store.refusals.forget(turn.slot.digest());
-        let place = turn.land(&blob);
+        let place = turn.land(&blob, self.started);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(turn.store(blob, ttl, place));
         }
@@ -149,14 +149,14 @@ impl Lead {
 }
 
 impl Turn {
-    fn land(&mut self, blob: &Bytes) -> Option<Place> {
+    fn land(&mut self, blob: &Bytes, began: Instant) -> Option<Place> {
         let seat = self.seat.take()?;
         let entry = Entry::decode(blob.clone(), self.slot.digest())?;
         let held = Held {
             entry: Arc::new(entry),
             seen: Seen::Mark(blob.slice(..blob.len().min(MARK))),
         };
-        Some(seat.land(held))
+        Some(seat.land(held, began))
     }
 
     async fn store(mut self, blob: Bytes, ttl: Duration, place: Option<Place>) {

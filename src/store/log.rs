@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::Mutex, time::sleep};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, Notify, watch},
+    time::timeout,
+};
 
 use super::{
     life::{Seq, Tag},
@@ -31,18 +35,28 @@ pub(crate) struct Log {
     purges: RwLock<Purges>,
     /// When the last look that succeeded began, on [`clock`]; 0 before the first.
     looked_at: AtomicU64,
-    /// Held by who reads or writes the log: when the last look began, and whether it failed.
-    turn: Mutex<Look>,
+    /// Held by who reads or writes the log, which is always a task of its own: a caller may not be polled again for long,
+    /// and would keep all others waiting.
+    turn: Mutex<()>,
+    signals: Arc<Signals>,
     used: AtomicBool,
     followed: AtomicBool,
+    /// When the log was last told to live on, on [`clock`].
+    extended_at: AtomicU64,
 }
 
+/// Between those who need to know and the task that looks.
 #[derive(Debug, Default)]
+struct Signals {
+    wanted: Notify,
+    last: watch::Sender<Look>,
+}
+
+/// When a look began, and whether it failed.
+#[derive(Clone, Copy, Debug, Default)]
 struct Look {
     began_at: u64,
     failed: Option<Kind>,
-    /// When the log was last told to live on.
-    extended_at: u64,
 }
 
 impl Log {
@@ -54,8 +68,10 @@ impl Log {
             purges: RwLock::default(),
             looked_at: AtomicU64::new(0),
             turn: Mutex::default(),
+            signals: Arc::default(),
             used: AtomicBool::new(false),
             followed: AtomicBool::new(false),
+            extended_at: AtomicU64::new(0),
         })
     }
 
@@ -86,32 +102,43 @@ impl Log {
     /// Learns of all purges that were over before this was called. At most one look is under way: who comes meanwhile
     /// shares the next one.
     pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), Error> {
-        self.follow();
         let called_at = clock();
-        let mut look = self.turn.lock().await;
-        if look.began_at >= called_at {
-            return match look.failed {
-                None => Ok(()),
-                Some(kind) => Err(Error::new(kind, "the purge log could not be read")),
-            };
+        self.follow();
+        self.signals.wanted.notify_one();
+        let mut last = self.signals.last.subscribe();
+        let look = last.wait_for(|look| look.began_at >= called_at);
+        // Two looks, one that is under way and the next, and some time for whoever runs them.
+        let look = match timeout(self.redis.deadline() * 3, look).await {
+            Ok(Ok(look)) => look.failed,
+            Ok(Err(_)) | Err(_) => Some(Kind::Timeout),
+        };
+        match look {
+            None => Ok(()),
+            Some(kind) => Err(Error::new(kind, "the purge log could not be read")),
         }
-        self.look(&mut look).await
     }
 
     /// Adds a purge of these tags, or of everything; gives its place. When it returns, this process knows of it.
-    pub(crate) async fn purge(&self, mode: Mode, tags: Vec<Tag>) -> Result<Seq, Error> {
+    pub(crate) async fn purge(self: &Arc<Self>, mode: Mode, tags: Vec<Tag>) -> Result<Seq, Error> {
+        let log = Arc::clone(self);
         let order = Order {
             mode,
             token: token()?,
             tags,
         };
+        let purge = tokio::spawn(async move { log.add(order).await });
+        let ended = |error| Error::new(Kind::Unavailable, "the runtime ended").caused_by(error);
+        purge.await.map_err(ended)?
+    }
+
+    async fn add(&self, order: Order) -> Result<Seq, Error> {
         let args = [
             order.encode().as_slice().into(),
             begin()?.as_slice().into(),
             MOST_RECORDS.into(),
             millis(LIFE).into(),
         ];
-        let mut look = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let reply: (String, i64) = self.redis.run(&PURGE, &self.key, args).await?;
         let seq = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
@@ -122,19 +149,19 @@ impl Log {
         } else if known != Seq::default() {
             // Others have purged meanwhile. If this cannot tell what, nothing is used until a look can.
             self.looked_at.store(0, Ordering::Release);
-            let _ = self.look(&mut look).await;
+            let _ = self.look().await;
         }
         Ok(seq)
     }
 
-    async fn look(&self, look: &mut Look) -> Result<(), Error> {
-        look.began_at = clock();
-        let result = self.read().await;
-        look.failed = result.as_ref().err().map(Error::kind);
-        result?;
-        self.looked_at.store(look.began_at, Ordering::Release);
-        if clock().saturating_sub(look.extended_at) > micros(LIFE / 48) {
-            look.extended_at = clock();
+    /// With the turn held.
+    async fn look(&self) -> Result<(), Error> {
+        let began_at = clock();
+        self.read().await?;
+        self.looked_at.store(began_at, Ordering::Release);
+        let extended_at = self.extended_at.load(Ordering::Relaxed);
+        if began_at.saturating_sub(extended_at) > micros(LIFE / 48) {
+            self.extended_at.store(began_at, Ordering::Relaxed);
             self.redis.extend(&self.key, LIFE).await?;
         }
         Ok(())
@@ -215,25 +242,32 @@ impl Log {
         change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Has the log looked at regularly for as long as it is used, unless that is being done.
+    /// Has a task look at the log whenever that is wanted, and regularly for as long as it is used.
     fn follow(self: &Arc<Self>) {
         if self.followed.load(Ordering::Relaxed) {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
             if !self.followed.swap(true, Ordering::AcqRel) {
-                runtime.spawn(follow(Follower(Arc::downgrade(self))));
+                let follower = Follower {
+                    log: Arc::downgrade(self),
+                    signals: Arc::clone(&self.signals),
+                };
+                runtime.spawn(follow(follower));
             }
         }
     }
 }
 
-/// The right to follow a log, given back when the task ends or its runtime does.
-struct Follower(Weak<Log>);
+/// The right to follow a log, given back when its runtime ends.
+struct Follower {
+    log: Weak<Log>,
+    signals: Arc<Signals>,
+}
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Some(log) = self.0.upgrade() {
+        if let Some(log) = self.log.upgrade() {
             log.followed.store(false, Ordering::Release);
         }
     }
@@ -241,18 +275,29 @@ impl Drop for Follower {
 
 async fn follow(follower: Follower) {
     let mut idle = 0;
-    while idle < IDLE_PERIODS {
-        sleep(PERIOD).await;
-        let Some(log) = follower.0.upgrade() else {
+    loop {
+        let period = if idle < IDLE_PERIODS { PERIOD } else { SLUMBER };
+        let is_wanted = timeout(period, follower.signals.wanted.notified())
+            .await
+            .is_ok();
+        let Some(log) = follower.log.upgrade() else {
             return;
         };
         idle = if log.used.swap(false, Ordering::Relaxed) {
             0
         } else {
-            idle + 1
+            idle.saturating_add(1)
         };
-        // Whoever needs to know will look for himself, and be told the error.
-        let _ = log.catch_up().await;
+        if is_wanted || idle < IDLE_PERIODS {
+            let turn = log.turn.lock().await;
+            let began_at = clock();
+            let failed = log.look().await.err().map(|error| error.kind());
+            drop(turn);
+            follower
+                .signals
+                .last
+                .send_replace(Look { began_at, failed });
+        }
     }
 }
 
@@ -313,6 +358,8 @@ pub(crate) const RECENT: Duration = Duration::from_millis(50);
 const PERIOD: Duration = Duration::from_millis(20);
 /// For how many periods without use the log is still followed.
 const IDLE_PERIODS: u32 = 100;
+/// How often it is seen then whether the log is still there.
+const SLUMBER: Duration = Duration::from_secs(1);
 const PAGE: usize = 1000;
 const ATTEMPTS: u32 = 3;
 /// Some 10 MB in Redis. A process that starts later takes what is older than the first of them as purged.

@@ -15,7 +15,7 @@ use tokio::{time::timeout, try_join};
 
 use super::{
     entry::Entry,
-    flight::{Boarding, Flights},
+    flight::{Boarding, Flights, Landing, Seat},
     key::Digest,
     lead::{Lead, Lease},
     life::{Life, Seq, Tag},
@@ -55,6 +55,7 @@ pub(crate) struct Found {
     /// An entry that may be used, in the way that its state says.
     pub(crate) usable: Option<Usable>,
     /// What is there, usable or not, for [`Store::begin`].
+    #[allow(dead_code, reason = "a memo looks only where it begins")]
     pub(crate) seen: Seen,
 }
 
@@ -266,39 +267,47 @@ impl Inner {
         }
         let is_late = |seq| self.is_purged(seq, slot.group());
         let usable = |held: &Held| self.state(slot, &held.entry).is_some();
-        let boarding = self
-            .flights
-            .join(*slot.digest(), self.log.seq(), is_late, usable);
-        match timeout(self.settings.wait, boarding).await {
-            Err(_) => Turn::Lead(Lead::alone(self, slot, Seen::Unknown)),
-            Ok(Boarding::Follow(held)) => match self.knowing(async { Ok(()) }).await {
-                Ok(()) if self.state(slot, &held.entry).is_none() => {
-                    Turn::Lead(Lead::alone(self, slot, held.seen))
+        for _ in 0..FLIGHTS {
+            let joined = Instant::now();
+            let now = self.log.seq();
+            let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
+            match timeout(self.settings.wait, boarding).await {
+                Err(_) => break,
+                Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
+                Ok(Boarding::Follow(Landing { held, began })) => {
+                    let is_known = self.knowing(async { Ok(()) }).await.is_ok();
+                    let state = self.state(slot, &held.entry);
+                    // What cannot be judged is for those who came before it was begun; the others take the next flight.
+                    if let (Some(state), true) = (state, is_known || began >= joined) {
+                        let Held { entry, seen } = held;
+                        return Turn::Follow(Usable { entry, state, seen });
+                    }
                 }
-                // Without Redis there is nothing else to go by.
-                _ => Turn::Follow(Usable {
-                    state: self.state(slot, &held.entry).unwrap_or(State::Fresh),
-                    entry: held.entry,
-                    seen: held.seen,
-                }),
-            },
-            Ok(Boarding::Lead(seat)) => match self.claim(slot, seen.take()).await {
-                Ok(Claim::Found(usable)) => {
-                    let held = Held {
-                        entry: Arc::clone(&usable.entry),
-                        seen: usable.seen.clone(),
-                    };
-                    seat.land(held).end();
-                    Turn::Follow(usable)
-                }
-                Ok(Claim::Ours { seen, lease, stale }) => {
-                    Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
-                }
-                Err(error) => {
-                    tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
-                    Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
-                }
-            },
+            }
+            seen = None;
+        }
+        Turn::Lead(Lead::alone(self, slot, Seen::Unknown))
+    }
+
+    /// Looks first, as the one for whom others wait.
+    async fn lead(self: &Arc<Self>, slot: &Slot, seen: Option<Seen>, seat: Seat) -> Turn {
+        let began = Instant::now();
+        match self.claim(slot, seen).await {
+            Ok(Claim::Found(usable)) => {
+                let held = Held {
+                    entry: Arc::clone(&usable.entry),
+                    seen: usable.seen.clone(),
+                };
+                seat.land(held, began).end();
+                Turn::Follow(usable)
+            }
+            Ok(Claim::Ours { seen, lease, stale }) => {
+                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
+            }
+            Err(error) => {
+                tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
+                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
+            }
         }
     }
 
@@ -452,5 +461,7 @@ pub(crate) fn chance() -> f64 {
     (number + 1) as f64 / (1u64 << 32) as f64
 }
 
+/// How many flights are waited for that turn out to be too late.
+const FLIGHTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_millis(50);
