@@ -132,7 +132,7 @@ async fn child() {
     };
     tokio::join!(futures_util::future::join_all(readers), writer);
     log.lock().expect("no panic").flush().expect("written");
-    println!("coherence:done");
+    println!("coherent=done");
 }
 
 /// The processes, each with a relay of its own, and where they write.
@@ -164,7 +164,7 @@ impl Run {
     /// Waits for the end of all, and gives what they did.
     async fn deeds(self) -> Vec<Deed> {
         for child in self.children {
-            let output = tokio::task::spawn_blocking(|| process::output(child, "coherence:"));
+            let output = tokio::task::spawn_blocking(|| process::output(child, "coherent="));
             assert_eq!(output.await.expect("no panic"), ["done"]);
         }
         let mut deeds = Vec::new();

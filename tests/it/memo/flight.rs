@@ -102,8 +102,10 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
         builder.connect(&server.url()).await.expect("a handle")
     };
     // Two handles have nothing in common in this process.
-    let (one, other) = (memo(&connect().await), memo(&connect().await));
+    let (one, other) = (connect().await, connect().await);
     for (key, way) in [("a", "cancelled"), ("b", "panics"), ("c", "fails")] {
+        // New ones, which do not know yet that the loads are short.
+        let (one, other) = (memo(&one), memo(&other));
         let began = tokio::sync::Notify::new();
         let go = tokio::sync::Notify::new();
         let mut leader = Box::pin(one.get_or_try_set(key, async || {
