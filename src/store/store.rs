@@ -198,7 +198,8 @@ impl Inner {
         if let (Some(near), None) = (&self.near, &usable) {
             near.remove(slot.digest());
         }
-        usable
+        // One that is stale here may have been made anew elsewhere.
+        usable.filter(|usable| usable.state <= State::Early)
     }
 
     /// What this process has, of its own or about to be stored.
@@ -255,11 +256,8 @@ impl Inner {
 
     async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
         if seen.is_none() {
-            match self.look_here(slot).await {
-                Some(usable) if usable.state <= State::WhileRevalidate => {
-                    return Turn::Follow(usable);
-                }
-                _ => {}
+            if let Some(usable) = self.look_here(slot).await {
+                return Turn::Follow(usable);
             }
         }
         if self.refusals.has(slot.digest(), Instant::now()) {
