@@ -10,7 +10,7 @@ use super::{fields, freshness::Times, policy::Verdict, vary};
 use crate::{
     error::Error,
     personal::Personal,
-    store::{Digest, Head, Remote, Slot, Variants, Writer},
+    store::{Digest, Head, Life, Remote, Seq, Slot, Variants, Writer},
 };
 
 /// An answer on its way into the cache.
@@ -57,12 +57,15 @@ impl Fill {
         let personal = context.personal.clone();
         let head = Head {
             status: answer.status,
-            born_ms: times.received_ms,
-            lifetime_ms: verdict.lifetime_ms,
-            initial_age_ms: verdict.initial_age_ms,
             headers: fields::stored(&answer.headers, &verdict.withheld, times.received_seconds()),
+            life: Life {
+                born_ms: times.received_ms,
+                lifetime_ms: verdict.lifetime_ms,
+                initial_age_ms: verdict.initial_age_ms,
+                ..Life::default()
+            },
         };
-        let ttl = head.fresh_for(times.received_ms).min(LONGEST);
+        let ttl = head.life.ttl()?.min(LONGEST);
         let place = Place::find(remote, context, verdict)?;
         let writer = Writer::response(&head, place.slot().digest())?;
         Some(Self {
@@ -160,6 +163,7 @@ impl Variants {
         Some(Self {
             generation,
             names: verdict.vary.clone(),
+            seq: Seq::default(),
         })
     }
 }

@@ -57,13 +57,12 @@ pub(crate) fn initial_age_ms(headers: &HeaderMap, times: Times) -> u64 {
 impl Head {
     /// The age at `now_ms`. A clock that is behind the one that stored the answer makes it no younger than it was.
     pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
-        self.initial_age_ms
-            .saturating_add(now_ms.saturating_sub(self.born_ms))
+        self.life.age_ms(now_ms)
     }
 
     /// For how long it is still fresh; zero when it is stale.
     pub(crate) fn fresh_for(&self, now_ms: u64) -> Duration {
-        Duration::from_millis(self.lifetime_ms.saturating_sub(self.age_ms(now_ms)))
+        Duration::from_millis(self.life.lifetime_ms.saturating_sub(self.age_ms(now_ms)))
     }
 }
 
@@ -90,6 +89,7 @@ mod tests {
     use http::{HeaderName, HeaderValue, StatusCode};
 
     use super::*;
+    use crate::store::Life;
 
     const NOW: i64 = 1_795_305_600;
 
@@ -180,9 +180,12 @@ mod tests {
     fn an_answer_ages_in_the_cache() {
         let head = Head {
             status: StatusCode::OK,
-            born_ms: 1_000_000,
-            lifetime_ms: 60_000,
-            initial_age_ms: 10_000,
+            life: Life {
+                born_ms: 1_000_000,
+                lifetime_ms: 60_000,
+                initial_age_ms: 10_000,
+                ..Life::default()
+            },
             headers: HeaderMap::new(),
         };
         assert_eq!(head.age_ms(1_000_000), 10_000);

@@ -22,7 +22,7 @@ pub(crate) async fn lookup(
     resource: &Digest,
     request: &HeaderMap,
 ) -> Result<Found, Error> {
-    let variants = match remote.get(&remote.primary(resource)).await? {
+    let variants = match remote.get(&remote.primary(resource)).await?.entry {
         Some(Entry::Response(stored)) => {
             return Ok(Found {
                 answer: Ok(stored),
@@ -30,7 +30,7 @@ pub(crate) async fn lookup(
             });
         }
         Some(Entry::Variants(variants)) => variants,
-        Some(Entry::Value(_)) | None => {
+        Some(Entry::Value(_) | Entry::Lease) | None => {
             return Ok(Found {
                 answer: Err(Forward::UriMiss),
                 variants: None,
@@ -38,9 +38,9 @@ pub(crate) async fn lookup(
         }
     };
     let variant = vary::variant(resource, &variants.generation, &variants.names, request);
-    let answer = match remote.get(&remote.variant(resource, variant)).await? {
+    let answer = match remote.get(&remote.variant(resource, variant)).await?.entry {
         Some(Entry::Response(stored)) => Ok(stored),
-        Some(Entry::Variants(_) | Entry::Value(_)) | None => Err(Forward::VaryMiss),
+        Some(Entry::Variants(_) | Entry::Value(_) | Entry::Lease) | None => Err(Forward::VaryMiss),
     };
     Ok(Found {
         answer,

@@ -5,7 +5,8 @@
 //! 3   checksum, 8 bytes: of all that follows
 //! 11  kind
 //! 12  digest of the key, 32 bytes
-//! 44  by kind: an answer, a list of field names, or a value
+//! 44  deadlines, place in the purge log, tags
+//! ..  by kind: an answer, a list of field names, or a value
 //! ```
 //!
 //! All numbers are little-endian. Whatever cannot be read is a miss.
@@ -13,7 +14,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::key::Digest;
+use super::{
+    key::Digest,
+    life::{Life, Seq, Tag},
+};
 
 /// A value as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +27,9 @@ pub(crate) enum Entry {
     /// No answer yet: it depends on request fields.
     Variants(Variants),
     /// The value of a memo.
-    Value(Bytes),
+    Value(Value),
+    /// Nothing yet: somebody is making it.
+    Lease,
 }
 
 /// A stored answer.
@@ -37,13 +43,15 @@ pub(crate) struct Stored {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
-    /// When it was received, in milliseconds of Unix time.
-    pub(crate) born_ms: u64,
-    /// How long it is fresh, counted from an age of zero.
-    pub(crate) lifetime_ms: u64,
-    /// How old it was when it was received.
-    pub(crate) initial_age_ms: u64,
     pub(crate) headers: HeaderMap,
+    pub(crate) life: Life,
+}
+
+/// A stored value of a memo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Value {
+    pub(crate) life: Life,
+    pub(crate) bytes: Bytes,
 }
 
 /// Which request fields an answer depends on.
@@ -53,6 +61,8 @@ pub(crate) struct Variants {
     pub(crate) generation: [u8; 16],
     /// In a fixed order, each once.
     pub(crate) names: Vec<HeaderName>,
+    /// What was known of the purge log when it was made.
+    pub(crate) seq: Seq,
 }
 
 impl Entry {
@@ -66,21 +76,63 @@ impl Entry {
             return None;
         }
         blob.advance(PRELUDE);
+        let life = Life::decode(&mut blob)?;
         match kind {
-            RESPONSE => Stored::decode(blob).map(Self::Response),
-            VARIANTS => Variants::decode(blob).map(Self::Variants),
-            VALUE => Some(Self::Value(blob)),
+            RESPONSE => Stored::decode(life, blob).map(Self::Response),
+            VARIANTS => Variants::decode(life.seq, blob).map(Self::Variants),
+            VALUE => Some(Self::Value(Value { life, bytes: blob })),
+            LEASE => Some(Self::Lease),
             _ => None,
+        }
+    }
+
+    /// The deadlines and tags; a list of field names has none, nor has a lease.
+    pub(crate) fn life(&self) -> Option<&Life> {
+        match self {
+            Self::Response(stored) => Some(&stored.head.life),
+            Self::Value(value) => Some(&value.life),
+            Self::Variants(_) | Self::Lease => None,
+        }
+    }
+
+    /// What was known of the purge log when it was made.
+    pub(crate) fn seq(&self) -> Seq {
+        match self {
+            Self::Variants(variants) => variants.seq,
+            other => other.life().map_or_else(Seq::default, |life| life.seq),
         }
     }
 }
 
+impl Life {
+    fn decode(blob: &mut Bytes) -> Option<Self> {
+        let mut number = || Some(u64::from_le_bytes(array(blob)?));
+        let mut life = Self {
+            born_ms: number()?,
+            lifetime_ms: number()?,
+            initial_age_ms: number()?,
+            swr_ms: number()?,
+            sie_ms: number()?,
+            keep_ms: number()?,
+            cost_ms: number()?,
+            seq: Seq {
+                epoch: number()?,
+                count: number()?,
+            },
+            tags: Vec::new(),
+        };
+        let tags = usize::from(u16::from_le_bytes(array(blob)?));
+        let mut tags = take(blob, tags * 8)?;
+        while tags.has_remaining() {
+            life.tags.push(Tag(u64::from_le_bytes(array(&mut tags)?)));
+        }
+        Some(life)
+    }
+}
+
 impl Stored {
-    fn decode(mut blob: Bytes) -> Option<Self> {
+    fn decode(life: Life, mut blob: Bytes) -> Option<Self> {
         let status = StatusCode::from_u16(u16::from_le_bytes(array(&mut blob)?)).ok()?;
-        let born_ms = u64::from_le_bytes(array(&mut blob)?);
-        let lifetime_ms = u64::from_le_bytes(array(&mut blob)?);
-        let initial_age_ms = u64::from_le_bytes(array(&mut blob)?);
         let lines = usize::from(u16::from_le_bytes(array(&mut blob)?));
         // A line takes six bytes at least: a count cannot ask for more memory than the value has.
         let mut headers = HeaderMap::try_with_capacity(lines.min(blob.len() / 6)).ok()?;
@@ -93,10 +145,8 @@ impl Stored {
         Some(Self {
             head: Head {
                 status,
-                born_ms,
-                lifetime_ms,
-                initial_age_ms,
                 headers,
+                life,
             },
             body: blob,
         })
@@ -105,7 +155,12 @@ impl Stored {
 
 impl Variants {
     pub(crate) fn encode(&self, digest: &Digest) -> Bytes {
+        let life = Life {
+            seq: self.seq,
+            ..Life::default()
+        };
         let mut writer = Writer::new(VARIANTS, digest);
+        writer.life(&life);
         writer.push(&self.generation);
         for name in &self.names {
             writer.short(name.as_str().as_bytes());
@@ -113,13 +168,17 @@ impl Variants {
         writer.finish()
     }
 
-    fn decode(mut blob: Bytes) -> Option<Self> {
+    fn decode(seq: Seq, mut blob: Bytes) -> Option<Self> {
         let generation = array(&mut blob)?;
         let mut names = Vec::new();
         while blob.has_remaining() {
             names.push(HeaderName::from_bytes(&take_short(&mut blob)?).ok()?);
         }
-        Some(Self { generation, names })
+        Some(Self {
+            generation,
+            names,
+            seq,
+        })
     }
 }
 
@@ -134,10 +193,8 @@ impl Writer {
     /// Begins an answer: everything but its body. Nothing when a field is too long or there are too many.
     pub(crate) fn response(head: &Head, digest: &Digest) -> Option<Self> {
         let mut writer = Self::new(RESPONSE, digest);
+        writer.life(&head.life);
         writer.push(&head.status.as_u16().to_le_bytes());
-        writer.push(&head.born_ms.to_le_bytes());
-        writer.push(&head.lifetime_ms.to_le_bytes());
-        writer.push(&head.initial_age_ms.to_le_bytes());
         writer.push(&u16::try_from(head.headers.len()).ok()?.to_le_bytes());
         for (name, value) in &head.headers {
             writer.short(name.as_str().as_bytes());
@@ -149,9 +206,18 @@ impl Writer {
     }
 
     /// The value of a memo.
-    pub(crate) fn value(value: &[u8], digest: &Digest) -> Bytes {
+    pub(crate) fn value(life: &Life, value: &[u8], digest: &Digest) -> Bytes {
         let mut writer = Self::new(VALUE, digest);
+        writer.life(life);
         writer.push(value);
+        writer.finish()
+    }
+
+    /// A lease, which no other is like.
+    pub(crate) fn lease(token: &[u8; 8], digest: &Digest) -> Bytes {
+        let mut writer = Self::new(LEASE, digest);
+        writer.life(&Life::default());
+        writer.push(token);
         writer.finish()
     }
 
@@ -179,6 +245,28 @@ impl Writer {
         let sum = checksum(&self.blob[11..]);
         self.blob[3..11].copy_from_slice(&sum);
         self.blob.freeze()
+    }
+
+    /// Tags beyond the most are left out: what gives them to an entry sees to it that there are none.
+    fn life(&mut self, life: &Life) {
+        for number in [
+            life.born_ms,
+            life.lifetime_ms,
+            life.initial_age_ms,
+            life.swr_ms,
+            life.sie_ms,
+            life.keep_ms,
+            life.cost_ms,
+            life.seq.epoch,
+            life.seq.count,
+        ] {
+            self.push(&number.to_le_bytes());
+        }
+        let tags = &life.tags[..life.tags.len().min(usize::from(u16::MAX))];
+        self.push(&(tags.len() as u16).to_le_bytes());
+        for tag in tags {
+            self.push(&tag.0.to_le_bytes());
+        }
     }
 
     /// A field name: `http` allows at most 65,535 bytes.
@@ -211,11 +299,15 @@ fn checksum(bytes: &[u8]) -> [u8; 8] {
 }
 
 /// Two letters and the version of the format.
-const MAGIC: &[u8; 3] = b"TF\x01";
+const MAGIC: &[u8; 3] = b"TF\x02";
 const RESPONSE: u8 = 1;
 const VARIANTS: u8 = 2;
 const VALUE: u8 = 3;
+const LEASE: u8 = 4;
 const PRELUDE: usize = 12 + Digest::LENGTH;
+
+/// How many bytes from the start tell one value from any other: all up to the end of the checksum.
+pub(crate) const MARK: usize = 11;
 
 #[cfg(test)]
 mod tests {
@@ -243,10 +335,22 @@ mod tests {
         }
         Head {
             status: StatusCode::from_u16(599).expect("a status"),
+            headers,
+            life: life(),
+        }
+    }
+
+    fn life() -> Life {
+        Life {
             born_ms: 1_795_305_600_123,
             lifetime_ms: 60_000,
             initial_age_ms: 7_000,
-            headers,
+            swr_ms: 1,
+            sie_ms: 2,
+            keep_ms: 3,
+            cost_ms: 4,
+            seq: Seq { epoch: 5, count: 6 },
+            tags: vec![Tag(7), Tag(u64::MAX)],
         }
     }
 
@@ -277,14 +381,18 @@ mod tests {
         let variants = Variants {
             generation: *b"0123456789abcdef",
             names: vec![http::header::ACCEPT, HeaderName::from_static("x-own")],
+            seq: Seq { epoch: 1, count: 2 },
         };
         assert_eq!(
             Entry::decode(variants.encode(&digest()), &digest()),
             Some(Entry::Variants(variants))
         );
         assert_eq!(
-            Entry::decode(Writer::value(b"{}", &digest()), &digest()),
-            Some(Entry::Value(Bytes::from_static(b"{}")))
+            Entry::decode(Writer::value(&life(), b"{}", &digest()), &digest()),
+            Some(Entry::Value(Value {
+                life: life(),
+                bytes: Bytes::from_static(b"{}")
+            }))
         );
     }
 
@@ -330,7 +438,8 @@ mod tests {
         #[test]
         fn any_answer_is_read_as_written(
             status in 100u16..1000,
-            times in any::<(u64, u64, u64)>(),
+            times in any::<(u64, u64, u64, u64, u64, u64, u64, u64, u64)>(),
+            tags in proptest::collection::vec(any::<u64>(), 0..5),
             lines in proptest::collection::vec(("[a-z-]{1,12}", proptest::collection::vec(0x20u8..0x7f, 0..20)), 0..20),
             body in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
@@ -341,9 +450,14 @@ mod tests {
                     HeaderValue::from_bytes(&value).expect("a value"),
                 );
             }
-            let (born_ms, lifetime_ms, initial_age_ms) = times;
+            let (born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms, epoch, count) = times;
+            let life = Life {
+                born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms,
+                seq: Seq { epoch, count },
+                tags: tags.into_iter().map(Tag).collect(),
+            };
             let status = StatusCode::from_u16(status).expect("a status");
-            let head = Head { status, born_ms, lifetime_ms, initial_age_ms, headers };
+            let head = Head { status, headers, life };
             let blob = written(&head, &[&body]);
             let read = Entry::decode(blob, &digest());
             prop_assert_eq!(read, Some(Entry::Response(Stored { head, body: body.into() })));
@@ -367,8 +481,8 @@ mod tests {
             lines in any::<u16>(),
             rest in proptest::collection::vec(0u8..4, 0..100),
         ) {
-            let mut content = 200u16.to_le_bytes().to_vec();
-            content.extend([0; 24]);
+            let mut content = vec![0; 74];
+            content.extend(200u16.to_le_bytes());
             content.extend(lines.to_le_bytes());
             content.extend(rest);
             let _ = Entry::decode(framed(RESPONSE, &content), &digest());

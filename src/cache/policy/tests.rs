@@ -1,7 +1,7 @@
 use http::HeaderValue;
 
 use super::*;
-use crate::cache::date;
+use crate::{cache::date, store::Life};
 
 const NOW: i64 = 1_795_305_600;
 const TTL: Option<Duration> = Some(Duration::from_secs(30));
@@ -186,9 +186,12 @@ fn what_is_too_old_on_arrival_is_not_stored() {
 fn stored() -> Head {
     Head {
         status: StatusCode::OK,
-        born_ms: 1_000_000,
-        lifetime_ms: 100_000,
-        initial_age_ms: 10_000,
+        life: Life {
+            born_ms: 1_000_000,
+            lifetime_ms: 100_000,
+            initial_age_ms: 10_000,
+            ..Life::default()
+        },
         headers: HeaderMap::new(),
     }
 }
