@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{HeaderMap, response};
 use tokio::runtime::Handle;
 
-use super::{fields, freshness::Times, policy::Verdict, vary};
+use super::{config::Shared, fields, freshness::Times, key::Key, policy::Verdict, vary};
 use crate::{
     error::Error,
     personal::Personal,
-    store::{Digest, Head, Life, Remote, Seq, Slot, Variants, Writer},
+    store::{Head, KeyBuilder, Remote, Seq, Slot, Variants, Writer},
 };
 
 /// An answer on its way into the cache.
@@ -38,38 +38,33 @@ enum Place {
 /// What an answer is stored under.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
-    pub(crate) resource: &'a Digest,
+    pub(crate) key: &'a Key,
     pub(crate) request: &'a HeaderMap,
-    pub(crate) variants: Option<Variants>,
+    pub(crate) variants: Option<&'a Variants>,
     pub(crate) times: Times,
-    pub(crate) personal: Personal,
+    pub(crate) personal: &'a Personal,
 }
 
 impl Fill {
-    /// `None` if the answer's fields do not fit, or there is no randomness.
+    /// `None` if the answer's fields do not fit, there are too many variants of it, or there is no randomness.
     pub(crate) fn new(
-        remote: &Remote,
+        shared: &Shared,
         context: Context<'_>,
         answer: &response::Parts,
         verdict: &Verdict,
     ) -> Option<Self> {
-        let times = context.times;
+        let received = context.times.received_seconds();
         let personal = context.personal.clone();
         let head = Head {
             status: answer.status,
-            headers: fields::stored(&answer.headers, &verdict.withheld, times.received_seconds()),
-            life: Life {
-                born_ms: times.received_ms,
-                lifetime_ms: verdict.lifetime_ms,
-                initial_age_ms: verdict.initial_age_ms,
-                ..Life::default()
-            },
+            headers: fields::stored(&answer.headers, &verdict.withheld, received),
+            life: verdict.life.clone(),
         };
         let ttl = head.life.ttl()?.min(LONGEST);
-        let place = Place::find(remote, context, verdict)?;
+        let place = Place::find(shared, context, verdict)?;
         let writer = Writer::response(&head, place.slot().digest())?;
         Some(Self {
-            remote: remote.clone(),
+            remote: shared.remote.clone(),
             place,
             ttl,
             writer,
@@ -124,23 +119,39 @@ impl Fill {
 }
 
 impl Place {
-    fn find(remote: &Remote, context: Context<'_>, verdict: &Verdict) -> Option<Self> {
+    fn find(shared: &Shared, context: Context<'_>, verdict: &Verdict) -> Option<Self> {
         let Context {
-            resource,
+            key,
             request,
             variants,
             ..
         } = context;
+        let (remote, resource) = (&shared.remote, &key.resource);
         let primary = remote.primary(resource);
-        if verdict.vary.is_empty() {
+        if verdict.vary.is_empty() && key.policy.is_none() {
             return Some(Self::Primary(primary));
         }
         let known = variants.filter(|known| known.names == verdict.vary);
         let (variants, is_new) = match known {
-            Some(known) => (known, false),
+            Some(known) => (known.clone(), false),
             None => (Variants::of(verdict)?, true),
         };
-        let variant = vary::variant(resource, &variants.generation, &variants.names, request);
+        let variant = vary::variant(
+            resource,
+            key.policy.as_ref(),
+            &variants.generation,
+            &variants.names,
+            request,
+        );
+        let group = KeyBuilder::new("group")
+            .part(resource.as_bytes())
+            .optional(key.policy.as_ref().map(|digest| &digest.as_bytes()[..]))
+            .part(&variants.generation)
+            .finish();
+        if !shared.memory.admits(group, variant) {
+            tracing::debug!(target: "tower_fred::cache", "too many variants");
+            return None;
+        }
         Some(Self::Variant {
             slot: remote.variant(resource, variant),
             variants: is_new.then(|| variants.encode(primary.digest())),

@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::store::Life;
 
 /// What the cache did with a request. It is in the extensions of every response that a [`Cache`](super::Cache) gives.
 ///
@@ -23,10 +25,13 @@ pub struct CacheStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Hit {
-        ttl: Duration,
+        /// Less than zero when it was stale.
+        ttl_ms: i64,
     },
     Forwarded {
         why: Forward,
+        /// The handler's, when the client got another one.
+        status: Option<StatusCode>,
         stored: bool,
         detail: Option<&'static str>,
     },
@@ -52,18 +57,43 @@ pub enum Forward {
 }
 
 impl CacheStatus {
-    pub(crate) fn hit(ttl: Duration) -> Self {
-        let outcome = Outcome::Hit { ttl };
+    pub(crate) fn hit(life: &Life, now_ms: u64) -> Self {
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let ttl_ms = signed(life.lifetime_ms) - signed(life.age_ms(now_ms));
+        let outcome = Outcome::Hit { ttl_ms };
         Self { outcome }
     }
 
-    pub(crate) fn forwarded(why: Forward, stored: bool, detail: Option<&'static str>) -> Self {
+    pub(crate) fn forwarded(why: Forward) -> Self {
         let outcome = Outcome::Forwarded {
             why,
-            stored,
-            detail,
+            status: None,
+            stored: false,
+            detail: None,
         };
         Self { outcome }
+    }
+
+    /// The handler's status, which is not the one that the client gets.
+    pub(crate) fn status(mut self, code: StatusCode) -> Self {
+        if let Outcome::Forwarded { status, .. } = &mut self.outcome {
+            *status = Some(code);
+        }
+        self
+    }
+
+    pub(crate) fn stored(mut self, is_stored: bool) -> Self {
+        if let Outcome::Forwarded { stored, .. } = &mut self.outcome {
+            *stored = is_stored;
+        }
+        self
+    }
+
+    pub(crate) fn detail(mut self, text: impl Into<Option<&'static str>>) -> Self {
+        if let Outcome::Forwarded { detail, .. } = &mut self.outcome {
+            *detail = text.into();
+        }
+        self
     }
 
     /// The client wanted a stored answer or none.
@@ -72,15 +102,17 @@ impl CacheStatus {
         Self { outcome }
     }
 
-    /// True when the answer came from the cache and the handler did not run.
+    /// True when the answer came from the cache and the handler did not run for it.
     pub fn is_hit(&self) -> bool {
         matches!(self.outcome, Outcome::Hit { .. })
     }
 
-    /// For how long a hit stays fresh.
+    /// For how long a hit stays fresh; zero for one that was stale.
     pub fn ttl(&self) -> Option<Duration> {
         match self.outcome {
-            Outcome::Hit { ttl } => Some(ttl),
+            Outcome::Hit { ttl_ms } => {
+                Some(Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0)))
+            }
             Outcome::Forwarded { .. } | Outcome::Refused => None,
         }
     }
@@ -115,14 +147,18 @@ impl CacheStatus {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome {
-            Outcome::Hit { ttl } => write!(f, "hit; ttl={}", ttl.as_secs()),
+            Outcome::Hit { ttl_ms } => write!(f, "hit; ttl={}", ttl_ms.div_euclid(1000)),
             Outcome::Refused => f.write_str("detail=only-if-cached"),
             Outcome::Forwarded {
                 why,
+                status,
                 stored,
                 detail,
             } => {
                 write!(f, "fwd={why}")?;
+                if let Some(status) = status {
+                    write!(f, "; fwd-status={}", status.as_u16())?;
+                }
                 if stored {
                     f.write_str("; stored")?;
                 }
@@ -180,8 +216,17 @@ mod tests {
     fn the_field_is_a_structured_list_with_this_cache_last() {
         let mut headers = HeaderMap::new();
         headers.append(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
-        CacheStatus::hit(Duration::from_millis(41_900)).write("shop", &mut headers);
-        CacheStatus::forwarded(Forward::UriMiss, true, Some("x")).write("\"a b\"", &mut headers);
+        let life = Life {
+            lifetime_ms: 41_900,
+            ..Life::default()
+        };
+        CacheStatus::hit(&life, 0).write("shop", &mut headers);
+        CacheStatus::hit(&life, 42_000).write("shop", &mut headers);
+        CacheStatus::forwarded(Forward::UriMiss)
+            .stored(true)
+            .status(StatusCode::NOT_MODIFIED)
+            .detail("x")
+            .write("\"a b\"", &mut headers);
         CacheStatus::refused().write("shop", &mut headers);
         let lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
         assert_eq!(
@@ -189,7 +234,8 @@ mod tests {
             [
                 "origin; hit",
                 "shop; hit; ttl=41",
-                "\"a b\"; fwd=uri-miss; stored; detail=x"
+                "shop; hit; ttl=-1",
+                "\"a b\"; fwd=uri-miss; fwd-status=304; stored; detail=x"
             ]
         );
         for line in lines {
