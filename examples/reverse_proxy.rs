@@ -77,7 +77,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, cache: Cache<Origin>) {
     let _ = stream.set_nodelay(true);
     let wire = Wire::new(stream);
     let sender = wire.sender();
-    let service = service_fn(move |request| answer(request, peer.ip(), sender.clone(), cache.clone()));
+    let service =
+        service_fn(move |request| answer(request, peer.ip(), sender.clone(), cache.clone()));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(wire), service)
@@ -233,7 +234,9 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
     // Not with `remove`, which changes the order of the rest.
     let kept = headers.iter().filter(|(name, _)| !dropped(name));
-    *headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    *headers = kept
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
 }
 
 const HOP_BY_HOP: [&str; 8] = [
@@ -275,7 +278,7 @@ mod interim {
     };
 
     /// A connection whose write half hyper shares with those who send interim responses.
-    pub struct Wire {
+    pub(super) struct Wire {
         read: OwnedReadHalf,
         write: Arc<Mutex<Sending>>,
     }
@@ -290,13 +293,13 @@ mod interim {
 
     /// Sends interim responses to one request, until its final response is there.
     #[derive(Clone)]
-    pub struct Early {
+    pub(super) struct Early {
         write: Arc<Mutex<Sending>>,
         open: Arc<Mutex<bool>>,
     }
 
     impl Wire {
-        pub fn new(stream: TcpStream) -> Self {
+        pub(super) fn new(stream: TcpStream) -> Self {
             let (read, half) = stream.into_split();
             let sending = Sending {
                 half,
@@ -309,17 +312,17 @@ mod interim {
             }
         }
 
-        pub fn sender(&self) -> Sender {
+        pub(super) fn sender(&self) -> Sender {
             Sender(Arc::clone(&self.write))
         }
     }
 
     /// Makes an [`Early`] for each request of a connection.
     #[derive(Clone)]
-    pub struct Sender(Arc<Mutex<Sending>>);
+    pub(super) struct Sender(Arc<Mutex<Sending>>);
 
     impl Sender {
-        pub fn early(&self) -> Early {
+        pub(super) fn early(&self) -> Early {
             Early {
                 write: Arc::clone(&self.0),
                 open: Arc::new(Mutex::new(true)),
@@ -328,10 +331,11 @@ mod interim {
     }
 
     impl Early {
-        pub fn send(&self, status: StatusCode, headers: &HeaderMap) {
+        pub(super) fn send(&self, status: StatusCode, headers: &HeaderMap) {
             // Held to the end, so that nothing is written after `close`.
             let open = lock(&self.open);
-            let is_ours = status == StatusCode::CONTINUE || status == StatusCode::SWITCHING_PROTOCOLS;
+            let is_ours =
+                status == StatusCode::CONTINUE || status == StatusCode::SWITCHING_PROTOCOLS;
             if !*open || is_ours {
                 return;
             }
@@ -339,7 +343,11 @@ mod interim {
             if !sending.clean {
                 return;
             }
-            let mut head = format!("HTTP/1.1 {} {}\r\n", status.as_str(), status.canonical_reason().unwrap_or_default());
+            let mut head = format!(
+                "HTTP/1.1 {} {}\r\n",
+                status.as_str(),
+                status.canonical_reason().unwrap_or_default()
+            );
             for name in headers.keys() {
                 let _ = write!(head, "{name}: ");
                 let lines: Vec<&[u8]> = headers.get_all(name).iter().map(AsRef::as_ref).collect();
@@ -355,7 +363,7 @@ mod interim {
         }
 
         /// The final response is there: from now on nothing is sent.
-        pub fn close(&self) {
+        pub(super) fn close(&self) {
             *lock(&self.open) = false;
         }
     }

@@ -35,11 +35,7 @@ impl Asked {
 }
 
 /// A stored answer as an answer to `asked` (RFC 9111 §4): whole, in part, or only confirmed.
-pub(crate) fn from_stored<B>(
-    stored: Stored,
-    asked: &Asked,
-    now_ms: u64,
-) -> Response<CacheBody<B>> {
+pub(crate) fn from_stored<B>(stored: Stored, asked: &Asked, now_ms: u64) -> Response<CacheBody<B>> {
     let Stored { head, body } = stored;
     let mut headers = head.headers;
     let now = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
@@ -90,7 +86,11 @@ fn partial<B>(
     let (kind, content_range, content) = match parts {
         [part] => {
             let range = range::content_range(part, body.len());
-            (None, HeaderValue::try_from(range).ok(), body.slice(part.clone()))
+            (
+                None,
+                HeaderValue::try_from(range).ok(),
+                body.slice(part.clone()),
+            )
         }
         parts => {
             let mut random = [0; 16];

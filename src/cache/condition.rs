@@ -126,7 +126,11 @@ mod tests {
             ("", "\"a\"", false),
         ] {
             let asked = [("if-none-match", asked)];
-            assert_eq!(not_modified(&asked, &[("etag", stored)]), same, "{asked:?} {stored}");
+            assert_eq!(
+                not_modified(&asked, &[("etag", stored)]),
+                same,
+                "{asked:?} {stored}"
+            );
         }
         assert!(not_modified(&[("if-none-match", "*")], &[]));
         assert!(!not_modified(&[("if-none-match", "\"a\"")], &[]));
@@ -167,8 +171,16 @@ mod tests {
     fn a_range_is_of_what_the_client_has() {
         let at = |offset: i64| date::format(NOW + offset);
         let (modified, date) = (at(-10), at(0));
-        let strong = [("etag", "\"a\""), ("last-modified", &*modified), ("date", &*date)];
-        let weak = [("etag", "W/\"a\""), ("last-modified", &*date), ("date", &*date)];
+        let strong = [
+            ("etag", "\"a\""),
+            ("last-modified", &*modified),
+            ("date", &*date),
+        ];
+        let weak = [
+            ("etag", "W/\"a\""),
+            ("last-modified", &*date),
+            ("date", &*date),
+        ];
         for (condition, stored, allowed) in [
             ("\"a\"", &strong, true),
             ("\"b\"", &strong, false),

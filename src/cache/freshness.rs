@@ -50,9 +50,13 @@ pub(crate) fn heuristic_lifetime(headers: &HeaderMap, times: Times) -> Option<u6
 /// The age of an answer when it was received (RFC 9111 §4.2.3: `corrected_initial_age`).
 pub(crate) fn initial_age_ms(headers: &HeaderMap, times: Times) -> u64 {
     let now = times.received_seconds();
-    let apparent = u64::try_from(now - date_of(headers, now)).unwrap_or(0).saturating_mul(1000);
+    let apparent = u64::try_from(now - date_of(headers, now))
+        .unwrap_or(0)
+        .saturating_mul(1000);
     let delay = times.received_ms.saturating_sub(times.sent_ms);
-    let corrected = age_value(headers).saturating_mul(1000).saturating_add(delay);
+    let corrected = age_value(headers)
+        .saturating_mul(1000)
+        .saturating_add(delay);
     apparent.max(corrected)
 }
 
@@ -168,9 +172,8 @@ mod tests {
 
     #[test]
     fn a_tenth_of_the_time_since_the_last_change() {
-        let heuristic = |modified: &str| {
-            heuristic_lifetime(&headers(&[("last-modified", modified)]), times(0))
-        };
+        let heuristic =
+            |modified: &str| heuristic_lifetime(&headers(&[("last-modified", modified)]), times(0));
         assert_eq!(heuristic(&date::format(NOW - 86_400)), Some(8640));
         assert_eq!(heuristic(&date::format(NOW - 9)), Some(0));
         assert_eq!(heuristic(&date::format(NOW + 100)), None);

@@ -163,7 +163,9 @@ mod tests {
     }
 
     fn resource_of(uri: &str, hosts: &[&str]) -> Digest {
-        target(uri, hosts).expect("one host").resource(&VaryBy::default())
+        target(uri, hosts)
+            .expect("one host")
+            .resource(&VaryBy::default())
     }
 
     #[test]

@@ -237,7 +237,10 @@ impl CacheLayer {
     /// let layer = CacheLayer::new(redis).bypass_when(|parts| parts.uri.path().starts_with("/admin"));
     /// # }
     /// ```
-    pub fn bypass_when(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+    pub fn bypass_when(
+        mut self,
+        predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.config().bypass = Some(Arc::new(predicate));
         self
     }

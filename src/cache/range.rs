@@ -94,7 +94,11 @@ fn number(text: &str) -> Option<usize> {
 
 /// `Content-Range` for a part of a body of `length` bytes (RFC 9110 §14.4).
 pub(crate) fn content_range(part: &Range<usize>, length: usize) -> String {
-    format!("bytes {}-{}/{length}", part.start, part.end.saturating_sub(1))
+    format!(
+        "bytes {}-{}/{length}",
+        part.start,
+        part.end.saturating_sub(1)
+    )
 }
 
 /// `Content-Range` when there is nothing of what was asked for (RFC 9110 §15.5.17).
@@ -166,13 +170,28 @@ mod tests {
 
     #[test]
     fn what_is_not_there_and_what_is_no_range() {
-        for range in ["bytes=10-", "bytes=10-12,20-", "bytes=-0", "bytes=99999999999999999999999-"] {
+        for range in [
+            "bytes=10-",
+            "bytes=10-12,20-",
+            "bytes=-0",
+            "bytes=99999999999999999999999-",
+        ] {
             assert_eq!(of(range, 10), Wanted::Nothing, "{range}");
         }
         assert_eq!(of("bytes=0-", 0), Wanted::Nothing);
         for range in [
-            "bytes=", "bytes", "bytes=a-b", "bytes=2-1", "bytes=1", "bytes=--1", "bytes=1-2-3",
-            "bytes=+1-2", "bytes= 1 - 2", "items=0-1", "bytes=0-9,0-9", "",
+            "bytes=",
+            "bytes",
+            "bytes=a-b",
+            "bytes=2-1",
+            "bytes=1",
+            "bytes=--1",
+            "bytes=1-2-3",
+            "bytes=+1-2",
+            "bytes= 1 - 2",
+            "items=0-1",
+            "bytes=0-9,0-9",
+            "",
         ] {
             assert_eq!(of(range, 10), Wanted::Whole, "{range}");
         }

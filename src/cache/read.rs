@@ -159,9 +159,9 @@ impl Exchange {
             return Ok(refused());
         }
         let validates = !self.asked.is_head()
-            && stored.as_ref().is_some_and(|stored| {
-                validation::ask(request.headers_mut(), &stored.head.headers)
-            });
+            && stored
+                .as_ref()
+                .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
         let sent_ms = unix_millis();
         let answered = inner.call(request).await;
@@ -196,9 +196,7 @@ impl Exchange {
                 let status = CacheStatus::forwarded(why).status(answer.status);
                 Ok((response, status))
             }
-            After::Failed => {
-                Ok(self.stand_in(stored, why, Some(answer.status), times.received_ms))
-            }
+            After::Failed => Ok(self.stand_in(stored, why, Some(answer.status), times.received_ms)),
             After::HeadConfirmed => {
                 let (_, status) = self.freshen::<B>(news, &answer, stored).await;
                 Ok((answer_head(answer, body), status))

@@ -171,7 +171,11 @@ mod tests {
             ),
             (
                 &[("etag", "\"a\""), ("last-modified", "b")],
-                &[("if-none-match", "\"a\""), ("if-modified-since", "b"), ("accept", "x")],
+                &[
+                    ("if-none-match", "\"a\""),
+                    ("if-modified-since", "b"),
+                    ("accept", "x"),
+                ],
             ),
         ] {
             let mut request = headers(&client);
@@ -273,7 +277,10 @@ mod tests {
             ("new", "y"),
             ("content-type", "text/plain"),
         ]);
-        expected.insert("date", HeaderValue::from_static("Thu, 01 Jan 1970 00:00:07 GMT"));
+        expected.insert(
+            "date",
+            HeaderValue::from_static("Thu, 01 Jan 1970 00:00:07 GMT"),
+        );
         assert_eq!(freshened(&stored, &answer, 7), expected);
     }
 }

@@ -146,10 +146,16 @@ mod tests {
         let one = names(&headers(&[("vary", "Foo, bar")]), &HeaderMap::new()).expect("names");
         assert_eq!(one, ["bar", "foo"]);
         assert_eq!(
-            names(&headers(&[("vary", "BAR"), ("vary", ",foo,,bar")]), &HeaderMap::new()),
+            names(
+                &headers(&[("vary", "BAR"), ("vary", ",foo,,bar")]),
+                &HeaderMap::new()
+            ),
             Some(one)
         );
-        assert_eq!(names(&headers(&[("vary", "")]), &HeaderMap::new()), Some(vec![]));
+        assert_eq!(
+            names(&headers(&[("vary", "")]), &HeaderMap::new()),
+            Some(vec![])
+        );
         assert_eq!(names(&headers(&[]), &HeaderMap::new()), Some(vec![]));
     }
 

@@ -36,7 +36,11 @@ use tower::{Layer, Service, ServiceExt};
 use tower_fred::{
     CacheLayer, Redis,
     cache::{Cache, CacheStatus},
-    fred::{clients::Client, interfaces::KeysInterface, types::Value},
+    fred::{
+        clients::Client,
+        interfaces::KeysInterface,
+        types::{Expiration, Value},
+    },
 };
 
 use crate::support::Server;
@@ -169,6 +173,38 @@ impl Site {
         let _: () = admin.set(key, value, None, None, false).await.expect("SET");
     }
 }
+
+/// Lets all entries of a handle's namespace be `by` older, as if that time had passed.
+pub async fn travel(server: &Server, redis: &Redis, by: std::time::Duration) {
+    let admin = server.admin().await;
+    let by_ms = i64::try_from(by.as_millis()).expect("a time");
+    let pattern = format!("{}:c:*", redis.namespace());
+    let keys: Vec<String> = custom(&admin, "KEYS", vec![pattern.into()]).await;
+    for key in keys {
+        let value: Option<Bytes> = admin.get(&key).await.expect("GET");
+        let left: i64 = admin.pttl(&key).await.expect("PTTL");
+        let Some(value) = value else { continue };
+        if left <= by_ms {
+            let _: () = admin.del(&key).await.expect("DEL");
+            continue;
+        }
+        let mut value = value.to_vec();
+        // When it was received, and the checksum of all that follows it.
+        let born_ms = u64::from_le_bytes(value[BORN..BORN + 8].try_into().expect("eight bytes"));
+        let earlier = born_ms.saturating_sub(by_ms.unsigned_abs());
+        value[BORN..BORN + 8].copy_from_slice(&earlier.to_le_bytes());
+        let sum = blake3::hash(&value[11..]);
+        value[3..11].copy_from_slice(&sum.as_bytes()[..8]);
+        let expiry = Some(Expiration::PX(left - by_ms));
+        let _: () = admin
+            .set(&key, Bytes::from(value), expiry, None, false)
+            .await
+            .expect("SET");
+    }
+}
+
+/// Where an entry says when it was received.
+const BORN: usize = 44;
 
 pub async fn custom<R: tower_fred::fred::types::FromValue>(
     client: &Client,

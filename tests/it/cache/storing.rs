@@ -254,8 +254,8 @@ async fn client_directives_can_be_ignored() {
 }
 
 #[tokio::test]
-async fn requests_can_be_skipped() {
-    let skipping = |layer: CacheLayer| layer.skip_when(|parts| parts.uri.path() == "/skip");
+async fn requests_can_be_bypassed() {
+    let skipping = |layer: CacheLayer| layer.bypass_when(|parts| parts.uri.path() == "/skip");
     let site = Site::with(skipping, |_| fresh("x")).await;
     for (path, hit) in [("/skip", false), ("/other", true)] {
         site.get(path, &[]).await;
