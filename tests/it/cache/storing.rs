@@ -60,8 +60,8 @@ async fn what_is_not_read_or_stored_costs_nothing() {
     let plain = |_: &_| reply(&[], "hello");
     let site = Site::on(server.clone(), |layer| layer, plain).await;
     for (method, header) in [
-        ("GET", "range"),
-        ("GET", "if-none-match"),
+        ("GET", "if-match"),
+        ("GET", "if-unmodified-since"),
         ("GET", "upgrade"),
         ("OPTIONS", "x"),
     ] {
@@ -78,38 +78,46 @@ async fn what_is_not_read_or_stored_costs_nothing() {
 }
 
 #[tokio::test]
-async fn every_key_expires_when_it_is_no_longer_fresh() {
-    let site = Site::new(|parts| {
-        let vary = if parts.uri.path() == "/varying" {
-            "foo"
-        } else {
-            ""
+async fn every_key_expires_when_it_is_of_no_more_use() {
+    for (keep, validator, longest) in [
+        (Some(Duration::ZERO), None, 60_000),
+        (None, None, 120_000),
+        (None, Some("\"a\""), 60_000 + 3_600_000),
+    ] {
+        let settings = |layer: CacheLayer| match keep {
+            Some(time) => layer.keep(time),
+            None => layer,
         };
-        reply(
-            &[
+        let site = Site::with(settings, move |parts| {
+            let vary = match parts.uri.path() {
+                "/varying" => "foo",
+                _ => "",
+            };
+            let mut fields = vec![
                 ("cache-control", "max-age=100"),
                 ("age", "40"),
                 ("vary", vary),
-            ],
-            "x",
-        )
-    })
-    .await;
-    site.get("/plain", &[]).await;
-    site.get("/varying", &[]).await;
-    let keys = site.keys().await;
-    assert_eq!(keys.len(), 3);
-    let admin = site.server.admin().await;
-    for key in &keys {
-        let left: i64 = admin.pttl(key).await.expect("PTTL");
-        assert!((1..=60_000).contains(&left), "{key}: {left}");
+            ];
+            fields.extend(validator.map(|tag| ("etag", tag)));
+            reply(&fields, "x")
+        })
+        .await;
+        site.get("/plain", &[]).await;
+        site.get("/varying", &[]).await;
+        let keys = site.keys().await;
+        assert_eq!(keys.len(), 3);
+        let admin = site.server.admin().await;
+        for key in &keys {
+            let left: i64 = admin.pttl(key).await.expect("PTTL");
+            assert!((longest - 50_000..=longest).contains(&left), "{key}: {left}");
+        }
+        // The list of fields and the variant share a slot in a cluster.
+        let tag = |key: &String| key.split(['{', '}']).nth(1).expect("braces").to_owned();
+        let mut tags: Vec<_> = keys.iter().map(tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 2);
     }
-    // The list of fields and the variant share a slot in a cluster.
-    let tag = |key: &String| key.split(['{', '}']).nth(1).expect("braces").to_owned();
-    let mut tags: Vec<_> = keys.iter().map(tag).collect();
-    tags.sort_unstable();
-    tags.dedup();
-    assert_eq!(tags.len(), 2);
 }
 
 #[tokio::test]
@@ -212,8 +220,11 @@ async fn the_status_field_says_what_happened() {
     assert!(matches!(ttl, Some(Ok(..=60))), "{hit:?}");
     let unwanted = site.get("/a", &[("cache-control", "no-cache")]).await;
     assert_eq!(lines(&unwanted)[1], "\"my shop\"; fwd=request; stored");
-    let ranged = site.get("/a", &[("range", "bytes=0-")]).await;
-    assert_eq!(lines(&ranged)[1], "\"my shop\"; fwd=bypass; detail=range");
+    let guarded = site.get("/a", &[("if-match", "\"a\"")]).await;
+    assert_eq!(
+        lines(&guarded)[1],
+        "\"my shop\"; fwd=bypass; detail=conditional"
+    );
     let posted = site.send(request("POST", "/a", &[])).await;
     assert_eq!(lines(&posted), ["\"my shop\"; fwd=method"]);
 }
