@@ -18,7 +18,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
         let memo = memo.clone();
         async move {
             let load = || async { Ok::<_, Infallible>(String::from_utf8_lossy(BODY).into_owned()) };
-            memo.get_or_set("key", load)
+            memo.get_or_try_set("key", load)
                 .await
                 .unwrap_or_else(|never| match never {});
         }

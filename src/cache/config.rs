@@ -5,13 +5,13 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::{HeaderName, Method, StatusCode, request::Parts};
 
 use super::vary_by::VaryBy;
-use crate::store::Remote;
+use crate::store::Store;
 
 /// What all requests of one layer share.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
-    pub(crate) remote: Remote,
+    pub(crate) store: Store,
     pub(crate) memory: super::memory::Memory,
 }
 

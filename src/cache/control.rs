@@ -25,6 +25,7 @@ pub struct CacheFor {
     ttl: Duration,
     stale_while_revalidate: Option<Duration>,
     stale_if_error: Option<Duration>,
+    tags: Vec<String>,
 }
 
 /// Keeps this one answer out of the cache, whatever its header fields and the layer say: put it in the response's
@@ -47,6 +48,7 @@ impl CacheFor {
             ttl,
             stale_while_revalidate: None,
             stale_if_error: None,
+            tags: Vec::new(),
         }
     }
 
@@ -65,6 +67,16 @@ impl CacheFor {
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale_if_error = Some(window);
         self
+    }
+
+    /// Names by which [`Purge::tag`](super::Purge::tag) takes it out again, with everything else that has them.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.tags
     }
 
     pub(crate) fn ttl(&self) -> Duration {

@@ -6,7 +6,7 @@ use super::{
     cache_control::{CacheControl, Scope},
     status::Forward,
 };
-use crate::store::Life;
+use crate::store::{Life, State};
 
 /// What of a request decides whether its answer may be stored, and whether a stored one may answer it.
 #[derive(Clone, Debug, Default)]
@@ -64,15 +64,17 @@ impl Demands {
 
     /// Whether a stored answer will do (RFC 9111 §4).
     ///
-    /// `forbids_stale` says whether the answer itself forbids to use it stale. It is asked only if that matters.
+    /// `state` is what its deadlines and the purges say of it. `forbids_stale` says whether the answer itself forbids to use
+    /// it stale; it is asked only if that matters.
     pub(crate) fn choose(
         &self,
         life: &Life,
+        state: State,
         now_ms: u64,
         forbids_stale: impl FnOnce() -> bool,
     ) -> Choice {
         let age_ms = life.age_ms(now_ms);
-        let is_stale = age_ms >= life.lifetime_ms;
+        let is_stale = state > State::Early;
         let asked_for = if is_stale {
             Forward::Stale
         } else {
@@ -88,19 +90,19 @@ impl Demands {
         }
         if !is_stale {
             // RFC 9111 §5.2.1.3
-            let left = life.lifetime_ms - age_ms;
-            return if left >= millis(self.min_fresh.unwrap_or(0)) {
-                Choice::Use
-            } else {
-                Choice::Ask(Forward::Request)
+            let left = life.lifetime_ms.saturating_sub(age_ms);
+            return match state {
+                _ if left < millis(self.min_fresh.unwrap_or(0)) => Choice::Ask(Forward::Request),
+                State::Early => Choice::UseAndRefresh,
+                _ => Choice::Use,
             };
         }
-        let staleness = age_ms - life.lifetime_ms;
+        let staleness = age_ms.saturating_sub(life.lifetime_ms);
         if self.min_fresh.is_some() {
             return Choice::Ask(Forward::Stale);
         }
         // RFC 5861 §3: its deadline is zero when staleness is forbidden
-        if life.swr_ms > staleness {
+        if state == State::WhileRevalidate {
             return Choice::UseAndRefresh;
         }
         // RFC 9111 §5.2.1.2, and §4.2.4 for what it cannot permit
@@ -115,12 +117,19 @@ impl Demands {
     pub(crate) fn stands_in(
         &self,
         life: &Life,
+        state: State,
         now_ms: u64,
         forbids_stale: impl FnOnce() -> bool,
     ) -> bool {
         let staleness = life.age_ms(now_ms).saturating_sub(life.lifetime_ms);
         let asked = self.stale_if_error.map_or(0, millis);
-        staleness < life.sie_ms || (staleness < asked && !forbids_stale())
+        // A fresh one that the client did not want is still better than an error, if the answer allows that.
+        let allowed = match state {
+            State::Fresh | State::Early => life.sie_ms > 0,
+            State::WhileRevalidate | State::IfError => staleness < life.sie_ms,
+            State::Kept => false,
+        };
+        allowed || (staleness < asked && !forbids_stale())
     }
 }
 
@@ -160,6 +169,15 @@ mod tests {
     /// Thirty seconds stale.
     const STALER: u64 = 1_120_000;
 
+    fn state(now_ms: u64) -> State {
+        match now_ms {
+            THEN => State::Fresh,
+            STALE => State::WhileRevalidate,
+            STALER => State::IfError,
+            _ => State::Kept,
+        }
+    }
+
     fn demands(name: &'static str, value: &'static str) -> Demands {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
@@ -192,30 +210,43 @@ mod tests {
             let demands = said(value);
             for (now_ms, choice) in [(THEN, fresh), (STALE, stale), (STALER, staler)] {
                 assert_eq!(
-                    demands.choose(&life(), now_ms, || false),
+                    demands.choose(&life(), state(now_ms), now_ms, || false),
                     choice,
                     "{value} {now_ms}"
                 );
             }
         }
         let pragma = demands("pragma", "x, No-Cache");
-        assert_eq!(pragma.choose(&life(), THEN, || false), Ask(Request));
+        assert_eq!(
+            pragma.choose(&life(), State::Fresh, THEN, || false),
+            Ask(Request)
+        );
     }
 
     #[test]
     fn what_forbids_staleness_is_stronger_than_the_client() {
-        let choice = said("max-stale").choose(&life(), STALER, || true);
+        let choice = said("max-stale").choose(&life(), State::IfError, STALER, || true);
         assert_eq!(choice, Choice::Ask(Forward::Stale));
-        assert!(said("stale-if-error=1000").stands_in(&life(), STALER + 60_000, || false));
-        assert!(!said("stale-if-error=1000").stands_in(&life(), STALER + 60_000, || true));
+        assert!(said("stale-if-error=1000").stands_in(
+            &life(),
+            State::Kept,
+            STALER + 60_000,
+            || false
+        ));
+        assert!(!said("stale-if-error=1000").stands_in(
+            &life(),
+            State::Kept,
+            STALER + 60_000,
+            || true
+        ));
     }
 
     #[test]
     fn a_stale_answer_stands_in_for_an_error_while_it_may() {
         let none = Demands::default();
-        assert!(none.stands_in(&life(), STALER, || false));
-        assert!(none.stands_in(&life(), STALER + 9_999, || false));
-        assert!(!none.stands_in(&life(), STALER + 10_000, || false));
+        assert!(none.stands_in(&life(), State::IfError, STALER, || false));
+        assert!(none.stands_in(&life(), State::WhileRevalidate, STALE, || false));
+        assert!(!none.stands_in(&life(), State::Kept, STALER + 10_000, || false));
     }
 
     #[test]
@@ -224,9 +255,12 @@ mod tests {
         let all = "no-cache, max-age=0, only-if-cached, min-fresh=1000, no-store, max-stale";
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(all));
         let demands = Demands::of(&headers, false);
-        assert_eq!(demands.choose(&life(), THEN, || false), Choice::Use);
         assert_eq!(
-            demands.choose(&life(), STALER, || false),
+            demands.choose(&life(), State::Fresh, THEN, || false),
+            Choice::Use
+        );
+        assert_eq!(
+            demands.choose(&life(), State::IfError, STALER, || false),
             Choice::Ask(Forward::Stale)
         );
         assert!(demands.no_store && !demands.only_if_cached());

@@ -56,15 +56,7 @@ impl Intent {
 }
 
 /// The resources that an answer to a request for `target` makes outdated (RFC 9111 §4.4).
-pub(crate) fn outdated(
-    target: &Target,
-    vary_by: &VaryBy,
-    status: StatusCode,
-    headers: &HeaderMap,
-) -> Vec<Digest> {
-    if !status.is_success() && !status.is_redirection() {
-        return Vec::new();
-    }
+pub(crate) fn outdated(target: &Target, vary_by: &VaryBy, headers: &HeaderMap) -> Vec<Digest> {
     let mut resources = vec![target.resource(vary_by)];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let other = headers
@@ -74,6 +66,11 @@ pub(crate) fn outdated(
     }
     resources.dedup();
     resources
+}
+
+/// Whether a request changed something: RFC 9111 §4.4 calls it a non-error response.
+pub(crate) fn is_done(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
 }
 
 /// Requests that only the handler can answer. RFC 9111 §4.3.2: the last two conditions are not for caches to evaluate.

@@ -6,7 +6,7 @@ use http::{Uri, header, request::Parts};
 
 use super::vary_by::VaryBy;
 use crate::store::{
-    Digest,
+    Digest, KeyBuilder,
     key::{normal_host, resource},
 };
 
@@ -16,6 +16,8 @@ pub(crate) struct Key {
     pub(crate) resource: Digest,
     /// What a policy makes part of the key besides.
     pub(crate) policy: Option<Digest>,
+    /// Of the host: what cache groups are confined to.
+    pub(crate) origin: Digest,
 }
 
 /// The host, path and query that a request is for.
@@ -60,7 +62,15 @@ impl Target {
         Key {
             resource: self.resource(vary_by),
             policy: vary_by.of(parts, self.uri.query()),
+            origin: self.origin(),
         }
+    }
+
+    /// What cache groups are confined to (RFC 9875 §2.1).
+    pub(crate) fn origin(&self) -> Digest {
+        KeyBuilder::new("origin")
+            .part(self.host.as_bytes())
+            .finish()
     }
 
     /// What a `Location` or `Content-Location` field of an answer refers to, if it is on the same host.

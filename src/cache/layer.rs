@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     redis::Redis,
-    store::{Purge, Remote},
+    store::{Purge, Settings, Store},
 };
 
 /// Answers requests with stored responses. See the [module](crate::cache) for what is stored and when it is used.
@@ -21,7 +21,8 @@ use crate::{
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CacheLayer {
     shared: Shared,
-    purge: Purge,
+    settings: Settings,
+    redis: Redis,
 }
 
 impl CacheLayer {
@@ -32,10 +33,11 @@ impl CacheLayer {
         Self {
             shared: Shared {
                 config: Arc::default(),
-                remote: Remote::new(redis.clone()),
+                store: Store::new(&redis, Settings::default()),
                 memory: Memory::default(),
             },
-            purge: Purge::new(redis),
+            settings: Settings::default(),
+            redis,
         }
     }
 
@@ -200,6 +202,16 @@ impl CacheLayer {
         self
     }
 
+    /// Keeps what is read often in this process too, in so many bytes; default: nothing.
+    ///
+    /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
+    /// Redis cannot be asked for purges, only Redis would be asked for entries, so that the handler answers.
+    pub fn near(mut self, bytes: usize) -> Self {
+        self.settings.near = Some(bytes);
+        self.shared.store = Store::new(&self.redis, self.settings.clone());
+        self
+    }
+
     /// This cache's name in the `Cache-Status` field, and before `-Cache-Control` in the [field](Self::targeted) that is for
     /// it alone; default `tower-fred`.
     ///
@@ -247,7 +259,7 @@ impl CacheLayer {
 
     /// A handle that takes responses out of the cache.
     pub fn purge(&self) -> Purge {
-        self.purge.clone()
+        Purge::new(self.redis.clone())
     }
 
     fn policy(&mut self) -> &mut Policy {

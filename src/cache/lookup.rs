@@ -1,83 +1,116 @@
 //! Looking for a stored answer.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::{config::Shared, key::Key, status::Forward, vary};
 use crate::{
     error::Error,
-    store::{Entry, Slot, Stored, Variants},
+    store::{Entry, Seen, Slot, State, Stored, Usable, Variants},
 };
 
 /// What the cache has for a request.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) answer: Result<Stored, Forward>,
-    /// Where it is, or where it was looked for last.
+    pub(crate) answer: Result<Answer, Forward>,
+    pub(crate) place: Place,
+}
+
+/// A stored answer that may be used, in the way that its state says.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) stored: Stored,
+    pub(crate) usable: Usable,
+}
+
+/// Where an answer is, or where it was looked for last.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
     pub(crate) slot: Slot,
+    /// What is there.
+    pub(crate) seen: Seen,
+    /// What is in the resource's first slot.
+    pub(crate) primary_seen: Seen,
     /// What is known of the resource's variants.
     pub(crate) variants: Option<Variants>,
 }
 
-/// One round trip; two for a resource whose variants this process does not know yet.
+impl Answer {
+    fn of(usable: Usable) -> Option<Self> {
+        match &*usable.entry {
+            Entry::Response(stored) => Some(Self {
+                stored: stored.clone(),
+                usable,
+            }),
+            Entry::Variants(_) | Entry::Value(_) | Entry::Lease => None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.usable.state
+    }
+}
+
+/// One round trip, or none when this process has it; two for a resource whose variants this process does not know yet.
 pub(crate) async fn lookup(
     shared: &Shared,
     key: &Key,
     request: &HeaderMap,
 ) -> Result<Found, Error> {
-    let remote = &shared.remote;
+    let store = &shared.store;
     let slot_of = |variants: &Variants| {
-        let names = &variants.names;
         let variant = vary::variant(
             &key.resource,
             key.policy.as_ref(),
             &variants.generation,
-            names,
+            &variants.names,
             request,
         );
-        remote.variant(&key.resource, variant)
+        store.remote().variant(&key.resource, variant)
     };
-    let primary = remote.primary(&key.resource);
+    let primary = store.remote().primary(&key.resource);
     let known = shared.memory.variants(&key.resource);
     // Both at once, and the first says whether the second is what it was.
     let (first, guessed) = match &known {
         Some(known) => {
             let slot = slot_of(known);
-            let (first, second) = tokio::try_join!(remote.get(&primary), remote.get(&slot))?;
+            let (first, second) = tokio::try_join!(store.lookup(&primary), store.lookup(&slot))?;
             (first, Some(second))
         }
-        None => (remote.get(&primary).await?, None),
+        None => (store.lookup(&primary).await?, None),
     };
-    let variants = match first {
+    let primary_seen = first.seen;
+    let entry = first
+        .usable
+        .as_ref()
+        .map(|usable| Arc::clone(&usable.entry));
+    let Some(Entry::Variants(variants)) = entry.as_deref() else {
         // A policy keeps apart what the primary slot does not.
-        Some(Entry::Response(stored)) if key.policy.is_none() => {
-            return Ok(Found {
-                answer: Ok(stored),
+        let usable = first.usable.filter(|_| key.policy.is_none());
+        return Ok(Found {
+            answer: usable.and_then(Answer::of).ok_or(Forward::UriMiss),
+            place: Place {
                 slot: primary,
+                seen: primary_seen.clone(),
+                primary_seen,
                 variants: None,
-            });
-        }
-        Some(Entry::Variants(variants)) => variants,
-        Some(Entry::Response(_) | Entry::Value(_)) | None => {
-            return Ok(Found {
-                answer: Err(Forward::UriMiss),
-                slot: primary,
-                variants: None,
-            });
-        }
+            },
+        });
     };
-    let slot = slot_of(&variants);
-    let entry = match guessed {
-        Some(entry) if known.as_ref() == Some(&variants) => entry,
-        _ => remote.get(&slot).await?,
+    let slot = slot_of(variants);
+    let second = match guessed {
+        Some(second) if known.as_ref() == Some(variants) => second,
+        _ => store.lookup(&slot).await?,
     };
-    shared.memory.learn(key.resource, &variants);
-    let answer = match entry {
-        Some(Entry::Response(stored)) => Ok(stored),
-        Some(Entry::Variants(_) | Entry::Value(_)) | None => Err(Forward::VaryMiss),
-    };
+    shared.memory.learn(key.resource, variants);
     Ok(Found {
-        answer,
-        slot,
-        variants: Some(variants),
+        answer: second.usable.and_then(Answer::of).ok_or(Forward::VaryMiss),
+        place: Place {
+            slot,
+            seen: second.seen,
+            primary_seen,
+            variants: Some(variants.clone()),
+        },
     })
 }

@@ -19,7 +19,6 @@ struct Remembered {
     variants: HashMap<Digest, Variants>,
     /// The variants of a group that were stored here.
     stored: HashMap<Digest, HashSet<Digest>>,
-    refreshing: HashSet<Digest>,
 }
 
 impl Memory {
@@ -44,32 +43,9 @@ impl Memory {
         known.contains(&variant) || (known.len() < MOST_VARIANTS && known.insert(variant))
     }
 
-    /// The right to make an entry anew in the background; `None` while another one has it.
-    pub(crate) fn refresh(&self, entry: Digest) -> Option<Refresh> {
-        let mut all = self.lock();
-        let is_free = all.refreshing.len() < MOST_REFRESHES && all.refreshing.insert(entry);
-        is_free.then(|| Refresh {
-            memory: self.clone(),
-            entry,
-        })
-    }
-
     fn lock(&self) -> MutexGuard<'_, Remembered> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An entry that is being made anew, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Refresh {
-    memory: Memory,
-    entry: Digest,
-}
-
-impl Drop for Refresh {
-    fn drop(&mut self) {
-        self.memory.lock().refreshing.remove(&self.entry);
     }
 }
 
@@ -90,7 +66,6 @@ impl fmt::Debug for Memory {
 /// Of one resource, stored by one process.
 pub(crate) const MOST_VARIANTS: usize = 32;
 const MOST_RESOURCES: usize = 4096;
-const MOST_REFRESHES: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -110,16 +85,6 @@ mod tests {
         assert!(!memory.admits(digest(0), digest(MOST_VARIANTS)));
         assert!(memory.admits(digest(0), digest(3)));
         assert!(memory.admits(digest(1), digest(MOST_VARIANTS)));
-    }
-
-    #[test]
-    fn one_refreshes_at_a_time() {
-        let memory = Memory::default();
-        let first = memory.refresh(digest(1));
-        assert!(first.is_some() && memory.refresh(digest(1)).is_none());
-        assert!(memory.refresh(digest(2)).is_some());
-        drop(first);
-        assert!(memory.refresh(digest(1)).is_some());
     }
 
     #[test]

@@ -75,6 +75,7 @@ mod demands;
 mod fields;
 mod fill;
 mod freshness;
+mod groups;
 mod intent;
 mod key;
 mod layer;

@@ -9,10 +9,11 @@ use super::{
     control::CacheFor,
     demands::Demands,
     freshness::{Times, explicit_lifetime, heuristic_lifetime, initial_age_ms},
+    groups,
     targeted::Stated,
     vary,
 };
-use crate::store::Life;
+use crate::store::{Digest, Life, Tag};
 
 /// How to store an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub(crate) struct Verdict {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply<'a> {
     pub(crate) demands: &'a Demands,
+    pub(crate) origin: &'a Digest,
     /// The fields of the request.
     pub(crate) request: &'a HeaderMap,
     pub(crate) status: StatusCode,
@@ -161,6 +163,7 @@ fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'s
             policy.stale_if_error,
         ),
         keep_ms: whole_millis(policy.keep(has_validator(reply.headers))),
+        tags: tags(reply),
         cost_ms: reply.times.received_ms.saturating_sub(reply.times.sent_ms),
         ..Life::default()
     };
@@ -168,6 +171,15 @@ fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'s
         || has_validator(reply.headers)
         || life.swr_ms.max(life.sie_ms) > 0;
     if is_of_use { Ok(life) } else { Err("stale") }
+}
+
+/// What purges may name it by.
+fn tags(reply: &Reply<'_>) -> Vec<Tag> {
+    let names = reply.control.map_or(&[][..], CacheFor::names);
+    let mut tags = groups::members(reply.origin, reply.headers);
+    tags.extend(names.iter().map(|name| Tag::named(name)));
+    tags.truncate(MOST_TAGS);
+    tags
 }
 
 /// For how long it is fresh, from an age of zero; `None` when nobody says so.
@@ -212,6 +224,9 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
 fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Each is looked up on each hit.
+const MOST_TAGS: usize = 128;
 
 #[cfg(test)]
 mod tests;

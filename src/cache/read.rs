@@ -1,42 +1,52 @@
 //! Reading: from the cache, or from the handler and into the cache.
 
-use std::{future::poll_fn, pin::pin, task::ready};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    task::{Poll, ready},
+};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header, response::Parts};
+use http::{HeaderMap, HeaderName, Method, Request, Response, header, response::Parts};
 use http_body::Body;
-use tokio::runtime::Handle;
 use tower_service::Service;
 
 use super::{
     answer::{self, Asked},
-    body::{CacheBody, Copying},
+    body::{CacheBody, Copying, Limits},
     config::Shared,
     control::Control,
     demands::{Choice, Demands},
     fill::{self, Fill},
-    freshness::Times,
+    freshness::{Times, initial_age_ms},
     key::Key,
-    lookup::{Found, lookup},
+    lookup::{self, Found, Place},
     policy::{Refusal, Reply, Verdict, judge},
-    service::{Answer, pass, unix_millis},
+    service::{Answer, pass},
     status::{CacheStatus, Forward},
     targeted::Stated,
-    validation::{self, After},
+    validation::{self, After, Question},
 };
 use crate::{
+    error::Error,
     personal::Personal,
-    store::{Head, Slot, Stored, Variants},
+    store::{Head, Lead, Stored, Turn, unix_millis},
 };
 
-/// A request that may be answered from the cache, and what was found for it.
+/// A request that may be answered from the cache.
 struct Exchange {
     shared: Shared,
     key: Key,
     demands: Demands,
     asked: Asked,
-    slot: Slot,
-    variants: Option<Variants>,
+}
+
+/// Why the handler is asked, and with what right to store what it says.
+struct Inquiry {
+    why: Forward,
+    place: Place,
+    lead: Lead,
+    answer: Option<lookup::Answer>,
 }
 
 /// Answers from the cache, or lets the handler answer and stores that.
@@ -53,48 +63,91 @@ where
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
 {
-    let demands = Demands::of(request.headers(), shared.config.client_directives);
-    let found = match lookup(&shared, &key, request.headers()).await {
-        Ok(found) => found,
-        Err(_) if demands.only_if_cached() => return Ok(refused()),
-        Err(error) => {
-            tracing::debug!(target: "tower_fred::cache", %error, "the cache is unavailable");
-            return pass(inner, request, Forward::Bypass, Some("unavailable")).await;
-        }
-    };
-    let Found {
-        answer,
-        slot,
-        variants,
-    } = found;
     let exchange = Exchange {
+        demands: Demands::of(request.headers(), shared.config.client_directives),
         asked: Asked::new(request.method(), request.headers()),
         shared,
         key,
-        demands,
-        slot,
-        variants,
     };
-    let stored = match answer {
-        Ok(stored) => stored,
-        Err(why) => return exchange.ask(inner, request, None, why).await,
-    };
-    let now_ms = unix_millis();
-    let forbids = || exchange.forbids_stale(&stored.head.headers);
-    match exchange.demands.choose(&stored.head.life, now_ms, forbids) {
-        Choice::Ask(why) => exchange.ask(inner, request, Some(stored), why).await,
-        Choice::Use => Ok(exchange.hit(stored, now_ms)),
-        Choice::UseAndRefresh => {
-            let answer = exchange.hit(stored.clone(), now_ms);
-            exchange.refresh(inner, request, stored);
-            Ok(answer)
+    // For whom somebody else asked, and why.
+    let mut waited = None;
+    for turns_left in (0..MOST_WAITS).rev() {
+        let Found { answer, place } = match exchange.lookup().await {
+            Ok(found) => found,
+            Err(_) if exchange.demands.only_if_cached() => return Ok(refused()),
+            Err(error) => {
+                tracing::debug!(target: "tower_fred::cache", %error, "the cache is unavailable");
+                return pass(inner, request, Forward::Bypass, Some("unavailable")).await;
+            }
+        };
+        let (why, answer) = match answer {
+            Err(why) => (why, None),
+            Ok(answer) => match exchange.choose(&answer) {
+                Choice::Ask(why) => (why, Some(answer)),
+                Choice::Use => return Ok(exchange.hit(answer.stored, waited)),
+                Choice::UseAndRefresh => {
+                    let stored = answer.stored.clone();
+                    let response = exchange.hit(stored, waited);
+                    exchange.refresh(inner, request, place, answer);
+                    return Ok(response);
+                }
+            },
+        };
+        if exchange.demands.only_if_cached() {
+            return Ok(refused());
         }
+        let store = &exchange.shared.store;
+        let turn = if turns_left > 0 && exchange.may_wait(why) {
+            // In a box, as it is large and seldom needed.
+            Box::pin(store.begin(&place.slot, Some(place.seen.clone()))).await
+        } else {
+            Turn::Lead(store.aside(&place.slot, place.seen.clone()))
+        };
+        if let Turn::Lead(lead) = turn {
+            let inquiry = Inquiry {
+                why,
+                place,
+                lead,
+                answer,
+            };
+            return exchange.ask(inner, request, inquiry).await;
+        }
+        waited = Some(waited.unwrap_or(why));
     }
+    // The last turn always leads.
+    pass(inner, request, Forward::Bypass, None).await
 }
 
 impl Exchange {
-    fn hit<B>(&self, stored: Stored, now_ms: u64) -> (Response<CacheBody<B>>, CacheStatus) {
-        let status = CacheStatus::hit(&stored.head.life, now_ms);
+    async fn lookup(&self) -> Result<Found, Error> {
+        lookup::lookup(&self.shared, &self.key, self.asked.headers()).await
+    }
+
+    fn choose(&self, answer: &lookup::Answer) -> Choice {
+        let head = &answer.stored.head;
+        let forbids = || self.forbids_stale(&head.headers);
+        self.demands
+            .choose(&head.life, answer.state(), unix_millis(), forbids)
+    }
+
+    /// Whether the answer to another request will do, if it may be stored. Not for a client that wants a new one, or whose
+    /// request the handler may answer in a way that is no use to others.
+    fn may_wait(&self, why: Forward) -> bool {
+        let headers = self.asked.headers();
+        let is_plain = PECULIAR.iter().all(|name| !headers.contains_key(name));
+        why != Forward::Request && !self.asked.is_head() && is_plain && !self.demands.no_store
+    }
+
+    fn hit<B>(
+        &self,
+        stored: Stored,
+        waited: Option<Forward>,
+    ) -> (Response<CacheBody<B>>, CacheStatus) {
+        let now_ms = unix_millis();
+        let status = match waited {
+            Some(why) => CacheStatus::forwarded(why).collapsed(),
+            None => CacheStatus::hit(&stored.head.life, now_ms),
+        };
         (answer::from_stored(stored, &self.asked, now_ms), status)
     }
 
@@ -105,30 +158,38 @@ impl Exchange {
 
     /// Makes a stale entry anew in the background, unless that is being done already. The request is not needed for
     /// anything else: its client has its answer.
-    fn refresh<S, ReqBody, B>(self, inner: S, mut request: Request<ReqBody>, stored: Stored)
-    where
+    fn refresh<S, ReqBody, B>(
+        self,
+        inner: S,
+        mut request: Request<ReqBody>,
+        place: Place,
+        answer: lookup::Answer,
+    ) where
         S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,
         S::Future: Send,
         ReqBody: Send + 'static,
         B: Body + Send + 'static,
         B::Data: From<Bytes>,
     {
-        let Some(turn) = self.shared.memory.refresh(*self.slot.digest()) else {
-            return;
-        };
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
-        // HEAD would make only half of it.
-        *request.method_mut() = Method::GET;
-        let exchange = Self {
-            asked: Asked::new(request.method(), request.headers()),
-            ..self
-        };
-        runtime.spawn(async move {
-            let _turn = turn;
-            let answer = exchange.ask(inner, request, Some(stored), Forward::Stale);
-            let response = match answer.await {
+        let store = self.shared.store.clone();
+        let renewal = store.renewal(place.slot.clone(), answer.usable.clone());
+        store.spawn(async move {
+            let Some((lead, _)) = renewal.await else {
+                return;
+            };
+            // HEAD would make only half of it.
+            *request.method_mut() = Method::GET;
+            let exchange = Self {
+                asked: Asked::new(request.method(), request.headers()),
+                ..self
+            };
+            let inquiry = Inquiry {
+                why: Forward::Stale,
+                place,
+                lead,
+                answer: Some(answer),
+            };
+            let response = match exchange.ask(inner, request, inquiry).await {
                 Ok((response, _)) => response,
                 Err(_) => return,
             };
@@ -136,7 +197,7 @@ impl Exchange {
             // A body is stored when it is read.
             poll_fn(|cx| {
                 while let Some(Ok(_)) = ready!(body.as_mut().poll_frame(cx)) {}
-                std::task::Poll::Ready(())
+                Poll::Ready(())
             })
             .await;
         });
@@ -148,183 +209,201 @@ impl Exchange {
         self,
         mut inner: S,
         mut request: Request<ReqBody>,
-        stored: Option<Stored>,
-        why: Forward,
+        inquiry: Inquiry,
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
         B: Body,
     {
-        if self.demands.only_if_cached() {
-            return Ok(refused());
-        }
+        let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
         let validates = !self.asked.is_head()
             && stored
-                .as_ref()
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
         let sent_ms = unix_millis();
-        let answered = inner.call(request).await;
+        let (mut answer, body) = match inner.call(request).await {
+            Ok(answered) => answered.into_parts(),
+            Err(error) => return self.out_of_reach(inquiry).ok_or(error),
+        };
         let times = Times {
             sent_ms,
             received_ms: unix_millis(),
-        };
-        let (mut answer, body) = match (answered, stored.as_ref()) {
-            (Ok(answered), _) => answered.into_parts(),
-            // RFC 9111 §4.2.4: the handler is out of reach
-            (Err(_), Some(stored)) if !self.forbids_stale(&stored.head.headers) => {
-                return Ok(self.stand_in(stored.clone(), why, None, times.received_ms));
-            }
-            (Err(error), _) => return Err(error),
         };
         let control = Control::take(&mut answer.extensions);
         let news = News {
             times,
             personal,
             control,
-            why,
         };
-        let Some(stored) = stored else {
-            return Ok(self.pass_on(news, answer, body));
-        };
-        match self.after(validates, &stored, &answer, times) {
-            After::Confirmed => Ok(self.freshen(news, &answer, stored).await),
+        match self.after(validates, &inquiry, &answer, times) {
+            After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
             After::Contradicted => {
-                self.forget().await;
-                let mut response = answer::from_stored(stored, &self.asked, times.received_ms);
-                response.headers_mut().remove(header::AGE);
-                let status = CacheStatus::forwarded(why).status(answer.status);
-                Ok((response, status))
+                self.forget(&inquiry).await;
+                let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
+                Ok(self.stand_in(inquiry, status))
             }
-            After::Failed => Ok(self.stand_in(stored, why, Some(answer.status), times.received_ms)),
+            After::Failed => {
+                let status = CacheStatus::forwarded(inquiry.why)
+                    .status(answer.status)
+                    .detail("stale-if-error");
+                Ok(self.stand_in(inquiry, status))
+            }
             After::HeadConfirmed => {
-                let (_, status) = self.freshen::<B>(news, &answer, stored).await;
-                Ok((answer_head(answer, body), status))
+                let (_, status) = self.freshen::<B>(news, inquiry, &answer).await;
+                Ok((
+                    Response::from_parts(answer, CacheBody::wrapped(body)),
+                    status,
+                ))
             }
             After::HeadContradicted => {
-                self.forget().await;
-                let status = CacheStatus::forwarded(why);
-                Ok((answer_head(answer, body), status))
+                self.forget(&inquiry).await;
+                let status = CacheStatus::forwarded(inquiry.why);
+                Ok((
+                    Response::from_parts(answer, CacheBody::wrapped(body)),
+                    status,
+                ))
             }
-            After::New => {
-                let outdates = self.outdates(&news, &answer);
-                let answered = self.pass_on(news, answer, body);
-                if outdates && !answered.1.is_stored() {
-                    self.forget().await;
-                }
-                Ok(answered)
-            }
+            After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
         }
     }
 
-    /// What an answer means for what is stored.
-    fn after(&self, validates: bool, stored: &Stored, answer: &Parts, times: Times) -> After {
-        let stands_in = || {
-            self.demands
-                .stands_in(&stored.head.life, times.received_ms, || {
-                    self.forbids_stale(&stored.head.headers)
-                })
-        };
-        let question = if validates {
-            validation::Question::Conditional
-        } else if self.asked.is_head() {
-            validation::Question::Head {
-                length: stored.body.len(),
-            }
-        } else {
-            validation::Question::Plain
-        };
-        validation::after(
-            question,
-            &stored.head.headers,
-            answer.status,
-            &answer.headers,
-            stands_in,
-        )
+    /// RFC 9111 §4.2.4: a stale answer if that is not forbidden, when the handler gives none.
+    fn out_of_reach<B>(&self, inquiry: Inquiry) -> Option<(Response<CacheBody<B>>, CacheStatus)> {
+        let usable = inquiry
+            .answer
+            .as_ref()
+            .is_some_and(|answer| !self.forbids_stale(&answer.stored.head.headers));
+        if !usable {
+            // Who waits need not wait for one another.
+            inquiry.lead.uncacheable();
+            return None;
+        }
+        let status = CacheStatus::forwarded(inquiry.why).detail("stale-if-error");
+        Some(self.stand_in(inquiry, status))
     }
 
-    /// A stored answer in place of an error.
+    /// What an answer means for what is stored.
+    fn after(&self, validates: bool, inquiry: &Inquiry, answer: &Parts, times: Times) -> After {
+        let Some(known) = &inquiry.answer else {
+            return After::New;
+        };
+        let Stored { head, body } = &known.stored;
+        let forbids = || self.forbids_stale(&head.headers);
+        let stands_in = || {
+            self.demands
+                .stands_in(&head.life, known.state(), times.received_ms, forbids)
+        };
+        let question = if validates {
+            Question::Conditional
+        } else if self.asked.is_head() {
+            Question::Head { length: body.len() }
+        } else {
+            Question::Plain
+        };
+        let (status, fields) = (answer.status, &answer.headers);
+        validation::after(question, &head.headers, status, fields, stands_in)
+    }
+
+    /// What is stored, in place of what the handler said.
     fn stand_in<B>(
         &self,
-        stored: Stored,
-        why: Forward,
-        error: Option<http::StatusCode>,
-        now_ms: u64,
+        inquiry: Inquiry,
+        status: CacheStatus,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
-        let status = CacheStatus::forwarded(why).detail("stale-if-error");
-        let status = error.map_or(status, |error| status.status(error));
-        (answer::from_stored(stored, &self.asked, now_ms), status)
+        inquiry.lead.uncacheable();
+        let response = match inquiry.answer {
+            Some(answer) => answer::from_stored(answer.stored, &self.asked, unix_millis()),
+            None => answer::refused(),
+        };
+        (response, status)
     }
 
     /// The handler confirmed what is stored: brings its fields up to date, and answers with it (RFC 9111 §4.3.4).
     async fn freshen<B>(
         &self,
         news: News,
+        inquiry: Inquiry,
         answer: &Parts,
-        stored: Stored,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
+        let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
+        let Some(Stored { head, body }) = inquiry.answer.as_ref().map(|known| &known.stored) else {
+            return self.stand_in(inquiry, status);
+        };
         let received = news.times.received_seconds();
-        let fields = validation::freshened(&stored.head.headers, &answer.headers, received);
-        let mut lasting = fields.clone();
-        // For this client, as in any other answer.
-        lasting.remove(header::SET_COOKIE);
+        let fields = validation::freshened(&head.headers, &answer.headers, received);
         let mut parts = Response::new(()).into_parts().0;
-        (parts.status, parts.headers) = (stored.head.status, lasting);
-        let verdict = self.judge(&news, &parts);
-        let fill = verdict
-            .as_ref()
-            .ok()
-            .and_then(|verdict| self.fill(&news, &parts, verdict));
-        let status = CacheStatus::forwarded(news.why)
-            .status(answer.status)
-            .stored(fill.is_some());
-        if let Some(mut fill) = fill {
-            fill.push(&stored.body);
-            fill.finish();
-        } else if matches!(verdict, Err(Refusal::Response(_))) {
-            self.forget().await;
-        }
-        let mut life = stored.head.life;
+        (parts.status, parts.headers) = (head.status, fields.clone());
+        // For this client, as in any other answer.
+        parts.headers.remove(header::SET_COOKIE);
+        let mut life = head.life.clone();
         life.born_ms = news.times.received_ms;
-        life.initial_age_ms = super::freshness::initial_age_ms(&fields, news.times);
+        life.initial_age_ms = initial_age_ms(&fields, news.times);
         let shown = Stored {
             head: Head {
-                status: stored.head.status,
+                status: head.status,
                 headers: fields,
                 life,
             },
-            body: stored.body,
+            body: body.clone(),
         };
-        let now_ms = news.times.received_ms;
-        (answer::from_stored(shown, &self.asked, now_ms), status)
+        let verdict = self.judge(&news, &parts);
+        let is_stored = match verdict {
+            Ok(verdict) => {
+                let context = self.context(&news, &inquiry.place);
+                let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
+                let fill = begun.await.map(|mut fill| {
+                    fill.push(&shown.body);
+                    fill.finish();
+                });
+                fill.is_some()
+            }
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Response(_)) {
+                    self.forget(&inquiry).await;
+                }
+                inquiry.lead.uncacheable();
+                false
+            }
+        };
+        let response = answer::from_stored(shown, &self.asked, news.times.received_ms);
+        (response, status.stored(is_stored))
     }
 
     /// The handler's own answer, copied into the cache if it may be.
-    fn pass_on<B: Body>(
+    async fn pass_on<B: Body>(
         &self,
         news: News,
+        inquiry: Inquiry,
         answer: Parts,
         body: B,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
+        let status = CacheStatus::forwarded(inquiry.why);
         // An answer to HEAD says too little to be stored.
         let verdict = if self.asked.is_head() {
             Err(Refusal::Request("head"))
         } else {
             self.judge(&news, &answer)
         };
-        let copying = match verdict {
-            Ok(verdict) => {
-                let limit = self.shared.config.max_body;
-                Copying::new(&answer.headers, &body.size_hint(), limit, || {
-                    self.fill(&news, &answer, &verdict)
-                })
+        let limit = self.shared.config.max_body;
+        let limits = Limits::of(&answer.headers, &body.size_hint(), limit);
+        let copying = match (verdict, limits) {
+            (Ok(verdict), Some(limits)) => {
+                let context = self.context(&news, &inquiry.place);
+                Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict)
+                    .await
+                    .map(|fill| Copying::new(fill, limits))
             }
-            Err(refusal) => {
+            (verdict, _) => {
+                let refusal = verdict.err().unwrap_or(Refusal::Response("length"));
                 tracing::debug!(target: "tower_fred::cache", why = refusal.why(), "not stored");
+                if outdates(refusal, inquiry.why, &answer) {
+                    self.forget(&inquiry).await;
+                }
+                inquiry.lead.uncacheable();
                 None
             }
         };
-        let status = CacheStatus::forwarded(news.why).stored(copying.is_some());
+        let status = status.stored(copying.is_some());
         let body = match copying {
             Some(copying) => CacheBody::copied(body, copying),
             None => CacheBody::wrapped(body),
@@ -332,13 +411,14 @@ impl Exchange {
         (Response::from_parts(answer, body), status)
     }
 
-    /// Whether the handler's answer makes what is stored outdated, without taking its place.
-    fn outdates(&self, news: &News, answer: &Parts) -> bool {
-        let says_nothing = matches!(answer.status.as_u16(), 206 | 304 | 412 | 416);
-        news.why == Forward::Stale
-            && !says_nothing
-            && !validation::is_failure(answer.status)
-            && matches!(self.judge(news, answer), Err(Refusal::Response(_)))
+    fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {
+        fill::Context {
+            key: &self.key,
+            request: self.asked.headers(),
+            place,
+            times: news.times,
+            personal: &news.personal,
+        }
     }
 
     fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
@@ -353,6 +433,7 @@ impl Exchange {
         }
         let reply = Reply {
             demands: &self.demands,
+            origin: &self.key.origin,
             request: self.asked.headers(),
             status: answer.status,
             headers: &answer.headers,
@@ -362,20 +443,13 @@ impl Exchange {
         judge(&reply, &self.shared.config.policy)
     }
 
-    fn fill(&self, news: &News, answer: &Parts, verdict: &Verdict) -> Option<Fill> {
-        let context = fill::Context {
-            key: &self.key,
-            request: self.asked.headers(),
-            variants: self.variants.as_ref(),
-            times: news.times,
-            personal: &news.personal,
-        };
-        Fill::new(&self.shared, context, answer, verdict)
-    }
-
     /// Takes out what was found.
-    async fn forget(&self) {
-        if let Err(error) = self.shared.remote.delete(&self.slot).await {
+    async fn forget(&self, inquiry: &Inquiry) {
+        let Some(answer) = &inquiry.answer else {
+            return;
+        };
+        let slot = &inquiry.place.slot;
+        if let Err(error) = self.shared.store.discard(slot, &answer.usable).await {
             tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
         }
     }
@@ -386,14 +460,29 @@ struct News {
     times: Times,
     personal: Personal,
     control: Control,
-    why: Forward,
 }
 
-fn answer_head<B>(answer: Parts, body: B) -> Response<CacheBody<B>> {
-    Response::from_parts(answer, CacheBody::wrapped(body))
+/// Whether an answer that is not stored makes what is stored outdated.
+fn outdates(refusal: Refusal, why: Forward, answer: &Parts) -> bool {
+    let says_nothing = matches!(answer.status.as_u16(), 206 | 304 | 412 | 416);
+    why == Forward::Stale
+        && !says_nothing
+        && !validation::is_failure(answer.status)
+        && matches!(refusal, Refusal::Response(_))
 }
 
 /// RFC 9111 §5.2.1.7
 fn refused<B>() -> (Response<CacheBody<B>>, CacheStatus) {
     (answer::refused(), CacheStatus::refused())
 }
+
+/// What a request may have that others do not.
+const PECULIAR: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::RANGE,
+];
+
+/// For the list of fields that an answer depends on, then for the answer.
+const MOST_WAITS: usize = 3;

@@ -3,7 +3,6 @@
 use std::{
     mem,
     task::{Context, Poll},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -14,12 +13,13 @@ use tower_service::Service;
 use super::{
     body::CacheBody,
     config::Shared,
-    intent::{Intent, outdated},
+    groups,
+    intent::{Intent, is_done, outdated},
     key::Target,
     read::read,
     status::{CacheStatus, Forward},
 };
-use crate::future::ResponseFuture;
+use crate::{future::ResponseFuture, store::Slot};
 
 /// Answers requests with stored responses. Made by [`CacheLayer`](super::CacheLayer); see the [module](crate::cache).
 #[derive(Clone, Debug)]
@@ -115,20 +115,17 @@ where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
     let (response, status) = pass(inner, request, Forward::Method, None).await?;
-    let (remote, vary_by) = (&shared.remote, &shared.config.vary_by);
-    for resource in outdated(target, vary_by, response.status(), response.headers()) {
-        // Not in the background: the client's next request is to see what it changed.
-        if let Err(error) = remote.delete(&remote.primary(&resource)).await {
-            tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
-            break;
-        }
+    if !is_done(response.status()) {
+        return Ok((response, status));
+    }
+    let remote = shared.store.remote();
+    let resources = outdated(target, &shared.config.vary_by, response.headers());
+    let slots: Vec<_> = resources.iter().map(|one| remote.primary(one)).collect();
+    let groups = groups::invalidated(&target.origin(), response.headers());
+    let tags = slots.iter().map(Slot::group).chain(groups).collect();
+    // Not in the background: the client's next request is to see what it changed.
+    if let Err(error) = shared.store.purge(tags).await {
+        tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
     }
     Ok((response, status))
-}
-
-pub(crate) fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
 }

@@ -33,6 +33,7 @@ enum Outcome {
         /// The handler's, when the client got another one.
         status: Option<StatusCode>,
         stored: bool,
+        collapsed: bool,
         detail: Option<&'static str>,
     },
     Refused,
@@ -69,6 +70,7 @@ impl CacheStatus {
             why,
             status: None,
             stored: false,
+            collapsed: false,
             detail: None,
         };
         Self { outcome }
@@ -85,6 +87,14 @@ impl CacheStatus {
     pub(crate) fn stored(mut self, is_stored: bool) -> Self {
         if let Outcome::Forwarded { stored, .. } = &mut self.outcome {
             *stored = is_stored;
+        }
+        self
+    }
+
+    /// Another request led to the answer.
+    pub(crate) fn collapsed(mut self) -> Self {
+        if let Outcome::Forwarded { collapsed, .. } = &mut self.outcome {
+            *collapsed = true;
         }
         self
     }
@@ -125,6 +135,17 @@ impl CacheStatus {
         }
     }
 
+    /// True when the answer is one that the handler gave to another request at the same time.
+    pub fn is_collapsed(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Forwarded {
+                collapsed: true,
+                ..
+            }
+        )
+    }
+
     /// True when the handler's answer is to be stored. It will be once its body is complete, if it keeps to the size limit
     /// and Redis takes it.
     pub fn is_stored(&self) -> bool {
@@ -153,6 +174,7 @@ impl fmt::Display for CacheStatus {
                 why,
                 status,
                 stored,
+                collapsed,
                 detail,
             } => {
                 write!(f, "fwd={why}")?;
@@ -161,6 +183,9 @@ impl fmt::Display for CacheStatus {
                 }
                 if stored {
                     f.write_str("; stored")?;
+                }
+                if collapsed {
+                    f.write_str("; collapsed")?;
                 }
                 detail.map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
             }

@@ -21,7 +21,7 @@
 //!
 //! // In a handler: from Redis, or from the database and then in Redis.
 //! let id = 7;
-//! let product = products.get_or_set(id, || load(id)).await?;
+//! let product = products.get_or_try_set(id, || load(id)).await?;
 //!
 //! // After a change:
 //! products.invalidate(id).await?;
@@ -46,6 +46,9 @@
 //! old value for its time to live. In the same process it is not kept. Values and keys should not be secrets: values are
 //! stored as they are; keys are hashed.
 
+mod codec;
+mod config;
+mod settings;
 mod values;
 
 pub use values::Memo;

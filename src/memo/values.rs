@@ -1,32 +1,37 @@
 //! Values that are kept in Redis.
 
-use std::{fmt, future::Future, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
-use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::{codec::encode_key, config::Config};
 use crate::{
-    error::{Error, Kind},
+    error::Error,
     redis::Redis,
-    store::{Digest, Entry, Flights, KeyBuilder, Lead, Life, Remote, Slot, Turn, Writer},
+    store::{
+        Digest, Entry, KeyBuilder, Lead, Life, Slot, State, Store, Turn, Usable, Writer, chance,
+        unix_millis,
+    },
 };
 
 /// Keeps values of type `T` in Redis for a while, and loads each at most once at a time. See the [module](crate::memo).
 ///
 /// # Clone
 ///
-/// Clones share the loads that are under way: make one `Memo` for a kind of value and clone it. Two that are made apart
-/// with the same name share what is in Redis, but not the loads.
+/// Clones share the loads that are under way and the values in memory: make one `Memo` for a kind of value and clone it.
+/// Two that are made apart with the same name share what is in Redis.
 pub struct Memo<T> {
-    inner: Arc<Inner>,
-    value: PhantomData<fn() -> T>,
-}
-
-struct Inner {
-    remote: Remote,
-    name: Box<str>,
-    ttl: Duration,
-    flights: Flights,
+    pub(super) redis: Redis,
+    pub(super) store: Store,
+    pub(super) config: Arc<Config<T>>,
 }
 
 impl<T> Memo<T> {
@@ -38,79 +43,124 @@ impl<T> Memo<T> {
     /// # Panics
     ///
     /// When the ttl is not between 1 ms and 100 years.
+    #[must_use]
     pub fn new(redis: Redis, name: impl Into<String>, ttl: Duration) -> Self {
-        // Redis refuses what ends after its calendar does, each time that a value is to be kept.
-        assert!(
-            (Duration::from_millis(1)..=LONGEST).contains(&ttl),
-            "the ttl of a memo must be between 1 ms and 100 years"
-        );
-        let inner = Inner {
-            remote: Remote::new(redis),
-            name: name.into().into(),
-            ttl,
-            flights: Flights::default(),
-        };
+        let config = Config::new(name.into().into(), ttl);
         Self {
-            inner: Arc::new(inner),
-            value: PhantomData,
+            store: Store::new(&redis, config.store.clone()),
+            redis,
+            config: Arc::new(config),
         }
     }
 
-    /// Removes the value for `key`; true when there was one. A load of this process that is under way will not be kept.
+    /// Takes the value for `key` out of use, on every node; true when there was one. What is being loaded is not kept.
     ///
     /// # Errors
     ///
-    /// An error when Redis did not confirm it: the old value may still be there. A [codec](Error::is_codec) error when the
+    /// An error when Redis did not confirm it: the old value may still be used. A [codec](Error::is_codec) error when the
     /// key cannot be encoded.
     pub async fn invalidate(&self, key: impl Serialize) -> Result<bool, Error> {
-        let digest = self.digest(&key)?;
-        self.inner.flights.abandon(&digest);
-        self.inner.remote.delete(&self.slot(digest)).await
+        self.store.remove(&self.slot(&key)?).await
     }
 
-    /// Keys are encoded as JSON, so that `7` and `"7"` are two, and a tuple is as good as a number.
-    fn digest(&self, key: &impl Serialize) -> Result<Digest, Error> {
-        let key = serde_json::to_vec(key)
-            .map_err(|error| codec("a memo's key cannot be encoded", error))?;
-        let name = self.inner.name.as_bytes();
-        Ok(KeyBuilder::new("memo").part(name).part(&key).finish())
-    }
-
-    fn slot(&self, digest: Digest) -> Slot {
-        self.inner.remote.value(digest)
+    fn slot(&self, key: &impl Serialize) -> Result<Slot, Error> {
+        let config = &self.config;
+        let digest: Digest = KeyBuilder::new("memo")
+            .part(config.name.as_bytes())
+            .part(config.codec.name().as_bytes())
+            .part(&encode_key(key)?)
+            .finish();
+        Ok(self.store.remote().value(digest))
     }
 }
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
-    /// The value for `key`: from Redis, or else what `load` gives, which is then kept for the next ones.
+    /// The value for `key`: from this process or Redis, or else what `load` gives, which is then kept for the next ones.
     ///
-    /// Of many callers in this process that ask for one key at once, one asks Redis and loads; the others get what it found.
-    /// If it is cancelled, panics or fails, the next one takes its place. An error goes to the caller whose load gave it and
-    /// is not kept.
+    /// Of many callers that ask for one key at once, here and in other processes, one loads; the others get what it found.
+    /// If it is cancelled or panics, the next one takes its place. When a load takes 20 ms or less, each process loads for
+    /// itself.
     ///
     /// Without Redis it loads, as without a memo: the errors of Redis are logged and never returned.
+    pub async fn get_or_set<F, Fut>(&self, key: impl Serialize, load: F) -> T
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = T>,
+    {
+        let load = || async { Ok::<T, Infallible>(load().await) };
+        match self.get_or_try_set(key, load).await {
+            Ok(value) => value,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same with a load that may fail. An error goes to the caller whose load gave it, and is not kept.
     ///
     /// # Errors
     ///
     /// Only those of `load`.
-    pub async fn get_or_set<E, F, Fut>(&self, key: impl Serialize, load: F) -> Result<T, E>
+    pub async fn get_or_try_set<E, F, Fut>(&self, key: impl Serialize, load: F) -> Result<T, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let digest = match self.digest(&key) {
-            Ok(digest) => digest,
-            Err(error) => {
-                tracing::error!(target: "tower_fred::memo", memo = %self.inner.name, %error, "not cached");
-                return load().await;
-            }
+        let Some(slot) = self.try_slot(&key) else {
+            return load().await;
         };
-        match self.inner.flights.join(digest).await {
-            Turn::Follow(found) => match self.decode(&found) {
-                Some(value) => Ok(value),
-                None => load().await,
+        match self.find(&slot).await {
+            Ok((value, usable)) if usable.state == State::Fresh => Ok(value),
+            Ok((value, usable)) => match self.store.renew(&slot, &usable).await {
+                // Whoever makes it anew may wait for it; the others have a value.
+                Some(lead) => match load().await {
+                    Ok(new) => Ok(self.keep(lead, &slot, new)),
+                    Err(_) => Ok(value),
+                },
+                None => Ok(value),
             },
-            Turn::Lead(lead) => self.lead(lead, &self.slot(digest), load).await,
+            Err(lead) => self.load(*lead, &slot, load).await,
+        }
+    }
+
+    /// The same for callers that never wait for a value to be loaded anew: while there is one that may be used, it is given
+    /// to all, and the load runs in the background. For that, it must own what it uses.
+    ///
+    /// At most 64 loads run in the background at once, and they end when the last clone of the memo is dropped.
+    ///
+    /// ```no_run
+    /// # use std::io;
+    /// # async fn ask_the_bank() -> io::Result<f64> { Ok(1.0) }
+    /// # async fn example(redis: tower_fred::Redis) -> io::Result<()> {
+    /// use std::time::Duration;
+    /// use tower_fred::memo::Memo;
+    ///
+    /// let rates: Memo<f64> = Memo::new(redis, "rates", Duration::from_secs(60))
+    ///     .stale_while_revalidate(Duration::from_secs(600));
+    /// let rate = rates.get_or_refresh("EUR", || ask_the_bank()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Only those of `load`.
+    pub async fn get_or_refresh<E, F, Fut>(&self, key: impl Serialize, load: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        let Some(slot) = self.try_slot(&key) else {
+            return load().await;
+        };
+        match self.find(&slot).await {
+            Ok((value, usable)) => {
+                if usable.state != State::Fresh {
+                    self.refresh(slot, usable, load).await;
+                }
+                Ok(value)
+            }
+            Err(lead) => self.load(*lead, &slot, load).await,
         }
     }
 
@@ -120,96 +170,195 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     ///
     /// An error when Redis did not answer, and a [codec](Error::is_codec) error when the key cannot be encoded.
     pub async fn get(&self, key: impl Serialize) -> Result<Option<T>, Error> {
-        let slot = self.slot(self.digest(&key)?);
-        let found = self.find(&slot).await?;
-        Ok(found.and_then(|found| self.decode(&found)))
+        self.look_up(&self.slot(&key)?).await
     }
 
-    /// Keeps `value` for `key` in place of what was there. A load of this process that is under way will not be kept.
+    /// The values for several keys, in their order, asked for in one go.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn get_many<K: Serialize>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<T>>, Error> {
+        let slots = keys.into_iter().map(|key| self.slot(&key));
+        let slots = slots.collect::<Result<Vec<_>, _>>()?;
+        let found = slots.iter().map(|slot| self.look_up(slot));
+        join_all(found).await.into_iter().collect()
+    }
+
+    /// Keeps `value` for `key` in place of what was there, on every node. What is being loaded is not kept.
     ///
     /// # Errors
     ///
     /// An error when Redis did not confirm it, and a [codec](Error::is_codec) error when the key or the value cannot be
     /// encoded.
     pub async fn set(&self, key: impl Serialize, value: &T) -> Result<(), Error> {
-        let digest = self.digest(&key)?;
-        let encoded = encode(value)?;
-        self.inner.flights.abandon(&digest);
-        self.keep(&self.slot(digest), &encoded).await
+        let slot = self.slot(&key)?;
+        let encoded = self.config.codec.encode(value)?;
+        let lifetime = self.config.lifetime(value, chance());
+        if lifetime.is_zero() {
+            return self.store.remove(&slot).await.map(drop);
+        }
+        self.store
+            .replace(&slot, |seq| {
+                let life = Life {
+                    born_ms: unix_millis(),
+                    lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+                    seq,
+                    ..Life::default()
+                };
+                let life = self.config.complete(life, value);
+                let ttl = life.ttl().unwrap_or(lifetime);
+                (Writer::value(&life, &encoded, slot.digest()), ttl)
+            })
+            .await
     }
 
-    /// Finds or loads the value for all who wait.
-    async fn lead<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
+    fn try_slot(&self, key: &impl Serialize) -> Option<Slot> {
+        let slot = self.slot(key);
+        if let Err(error) = &slot {
+            tracing::error!(target: "tower_fred::memo", memo = %self.config.name, %error, "not cached");
+        }
+        slot.ok()
+    }
+
+    /// A value that may be used, or the right to load it.
+    async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
+        loop {
+            let usable = match self.store.begin(slot, None).await {
+                Turn::Lead(lead) => return Err(Box::new(lead)),
+                Turn::Follow(usable) => usable,
+            };
+            match self.decode(&usable.entry) {
+                Some(value) => return Ok((value, usable)),
+                // Once it is gone, somebody gets to load it.
+                None => {
+                    if self.store.discard(slot, &usable).await.is_err() {
+                        return Err(Box::new(self.store.alone(slot)));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
+        let found = self.store.lookup(slot).await?;
+        let usable = found
+            .usable
+            .filter(|usable| usable.state <= State::WhileRevalidate);
+        Ok(usable.and_then(|usable| self.decode(&usable.entry)))
+    }
+
+    /// Loads the value for all who wait.
+    async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let found = self.find(slot).await;
-        if let Ok(Some(found)) = &found {
-            if let Some(value) = self.decode(found) {
-                lead.land(found.clone());
-                return Ok(value);
-            }
-        }
-        let value = load().await?;
-        let encoded = match encode(&value) {
-            Ok(encoded) => encoded,
+        match load().await {
+            Ok(value) => Ok(self.keep(lead, slot, value)),
             Err(error) => {
-                tracing::error!(target: "tower_fred::memo", memo = %self.inner.name, %error, "not cached");
-                return Ok(value);
+                let stale = lead.stale();
+                let stale = stale.filter(|stale| stale.state <= State::IfError);
+                match stale.and_then(|stale| self.decode(&stale.entry)) {
+                    Some(value) => {
+                        tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stale value, since it could not be loaded");
+                        Ok(value)
+                    }
+                    None => Err(error),
+                }
             }
-        };
-        // A server that has just failed to answer is not waited for again.
-        let kept = match found {
-            Ok(_) if lead.is_abandoned() => Ok(()),
-            Ok(_) => self.keep(slot, &encoded).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = kept {
-            tracing::debug!(target: "tower_fred::memo", memo = %self.inner.name, %error, "loaded without redis");
         }
-        // NOTE: after the write: who comes from now on asks Redis, and finds it there.
-        lead.land(encoded);
-        Ok(value)
     }
 
-    async fn find(&self, slot: &Slot) -> Result<Option<Bytes>, Error> {
-        Ok(match self.inner.remote.get(slot).await? {
-            Some(Entry::Value(value)) => Some(value.bytes),
-            Some(Entry::Response(_) | Entry::Variants(_)) | None => None,
-        })
+    /// Has a value loaded anew, if nobody does.
+    async fn refresh<E, F, Fut>(&self, slot: Slot, usable: Usable, load: F)
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let config = Arc::clone(&self.config);
+        let renewal = self.store.renewal(slot, usable);
+        self.store.spawn(async move {
+            if let Some((lead, slot)) = renewal.await {
+                if let Ok(value) = load().await {
+                    keep(&config, lead, &slot, &value);
+                }
+            }
+        });
     }
 
-    async fn keep(&self, slot: &Slot, encoded: &[u8]) -> Result<(), Error> {
-        let blob = Writer::value(&Life::default(), encoded, slot.digest());
-        self.inner.remote.set(slot, blob, self.inner.ttl).await
+    /// Gives a value to all who wait and stores it.
+    fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
+        keep(&self.config, lead, slot, &value);
+        value
     }
 
-    fn decode(&self, encoded: &[u8]) -> Option<T> {
-        let value = serde_json::from_slice(encoded);
-        if value.is_err() {
-            // The error may quote the value.
-            tracing::debug!(target: "tower_fred::memo", memo = %self.inner.name, "a value no longer decodes");
+    fn decode(&self, entry: &Entry) -> Option<T> {
+        let Entry::Value(value) = entry else {
+            return None;
+        };
+        let decoded = self.config.codec.decode(&value.bytes);
+        if decoded.is_none() {
+            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a value no longer decodes");
         }
-        value.ok()
+        decoded
     }
 }
 
-fn encode(value: &impl Serialize) -> Result<Bytes, Error> {
-    serde_json::to_vec(value)
-        .map(Bytes::from)
-        .map_err(|error| codec("a memo's value cannot be encoded", error))
+fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
+    let encoded = match config.codec.encode(value) {
+        Ok(encoded) => encoded,
+        Err(error) => {
+            tracing::error!(target: "tower_fred::memo", memo = %config.name, %error, "not cached");
+            return lead.uncacheable();
+        }
+    };
+    let life = Life::of(&lead, config.lifetime(value, chance()));
+    if life.lifetime_ms == 0 {
+        return lead.uncacheable();
+    }
+    let life = config.complete(life, value);
+    match life.ttl() {
+        Some(ttl) => lead.fill(Writer::value(&life, &encoded, slot.digest()), ttl),
+        None => lead.uncacheable(),
+    }
 }
 
-fn codec(message: &str, source: serde_json::Error) -> Error {
-    Error::new(Kind::Codec, message).caused_by(source)
+/// Runs all at once, so that their commands leave in one write.
+async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<(Pin<Box<F>>, Option<F::Output>)> =
+        futures.map(|future| (Box::pin(future), None)).collect();
+    poll_fn(|cx| {
+        let mut is_done = true;
+        for (future, output) in running.iter_mut().filter(|(_, output)| output.is_none()) {
+            match future.as_mut().poll(cx) {
+                Poll::Ready(ready) => *output = Some(ready),
+                Poll::Pending => is_done = false,
+            }
+        }
+        if is_done {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    running
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
 }
 
 impl<T> Clone for Memo<T> {
     fn clone(&self) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
-            value: PhantomData,
+            redis: self.redis.clone(),
+            store: self.store.clone(),
+            config: Arc::clone(&self.config),
         }
     }
 }
@@ -217,8 +366,8 @@ impl<T> Clone for Memo<T> {
 impl<T> fmt::Debug for Memo<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Memo")
-            .field("name", &self.inner.name)
-            .field("ttl", &self.inner.ttl)
+            .field("name", &self.config.name)
+            .field("ttl", &self.config.ttl)
             .finish_non_exhaustive()
     }
 }
@@ -227,5 +376,3 @@ const _: () = {
     const fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<Memo<std::cell::Cell<u8>>>();
 };
-
-const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);

@@ -18,6 +18,7 @@ use super::{
     health::{Board, Health},
     node::{Failure, Node},
     options::{Bounds, RedisBuilder, check_deadline},
+    shared::Shelf,
 };
 use crate::error::{Error, Kind};
 
@@ -29,15 +30,16 @@ use crate::error::{Error, Kind};
 /// own connection is dropped, the connection closes, also for clients taken from [`client`](Self::client).
 #[derive(Clone)]
 pub struct Redis {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     bounds: Arc<Bounds>,
 }
 
-struct Inner {
+pub(super) struct Inner {
     deployment: Deployment,
     board: Arc<Board>,
     namespace: Box<str>,
     in_flight: Semaphore,
+    pub(super) shelf: Shelf,
 }
 
 /// Where commands go.
@@ -158,6 +160,7 @@ impl Redis {
                 board,
                 in_flight: Semaphore::new(builder.max_in_flight),
                 namespace: builder.namespace.into(),
+                shelf: Shelf::default(),
             }),
             bounds: Arc::new(Bounds::new(builder.deadline)),
         }

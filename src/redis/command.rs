@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use bytes::Bytes;
 use fred::{
     interfaces::{HashesInterface, KeysInterface},
-    types::{Expiration, ExpireOptions},
+    types::{Expiration, ExpireOptions, SetOptions},
 };
 
 use super::client::Redis;
@@ -25,6 +25,39 @@ impl Redis {
             client
                 .set(key, value.clone(), Some(expiry.clone()), None, false)
                 .await
+        })
+        .await
+    }
+
+    /// `SET key value NX PX ttl`: whether there was nothing before.
+    #[cfg(feature = "cache")]
+    pub(crate) async fn set_new(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let expiry = Expiration::PX(millis(ttl).max(1));
+        self.send(key, async |client, _| {
+            let (expiry, new) = (Some(expiry.clone()), Some(SetOptions::NX));
+            let done: Option<String> = client.set(key, value.clone(), expiry, new, false).await?;
+            Ok(done.is_some())
+        })
+        .await
+    }
+
+    /// `SET key value NX GET PX ttl`: what is there, or nothing after `value` was put there.
+    #[cfg(feature = "cache")]
+    pub(crate) async fn get_or_set(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<Option<Bytes>, Error> {
+        let expiry = Expiration::PX(millis(ttl).max(1));
+        self.send(key, async |client, _| {
+            let (expiry, new) = (Some(expiry.clone()), Some(SetOptions::NX));
+            client.set(key, value.clone(), expiry, new, true).await
         })
         .await
     }

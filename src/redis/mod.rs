@@ -65,6 +65,8 @@ mod node;
 mod options;
 mod script;
 mod sentinel;
+mod shared;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -72,7 +74,6 @@ pub use client::Redis;
 pub use health::Health;
 pub use options::RedisBuilder;
 
-#[cfg(any(feature = "rate-limit", feature = "session"))]
 pub(crate) use fred::types::Value;
-#[cfg(any(feature = "rate-limit", feature = "session"))]
 pub(crate) use script::Script;
+pub(crate) use stream::Record;

@@ -28,6 +28,8 @@ pub(crate) enum Entry {
     Variants(Variants),
     /// The value of a memo.
     Value(Value),
+    /// Nothing yet: somebody is making it.
+    Lease,
 }
 
 /// A stored answer.
@@ -79,7 +81,25 @@ impl Entry {
             RESPONSE => Stored::decode(life, blob).map(Self::Response),
             VARIANTS => Variants::decode(life.seq, blob).map(Self::Variants),
             VALUE => Some(Self::Value(Value { life, bytes: blob })),
+            LEASE => Some(Self::Lease),
             _ => None,
+        }
+    }
+
+    /// The deadlines and tags; a list of field names has none, nor has a lease.
+    pub(crate) fn life(&self) -> Option<&Life> {
+        match self {
+            Self::Response(stored) => Some(&stored.head.life),
+            Self::Value(value) => Some(&value.life),
+            Self::Variants(_) | Self::Lease => None,
+        }
+    }
+
+    /// What was known of the purge log when it was made.
+    pub(crate) fn seq(&self) -> Seq {
+        match self {
+            Self::Variants(variants) => variants.seq,
+            other => other.life().map_or_else(Seq::default, |life| life.seq),
         }
     }
 }
@@ -193,6 +213,14 @@ impl Writer {
         writer.finish()
     }
 
+    /// A lease, which no other is like.
+    pub(crate) fn lease(token: &[u8; 8], digest: &Digest) -> Bytes {
+        let mut writer = Self::new(LEASE, digest);
+        writer.life(&Life::default());
+        writer.push(token);
+        writer.finish()
+    }
+
     fn new(kind: u8, digest: &Digest) -> Self {
         let mut blob = BytesMut::with_capacity(512);
         blob.extend_from_slice(MAGIC);
@@ -275,7 +303,11 @@ const MAGIC: &[u8; 3] = b"TF\x02";
 const RESPONSE: u8 = 1;
 const VARIANTS: u8 = 2;
 const VALUE: u8 = 3;
+const LEASE: u8 = 4;
 const PRELUDE: usize = 12 + Digest::LENGTH;
+
+/// How many bytes from the start tell one value from any other: all up to the end of the checksum.
+pub(crate) const MARK: usize = 11;
 
 #[cfg(test)]
 mod tests {

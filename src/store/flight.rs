@@ -3,16 +3,12 @@
 use std::{
     collections::{HashMap, hash_map},
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bytes::Bytes;
 use tokio::sync;
 
-use super::key::Digest;
+use super::{key::Digest, life::Seq, near::Held};
 
 /// The loads that are under way. There is an entry for as long as somebody loads or waits.
 #[derive(Clone, Default)]
@@ -23,40 +19,62 @@ pub(crate) struct Flights {
 #[derive(Default)]
 struct Flight {
     /// Held by the leader; what it found for those who wait.
-    result: Arc<sync::Mutex<Option<Bytes>>>,
-    abandoned: AtomicBool,
+    result: Arc<sync::Mutex<Option<Held>>>,
+    /// What the leader knew of the purge log when it took the lead.
+    seq: Mutex<Option<Seq>>,
 }
 
 /// What a caller is to do.
 #[derive(Debug)]
-pub(crate) enum Turn {
-    /// Load, then [`Lead::land`]. Dropping it hands the lead to the next one who waits.
-    Lead(Lead),
+pub(crate) enum Boarding {
+    /// Load, then [`Seat::land`]. Dropping it hands the lead to the next one who waits.
+    Lead(Seat),
     /// Take what the leader found.
-    Follow(Bytes),
+    Follow(Held),
 }
 
 impl Flights {
     /// Becomes the leader for `key`, or waits for the one there is.
-    pub(crate) async fn join(&self, key: Digest) -> Turn {
-        let flight = Arc::clone(self.lock().entry(key).or_default());
-        let seat = Seat {
+    ///
+    /// A leader for which `is_late` is true gets no more followers, and what was found and is not `usable` is passed over.
+    pub(crate) async fn join(
+        &self,
+        key: Digest,
+        now: Seq,
+        is_late: impl Fn(Seq) -> bool,
+        usable: impl Fn(&Held) -> bool,
+    ) -> Boarding {
+        let flight = {
+            let mut flights = self.lock();
+            let listed = flights.entry(key).or_default();
+            if listed.seq().is_some_and(is_late) {
+                *listed = Arc::default();
+            }
+            Arc::clone(listed)
+        };
+        let place = Place {
             flights: self.clone(),
             key,
             flight,
         };
-        let guard = Arc::clone(&seat.flight.result).lock_owned().await;
-        match &*guard {
-            Some(result) => Turn::Follow(result.clone()),
-            None => Turn::Lead(Lead { guard, seat }),
+        let mut guard = Arc::clone(&place.flight.result).lock_owned().await;
+        match guard.take() {
+            Some(found) if usable(&found) => {
+                *guard = Some(found.clone());
+                Boarding::Follow(found)
+            }
+            _ => {
+                *place.flight.seq() = Some(now);
+                Boarding::Lead(Seat { guard, place })
+            }
         }
     }
 
-    /// Lets nobody join the flight for `key` that may be under way, and tells its leader that the result is outdated.
-    pub(crate) fn abandon(&self, key: &Digest) {
-        if let Some(flight) = self.lock().remove(key) {
-            flight.abandoned.store(true, Ordering::Release);
-        }
+    /// What the leader for `key` has found, if it is still about to store it.
+    pub(crate) fn landed(&self, key: &Digest) -> Option<Held> {
+        let flights = self.lock();
+        let result = flights.get(key)?.result.try_lock().ok()?;
+        result.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Flight>>> {
@@ -65,33 +83,39 @@ impl Flights {
     }
 }
 
-/// The right to load for one key. The guard goes first when it is dropped, so that the seat is the last to leave.
-pub(crate) struct Lead {
-    guard: sync::OwnedMutexGuard<Option<Bytes>>,
-    seat: Seat,
+impl Flight {
+    fn seq(&self) -> MutexGuard<'_, Option<Seq>> {
+        self.seq.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-impl Lead {
-    /// True when the key was written or removed meanwhile: what was loaded before that is not to be kept.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.seat.flight.abandoned.load(Ordering::Acquire)
-    }
+/// The right to load for one key. The guard goes first when it is dropped, so that the place is the last to leave.
+pub(crate) struct Seat {
+    guard: sync::OwnedMutexGuard<Option<Held>>,
+    place: Place,
+}
 
-    /// Gives the result to all who wait. Who comes later begins anew.
-    pub(crate) fn land(mut self, result: Bytes) {
-        self.seat.leave(|_| true);
+impl Seat {
+    /// Gives the result to all who wait, and to who comes for as long as the place that this returns is held.
+    pub(crate) fn land(mut self, result: Held) -> Place {
         *self.guard = Some(result);
+        self.place
     }
 }
 
 /// A place in a flight, as its leader or waiting.
-struct Seat {
+pub(crate) struct Place {
     flights: Flights,
     key: Digest,
     flight: Arc<Flight>,
 }
 
-impl Seat {
+impl Place {
+    /// Takes the flight off the list: who comes later begins anew.
+    pub(crate) fn end(self) {
+        self.leave(|_| true);
+    }
+
     /// Takes the flight off the list if it is still the listed one and `last` says so of it.
     fn leave(&self, last: impl FnOnce(&Arc<Flight>) -> bool) {
         if let hash_map::Entry::Occupied(listed) = self.flights.lock().entry(self.key) {
@@ -102,7 +126,7 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Place {
     fn drop(&mut self) {
         // Two references are left: the list's and this one. Only who holds the list's lock makes more.
         self.leave(|flight| Arc::strong_count(flight) == 2);
@@ -115,60 +139,95 @@ impl fmt::Debug for Flights {
     }
 }
 
-impl fmt::Debug for Lead {
+impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lead").finish_non_exhaustive()
+        f.debug_struct("Seat").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
     use super::*;
-    use crate::store::key::resource;
+    use crate::store::{
+        entry::{Entry, Value},
+        key::resource,
+        life::Life,
+        remote::Seen,
+    };
 
     fn key() -> Digest {
         resource("host", "/", None)
     }
 
-    fn lead(turn: Turn) -> Lead {
-        match turn {
-            Turn::Lead(lead) => lead,
-            Turn::Follow(_) => panic!("not the leader"),
+    fn found(text: &'static str) -> Held {
+        let bytes = Bytes::from_static(text.as_bytes());
+        let life = Life::default();
+        Held {
+            entry: Arc::new(Entry::Value(Value { life, bytes })),
+            seen: Seen::Nothing,
+        }
+    }
+
+    fn text(held: &Held) -> &[u8] {
+        match &*held.entry {
+            Entry::Value(value) => &value.bytes,
+            _ => panic!("a value"),
+        }
+    }
+
+    async fn join(flights: &Flights) -> Boarding {
+        flights
+            .join(key(), Seq::default(), |_| false, |_| true)
+            .await
+    }
+
+    fn lead(boarding: Boarding) -> Seat {
+        match boarding {
+            Boarding::Lead(seat) => seat,
+            Boarding::Follow(_) => panic!("not the leader"),
         }
     }
 
     #[tokio::test]
     async fn who_waits_gets_the_result_and_who_comes_later_does_not() {
         let flights = Flights::default();
-        let first = lead(flights.join(key()).await);
-        let mut waiting = Box::pin(flights.join(key()));
+        let first = lead(join(&flights).await);
+        let mut waiting = Box::pin(join(&flights));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        first.land(Bytes::from_static(b"found"));
+        assert!(flights.landed(&key()).is_none());
+        let place = first.land(found("found"));
+        assert_eq!(text(&flights.landed(&key()).expect("landed")), b"found");
+        assert!(matches!(join(&flights).await, Boarding::Follow(_)));
+        place.end();
         assert!(flights.lock().is_empty());
-        lead(flights.join(key()).await);
-        assert!(matches!(waiting.await, Turn::Follow(found) if found == "found"));
+        lead(join(&flights).await);
+        assert!(matches!(waiting.await, Boarding::Follow(held) if text(&held) == b"found"));
     }
 
     #[tokio::test]
     async fn a_leader_that_leaves_hands_over() {
         let flights = Flights::default();
-        let first = lead(flights.join(key()).await);
-        let mut second = Box::pin(flights.join(key()));
-        let mut third = Box::pin(flights.join(key()));
+        let first = lead(join(&flights).await);
+        let mut second = Box::pin(join(&flights));
+        let mut third = Box::pin(join(&flights));
         assert!(futures_util::poll!(&mut second).is_pending());
         assert!(futures_util::poll!(&mut third).is_pending());
         drop(first);
         let second = lead(second.await);
         assert!(futures_util::poll!(&mut third).is_pending());
-        second.land(Bytes::new());
-        assert!(matches!(third.await, Turn::Follow(_)));
+        drop(second.land(found("found")));
+        assert!(matches!(third.await, Boarding::Follow(_)));
     }
 
     #[tokio::test]
     async fn nothing_stays_behind() {
         let flights = Flights::default();
-        let first = lead(flights.join(key()).await);
-        let mut waiting = Box::pin(flights.join(key()));
+        let first = lead(join(&flights).await);
+        let mut waiting = Box::pin(join(&flights));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(first);
         assert_eq!(flights.lock().len(), 1);
@@ -176,20 +235,34 @@ mod tests {
         drop(waiting);
         assert!(flights.lock().is_empty());
 
-        drop(lead(flights.join(key()).await));
+        drop(lead(join(&flights).await));
         assert!(flights.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn an_abandoned_flight_takes_nobody_on() {
+    async fn a_leader_that_is_too_late_takes_nobody_on() {
         let flights = Flights::default();
-        let old = lead(flights.join(key()).await);
-        flights.abandon(&key());
-        assert!(old.is_abandoned());
-        let new = lead(flights.join(key()).await);
-        assert!(!new.is_abandoned());
+        let old = lead(join(&flights).await);
+        let now = Seq { epoch: 1, count: 1 };
+        let new = flights.join(key(), now, |seq| seq != now, |_| true).await;
+        let new = lead(new);
         // The old one does not take the new one's place away.
-        old.land(Bytes::new());
+        old.land(found("old")).end();
         assert_eq!(flights.lock().len(), 1);
+        drop(new);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_result_that_is_of_no_use_is_passed_over() {
+        let flights = Flights::default();
+        let place = lead(join(&flights).await).land(found("old"));
+        let unusable = |held: &Held| text(held) != b"old";
+        let boarding = flights
+            .join(key(), Seq::default(), |_| false, unusable)
+            .await;
+        lead(boarding);
+        place.end();
+        assert!(flights.lock().is_empty());
     }
 }

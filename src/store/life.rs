@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::key::{Digest, KeyBuilder};
+
 /// The deadlines of an entry, and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Life {
@@ -35,6 +37,25 @@ pub(crate) struct Seq {
 /// A name that purges use, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tag(pub(crate) u64);
+
+impl Tag {
+    /// A name that the application gives.
+    pub(crate) fn named(name: &str) -> Self {
+        Self::of("tag", name.as_bytes())
+    }
+
+    /// The tag that each entry under a key has without being given it.
+    pub(crate) fn of_group(group: &Digest) -> Self {
+        Self::of("group", group.as_bytes())
+    }
+
+    fn of(domain: &str, name: &[u8]) -> Self {
+        let digest = KeyBuilder::new(domain).part(name).finish();
+        let mut half = [0; 8];
+        half.copy_from_slice(&digest.as_bytes()[..8]);
+        Self(u64::from_le_bytes(half))
+    }
+}
 
 impl Life {
     /// The age at `now_ms`. A clock that is behind the one that stored the entry makes it no younger than it was.

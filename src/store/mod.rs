@@ -1,15 +1,29 @@
-//! The byte store under the response cache and the memo: keys, entries, and the way to Redis.
+//! The byte store under the response cache and the memo.
+//!
+//! An entry is looked up in this process, then in Redis. Whether it still holds is told by its deadlines and by the purge
+//! log, of which this process has a copy; what is missing is made once, for all who wait in this and other processes.
 
 mod entry;
 mod flight;
 pub(crate) mod key;
+mod lead;
 mod life;
+mod log;
+mod near;
 mod purge;
+mod purges;
 mod remote;
+mod settings;
+mod state;
+mod store;
+mod tasks;
 
 pub(crate) use entry::{Entry, Head, Stored, Variants, Writer};
-pub(crate) use flight::{Flights, Lead, Turn};
 pub(crate) use key::{Digest, KeyBuilder};
-pub(crate) use life::{Life, Seq};
+pub(crate) use lead::Lead;
+pub(crate) use life::{Life, Seq, Tag};
 pub use purge::Purge;
-pub(crate) use remote::{Remote, Slot};
+pub(crate) use remote::{Seen, Slot};
+pub(crate) use settings::Settings;
+pub(crate) use state::State;
+pub(crate) use store::{Store, Turn, Usable, chance, unix_millis};

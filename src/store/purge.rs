@@ -1,59 +1,139 @@
-//! Taking answers out of the cache.
+//! Taking entries out of use.
+
+use std::sync::Arc;
 
 use http::Uri;
 
 use super::{
     key::{normal_host, resource},
+    life::Tag,
+    log::Log,
+    purges::Mode,
     remote::Remote,
 };
 use crate::{error::Error, redis::Redis};
 
-/// Takes stored answers out of the cache, from a handler, a job or another program: it needs no layer.
+/// Takes stored responses and values out of use, from a handler, a job or another program: it needs no layer.
 ///
-/// It reaches all processes that share the handle's namespace, with one command.
+/// It reaches all processes that share the handle's namespace, with one command whatever the number of entries. When a
+/// purge has returned, this process uses nothing that was made before it, and the others do not from 50 ms later on. What
+/// is being made while the purge runs counts as made before it, on every node, however long it takes.
 ///
 /// ```no_run
 /// # async fn example(redis: tower_fred::Redis) -> Result<(), Box<dyn std::error::Error>> {
-/// use tower_fred::cache::Purge;
-///
-/// let purge = Purge::new(redis);
+/// let purge = redis.purge();
+/// purge.tag("product:7").await?;
 /// purge.url(&"https://shop.example/products/7".parse()?).await?;
+///
+/// // Stale from now on: used while they are made anew, where stale-while-revalidate or stale-if-error allow that.
+/// purge.soft().tag("products").await?;
+///
+/// purge.all().await?;
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// # What it cannot do
+/// # What it does not know
 ///
-/// An answer that a handler is making while the purge runs may be stored right after it, and then stays for its
-/// lifetime. Purge after the data changed, not before, and keep lifetimes short where this matters.
+/// Purge after the data has changed, not before. A value that is made from a database replica that lags behind may be the
+/// old one again.
 #[derive(Clone, Debug)]
 pub struct Purge {
     remote: Remote,
+    log: Arc<Log>,
+    mode: Mode,
+}
+
+impl Redis {
+    /// A handle that takes stored responses and values out of use.
+    pub fn purge(&self) -> Purge {
+        Purge::new(self.clone())
+    }
 }
 
 impl Purge {
-    /// A handle for the answers that are stored under the namespace of `redis`.
+    /// A handle for what is stored under the namespace of `redis`.
     pub fn new(redis: Redis) -> Self {
         Self {
+            log: Log::of(&redis),
             remote: Remote::new(redis),
+            mode: Mode::Hard,
         }
     }
 
-    /// Removes the answer stored for `url` with all its variants; true when there was one.
+    /// The same for soft purges: what they name is stale from then on, and not gone.
+    ///
+    /// It is used as far as stale-while-revalidate and stale-if-error allow, their time counted from the purge, and never
+    /// longer than without the purge.
+    #[must_use]
+    pub fn soft(&self) -> Self {
+        Self {
+            mode: Mode::Soft,
+            ..self.clone()
+        }
+    }
+
+    /// Purges everything that has this tag.
+    ///
+    /// # Errors
+    ///
+    /// An error when Redis did not confirm it: what it names may still be used.
+    pub async fn tag(&self, tag: impl AsRef<str>) -> Result<(), Error> {
+        self.tags([tag]).await
+    }
+
+    /// Purges everything that has at least one of these tags, with one command for all. No tags purge nothing.
+    ///
+    /// # Errors
+    ///
+    /// An error when Redis did not confirm it: what they name may still be used.
+    pub async fn tags(&self, tags: impl IntoIterator<Item = impl AsRef<str>>) -> Result<(), Error> {
+        let tags: Vec<Tag> = tags
+            .into_iter()
+            .map(|tag| Tag::named(tag.as_ref()))
+            .collect();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.record(tags).await
+    }
+
+    /// Purges the response stored for `url` with all its variants.
     ///
     /// The URL is compared as it is written: host without letter case and default port, path and query byte for byte. A
     /// URL without a host stands for requests without one. The scheme makes no difference.
     ///
     /// # Errors
     ///
-    /// An error when Redis did not confirm it: the answer may still be there.
-    pub async fn url(&self, url: &Uri) -> Result<bool, Error> {
+    /// An error when Redis did not confirm it: the response may still be used.
+    pub async fn url(&self, url: &Uri) -> Result<(), Error> {
         let host = normal_host(url.authority().map_or("", |authority| authority.as_str()));
         let path = match url.path() {
             "" => "/",
             path => path,
         };
         let resource = resource(&host, path, url.query());
-        self.remote.delete(&self.remote.primary(&resource)).await
+        let tags = vec![Tag::of_group(&resource)];
+        if self.mode == Mode::Soft {
+            return self.record(tags).await;
+        }
+        // The record is what counts; deleting gives back the memory at once.
+        let slot = self.remote.primary(&resource);
+        tokio::try_join!(self.record(tags), self.remote.delete(&slot))?;
+        Ok(())
+    }
+
+    /// Purges everything in the namespace. The memory in Redis comes back as the entries expire.
+    ///
+    /// # Errors
+    ///
+    /// An error when Redis did not confirm it: everything may still be used.
+    pub async fn all(&self) -> Result<(), Error> {
+        self.record(Vec::new()).await
+    }
+
+    async fn record(&self, tags: Vec<Tag>) -> Result<(), Error> {
+        self.log.purge(self.mode, tags).await?;
+        Ok(())
     }
 }

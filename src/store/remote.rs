@@ -4,8 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{entry::Entry, key::Digest};
-use crate::{error::Error, redis::Redis};
+use super::{
+    entry::{Entry, MARK},
+    key::Digest,
+    life::Tag,
+};
+use crate::{
+    error::Error,
+    redis::{Redis, Script},
+};
 
 /// The entries of one namespace.
 #[derive(Clone, Debug)]
@@ -18,11 +25,44 @@ pub(crate) struct Remote {
 pub(crate) struct Slot {
     key: String,
     digest: Digest,
+    group: Tag,
+}
+
+/// What was seen in a slot.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) entry: Option<Entry>,
+    /// What the entry was read from.
+    pub(crate) blob: Bytes,
+    pub(crate) seen: Seen,
+}
+
+/// By what it is known whether a slot still holds what was seen there.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    /// Nothing was there.
+    Nothing,
+    /// Something that begins like this.
+    Mark(Bytes),
+    /// Data of another type, which has to go.
+    Foreign,
+    /// It is not known what is there: nothing is to be written.
+    Unknown,
 }
 
 impl Slot {
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// What a purge of the whole resource names.
+    pub(crate) fn group(&self) -> Tag {
+        self.group
+    }
+
+    /// Where the lease is for making anew what is there.
+    fn lease_key(&self) -> String {
+        format!("{}:r", self.key)
     }
 }
 
@@ -46,30 +86,93 @@ impl Remote {
         self.slot('m', &digest, "0", digest)
     }
 
-    fn slot(&self, kind: char, group: &Digest, member: &str, digest: Digest) -> Slot {
-        let (namespace, group) = (self.redis.namespace(), group.short());
+    fn slot(&self, kind: char, resource: &Digest, member: &str, digest: Digest) -> Slot {
+        let (namespace, group) = (self.redis.namespace(), resource.short());
         Slot {
             key: format!("{namespace}:{kind}:{{{group}}}:{member}"),
             digest,
+            group: Tag::of_group(resource),
         }
     }
 
     /// What is stored. Anything that cannot be read counts as nothing: it will be overwritten.
-    pub(crate) async fn get(&self, slot: &Slot) -> Result<Option<Entry>, Error> {
-        let blob = match self.redis.get(&slot.key).await {
-            Ok(Some(blob)) => blob,
-            Ok(None) => return Ok(None),
+    pub(crate) async fn get(&self, slot: &Slot) -> Result<Sight, Error> {
+        Self::see(slot, self.redis.get(&slot.key).await)
+    }
+
+    /// The same, or puts a lease there when there is nothing, which the second value tells.
+    pub(crate) async fn get_or_lease(
+        &self,
+        slot: &Slot,
+        lease: &Bytes,
+        ttl: Duration,
+    ) -> Result<(Sight, bool), Error> {
+        let reply = self.redis.get_or_set(&slot.key, lease.clone(), ttl).await;
+        let is_ours = matches!(reply, Ok(None));
+        let mut sight = Self::see(slot, reply)?;
+        if is_ours {
+            sight.seen = Seen::mark(lease);
+        }
+        Ok((sight, is_ours))
+    }
+
+    /// Takes the lease for making anew what is in a slot; false when somebody else has it.
+    pub(crate) async fn lease_beside(
+        &self,
+        slot: &Slot,
+        lease: &Bytes,
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let key = slot.lease_key();
+        self.redis.set_new(&key, lease.clone(), ttl).await
+    }
+
+    fn see(slot: &Slot, reply: Result<Option<Bytes>, Error>) -> Result<Sight, Error> {
+        let (blob, seen) = match reply {
+            Ok(Some(blob)) => {
+                let seen = Seen::mark(&blob);
+                (blob, seen)
+            }
+            Ok(None) => (Bytes::new(), Seen::Nothing),
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(target: "tower_fred::store", key = slot.key, %error, "foreign data under a cache key");
-                return Ok(None);
+                (Bytes::new(), Seen::Foreign)
             }
             Err(error) => return Err(error),
         };
-        let entry = Entry::decode(blob, &slot.digest);
-        if entry.is_none() {
+        let entry = Entry::decode(blob.clone(), &slot.digest);
+        if entry.is_none() && matches!(seen, Seen::Mark(_)) {
             tracing::warn!(target: "tower_fred::store", key = slot.key, "unreadable data under a cache key");
         }
-        Ok(entry)
+        Ok(Sight { entry, blob, seen })
+    }
+
+    /// Stores an entry if what was seen is still there; false when it is not. `beside` is the lease that was taken for it.
+    pub(crate) async fn fill(
+        &self,
+        slot: &Slot,
+        seen: &Seen,
+        blob: Bytes,
+        ttl: Duration,
+        beside: Option<&Bytes>,
+    ) -> Result<bool, Error> {
+        match seen {
+            Seen::Nothing => self.redis.set_new(&slot.key, blob, ttl).await,
+            Seen::Foreign => self.set(slot, blob, ttl).await.map(|()| true),
+            Seen::Unknown => Ok(false),
+            Seen::Mark(mark) => {
+                let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1);
+                let beside = beside.map_or_else(Bytes::new, |lease| lease.slice(..MARK));
+                let args = [
+                    mark.clone().into(),
+                    blob.into(),
+                    millis.into(),
+                    beside.into(),
+                ];
+                let (filled,): (i64,) = self.redis.run(&FILL, &slot.key, args).await?;
+                Ok(filled == 1)
+            }
+        }
     }
 
     /// Stores an entry, whatever was there.
@@ -86,4 +189,40 @@ impl Remote {
     pub(crate) async fn delete(&self, slot: &Slot) -> Result<bool, Error> {
         self.redis.delete(&slot.key).await
     }
+
+    /// Deletes an entry, if it is still the one that was seen.
+    pub(crate) async fn discard(&self, slot: &Slot, seen: &Seen) -> Result<(), Error> {
+        match seen {
+            Seen::Mark(mark) => {
+                let mark = [mark.clone().into()];
+                self.redis.run::<()>(&RELEASE, &slot.key, mark).await
+            }
+            Seen::Nothing | Seen::Foreign | Seen::Unknown => Ok(()),
+        }
+    }
+
+    /// Gives a lease back that is in a slot, or beside it.
+    pub(crate) async fn release(
+        &self,
+        slot: &Slot,
+        lease: &Bytes,
+        beside: bool,
+    ) -> Result<(), Error> {
+        let key = if beside {
+            slot.lease_key()
+        } else {
+            slot.key.clone()
+        };
+        let mark = [lease.slice(..MARK).into()];
+        self.redis.run::<()>(&RELEASE, &key, mark).await
+    }
 }
+
+impl Seen {
+    fn mark(blob: &Bytes) -> Self {
+        Self::Mark(Bytes::copy_from_slice(&blob[..blob.len().min(MARK)]))
+    }
+}
+
+static FILL: Script = Script::new(include_str!("fill.lua"));
+static RELEASE: Script = Script::new(include_str!("release.lua"));

@@ -261,7 +261,7 @@ async fn use_everything(redis: &Redis) {
     redis.ping().await.expect("a sign of life");
 
     let memo = Memo::new(redis.clone(), "numbers", Duration::from_secs(60));
-    let loaded: Result<u8, Error> = memo.get_or_set(1, async || Ok(7)).await;
+    let loaded: Result<u8, Error> = memo.get_or_try_set(1, async || Ok(7)).await;
     assert_eq!(loaded.expect("a value"), 7);
     memo.set(2, &8).await.expect("kept");
     assert_eq!(memo.get(2).await.expect("an answer"), Some(8));

@@ -1,7 +1,7 @@
 use http::HeaderValue;
 
 use super::*;
-use crate::cache::date;
+use crate::{cache::date, store::key::resource};
 
 const NOW: i64 = 1_795_305_600;
 const TTL: Option<Duration> = Some(Duration::from_secs(30));
@@ -41,6 +41,7 @@ fn by(
     let (request, response) = (headers(request), headers(response));
     let reply = Reply {
         demands: &Demands::of(&request, true),
+        origin: &resource("host", "/", None),
         request: &request,
         status: StatusCode::from_u16(status).expect("a status"),
         headers: &response,

@@ -109,7 +109,10 @@ async fn every_key_expires_when_it_is_of_no_more_use() {
         let admin = site.server.admin().await;
         for key in &keys {
             let left: i64 = admin.pttl(key).await.expect("PTTL");
-            assert!((longest - 50_000..=longest).contains(&left), "{key}: {left}");
+            assert!(
+                (longest - 50_000..=longest).contains(&left),
+                "{key}: {left}"
+            );
         }
         // The list of fields and the variant share a slot in a cluster.
         let tag = |key: &String| key.split(['{', '}']).nth(1).expect("braces").to_owned();

@@ -56,20 +56,20 @@ async fn a_value_is_loaded_once_and_kept_for_a_while() {
     let server = Server::start();
     let redis = server.redis().await;
     let (memo, loads) = (memo(&redis), Loads::default());
-    let (counts, first) = server.count(memo.get_or_set(7, || loads.load(7))).await;
+    let (counts, first) = server.count(memo.get_or_try_set(7, || loads.load(7))).await;
     assert_eq!(first, Ok(product(7)));
     assert_eq!(
         (counts.of("get"), counts.of("set"), counts.total()),
         (1, 1, 2),
         "{counts:?}"
     );
-    let (counts, second) = server.count(memo.get_or_set(7, || loads.load(7))).await;
+    let (counts, second) = server.count(memo.get_or_try_set(7, || loads.load(7))).await;
     assert_eq!(second, Ok(product(7)));
     assert_eq!((counts.of("get"), counts.total()), (1, 1), "{counts:?}");
     assert_eq!(loads.count(), 1);
 
     let admin = server.admin().await;
-    let keys: Vec<String> = super::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
+    let keys: Vec<String> = crate::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
     assert_eq!(keys.len(), 1);
     assert!(
         keys[0].starts_with(&format!("{}:m:{{", redis.namespace())),
@@ -101,7 +101,7 @@ async fn a_hundred_callers_need_one_load() {
     let server = Server::shared();
     let redis = server.redis().await;
     let (memo, loads) = (memo(&redis), Loads::default());
-    let calls = (0..100).map(|_| memo.get_or_set(7, || loads.load(7)));
+    let calls = (0..100).map(|_| memo.get_or_try_set(7, || loads.load(7)));
     for value in join_all(calls).await {
         assert_eq!(value, Ok(product(7)));
     }
@@ -115,7 +115,7 @@ async fn a_hundred_callers_on_many_threads_need_one_load() {
     let (memo, loads) = (memo(&redis), Loads::default());
     let calls = (0..100).map(|_| {
         let (memo, loads) = (memo.clone(), loads.clone());
-        tokio::spawn(async move { memo.get_or_set(7, || loads.load(7)).await })
+        tokio::spawn(async move { memo.get_or_try_set(7, || loads.load(7)).await })
     });
     for value in join_all(calls).await {
         assert_eq!(value.expect("no panic"), Ok(product(7)));
@@ -128,9 +128,12 @@ async fn other_keys_do_not_wait() {
     let server = Server::shared();
     let redis = server.redis().await;
     let memo = memo::<u8>(&redis);
-    let mut stuck = Box::pin(memo.get_or_set(1, pending::<Result<u8, ()>>));
+    let mut stuck = Box::pin(memo.get_or_try_set(1, pending::<Result<u8, ()>>));
     assert!(poll!(&mut stuck).is_pending());
-    assert_eq!(memo.get_or_set(2, || async { Ok::<_, ()>(2) }).await, Ok(2));
+    assert_eq!(
+        memo.get_or_try_set(2, || async { Ok::<_, ()>(2) }).await,
+        Ok(2)
+    );
 }
 
 #[tokio::test]
@@ -138,18 +141,23 @@ async fn an_error_is_the_callers_own_and_not_kept() {
     let server = Server::shared();
     let redis = server.redis().await;
     let (memo, loads) = (memo(&redis), Loads::default());
-    let failed = memo.get_or_set(7, || async { Err("no database") }).await;
+    let failed = memo
+        .get_or_try_set(7, || async { Err("no database") })
+        .await;
     assert_eq!(failed, Err("no database"));
     assert_eq!(memo.get(7).await.expect("get"), None);
-    assert_eq!(memo.get_or_set(7, || loads.load(7)).await, Ok(product(7)));
+    assert_eq!(
+        memo.get_or_try_set(7, || loads.load(7)).await,
+        Ok(product(7))
+    );
 
     // Who waits for a load that fails has a try of his own.
     let release = Notify::new();
-    let failing = memo.get_or_set(8, || async {
+    let failing = memo.get_or_try_set(8, || async {
         release.notified().await;
         Err("no database")
     });
-    let waiting = memo.get_or_set(8, || loads.load(8));
+    let waiting = memo.get_or_try_set(8, || loads.load(8));
     let (failed, loaded, ()) = tokio::join!(failing, waiting, async { release.notify_one() });
     assert_eq!((failed, loaded), (Err("no database"), Ok(product(8))));
 }
@@ -169,13 +177,13 @@ async fn a_cancelled_load_is_handed_over() {
     let redis = server.redis().await;
     let (memo, loads) = (memo(&redis), Loads::default());
     let began = Notify::new();
-    let mut leader = Box::pin(memo.get_or_set(7, || async {
+    let mut leader = Box::pin(memo.get_or_try_set(7, || async {
         began.notify_one();
         pending::<Result<Product, &str>>().await
     }));
     begun(&mut leader, &began).await;
     let mut waiting: Vec<_> = (0..10)
-        .map(|_| Box::pin(memo.get_or_set(7, || loads.load(7))))
+        .map(|_| Box::pin(memo.get_or_try_set(7, || loads.load(7))))
         .collect();
     for caller in &mut waiting {
         assert!(poll!(caller).is_pending());
@@ -195,13 +203,13 @@ async fn a_panic_is_handed_over() {
     let (memo, loads) = (memo(&redis), Loads::default());
     let began = Notify::new();
     let go = Notify::new();
-    let mut leader = Box::pin(memo.get_or_set(7, || async {
+    let mut leader = Box::pin(memo.get_or_try_set(7, || async {
         began.notify_one();
         go.notified().await;
         panic!("a bug in the loader")
     }));
     begun(&mut leader, &began).await;
-    let waiting = memo.get_or_set(7, || loads.load(7));
+    let waiting = memo.get_or_try_set(7, || loads.load(7));
     go.notify_one();
     let leader = std::panic::AssertUnwindSafe(leader).catch_unwind();
     let (panicked, value): (Result<Result<Product, &str>, _>, _) = tokio::join!(leader, waiting);
@@ -216,7 +224,7 @@ async fn an_outdated_load_is_not_kept() {
     let memo = memo::<u8>(&redis);
     for change in ["invalidate", "set"] {
         let (began, go) = (Notify::new(), Notify::new());
-        let mut old = Box::pin(memo.get_or_set(change, || async {
+        let mut old = Box::pin(memo.get_or_try_set(change, || async {
             began.notify_one();
             go.notified().await;
             Ok::<_, ()>(1)
@@ -228,7 +236,8 @@ async fn an_outdated_load_is_not_kept() {
         }
         // Who comes later does not get the old one.
         assert_eq!(
-            memo.get_or_set(change, || async { Ok::<_, ()>(2) }).await,
+            memo.get_or_try_set(change, || async { Ok::<_, ()>(2) })
+                .await,
             Ok(2)
         );
         go.notify_one();
@@ -247,7 +256,10 @@ async fn a_value_that_no_longer_decodes_is_loaded_again() {
         .expect("set");
     let (memo, loads) = (memo::<Product>(&redis), Loads::default());
     assert_eq!(memo.get(7).await.expect("get"), None);
-    assert_eq!(memo.get_or_set(7, || loads.load(7)).await, Ok(product(7)));
+    assert_eq!(
+        memo.get_or_try_set(7, || loads.load(7)).await,
+        Ok(product(7))
+    );
     assert_eq!(memo.get(7).await.expect("get"), Some(product(7)));
 }
 
@@ -258,15 +270,15 @@ async fn foreign_and_swapped_values_are_loaded_again() {
     let (memo, loads) = (memo(&redis), Loads::default());
     memo.set(7, &product(7)).await.expect("set");
     let admin = server.admin().await;
-    let keys: Vec<String> = super::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
+    let keys: Vec<String> = crate::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
     let seven = keys[0].clone();
     memo.set(8, &product(8)).await.expect("set");
-    let keys: Vec<String> = super::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
+    let keys: Vec<String> = crate::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
     let eight = keys
         .into_iter()
         .find(|key| *key != seven)
         .expect("another key");
-    let _: Value = super::cache::custom(
+    let _: Value = crate::cache::custom(
         &admin,
         "COPY",
         vec![eight.into(), seven.as_str().into(), "REPLACE".into()],
@@ -274,8 +286,11 @@ async fn foreign_and_swapped_values_are_loaded_again() {
     .await;
     assert_eq!(memo.get(7).await.expect("get"), None);
     let _: () = admin.del(&seven).await.expect("DEL");
-    let _: Value = super::cache::custom(&admin, "RPUSH", vec![seven.into(), "a".into()]).await;
-    assert_eq!(memo.get_or_set(7, || loads.load(7)).await, Ok(product(7)));
+    let _: Value = crate::cache::custom(&admin, "RPUSH", vec![seven.into(), "a".into()]).await;
+    assert_eq!(
+        memo.get_or_try_set(7, || loads.load(7)).await,
+        Ok(product(7))
+    );
     assert_eq!(memo.get(7).await.expect("get"), Some(product(7)));
 }
 
@@ -296,7 +311,7 @@ async fn without_redis_it_loads() {
     let redis = server.redis().await;
     let (memo, loads) = (memo(&redis), Loads::default());
     server.kill();
-    let calls = (0..100).map(|_| memo.get_or_set(7, || loads.load(7)));
+    let calls = (0..100).map(|_| memo.get_or_try_set(7, || loads.load(7)));
     for value in join_all(calls).await {
         assert_eq!(value, Ok(product(7)));
     }
@@ -322,7 +337,10 @@ async fn while_redis_hangs_it_loads() {
     let redis = server.redis().await;
     let (memo, loads) = (memo(&redis), Loads::default());
     server.stop();
-    assert_eq!(memo.get_or_set(7, || loads.load(7)).await, Ok(product(7)));
+    assert_eq!(
+        memo.get_or_try_set(7, || loads.load(7)).await,
+        Ok(product(7))
+    );
     assert_eq!(loads.count(), 1);
 }
 
@@ -333,14 +351,14 @@ async fn what_cannot_be_encoded_is_loaded_each_time() {
     let memo: Memo<std::collections::BTreeMap<(u8, u8), u8>> = memo(&redis);
     let value: std::collections::BTreeMap<_, _> = [((1, 2), 3)].into();
     let loaded = memo
-        .get_or_set(7, || async { Ok::<_, ()>(value.clone()) })
+        .get_or_try_set(7, || async { Ok::<_, ()>(value.clone()) })
         .await;
     assert_eq!(loaded, Ok(value.clone()));
     assert!(memo.set(7, &value).await.expect_err("an error").is_codec());
     // The same for keys.
     assert!(memo.get(&value).await.expect_err("an error").is_codec());
     let loaded = memo
-        .get_or_set(&value, || async { Ok::<_, ()>(value.clone()) })
+        .get_or_try_set(&value, || async { Ok::<_, ()>(value.clone()) })
         .await;
     assert_eq!(loaded, Ok(value.clone()));
 }

@@ -1,0 +1,182 @@
+//! The setters of a memo.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    config::{Config, check_ttl},
+    values::Memo,
+};
+use crate::store::{Store, Tag};
+
+impl<T> Memo<T> {
+    /// How much values of this process may take in memory, in bytes; default: none are kept here.
+    ///
+    /// A value that was read twice is kept here too, as it was encoded, and read without asking Redis. What is purged,
+    /// set or invalidated on any node is known here within 50 ms, and at once on the same node; while Redis cannot be
+    /// asked about purges, nothing from here is used (but see [`serve_for`](Self::serve_for)).
+    ///
+    /// # Panics
+    ///
+    /// When it is zero.
+    #[must_use]
+    pub fn near(self, bytes: usize) -> Self {
+        assert!(bytes > 0, "a near tier needs memory");
+        self.stored(|config| config.store.near = Some(bytes))
+    }
+
+    /// For how long values of this process are used when Redis cannot be asked about purges; default: not at all.
+    ///
+    /// It keeps hits alive through an outage. What was purged meanwhile may be served for as long.
+    #[must_use]
+    pub fn serve_for(self, time: Duration) -> Self {
+        self.stored(|config| config.store.serve_for = time)
+    }
+
+    /// For how long after its ttl a value is still used while a new one is being loaded; default: not at all (RFC 5861 §3).
+    ///
+    /// One caller of all processes loads it; the others get the stale value meanwhile. The one waits, unless it called
+    /// [`get_or_refresh`](Self::get_or_refresh).
+    #[must_use]
+    pub fn stale_while_revalidate(self, time: Duration) -> Self {
+        self.configured(|config| config.stale_while_revalidate = time)
+    }
+
+    /// For how long after its ttl a value is still used when the load fails; default: not at all (RFC 5861 §4).
+    #[must_use]
+    pub fn stale_if_error(self, time: Duration) -> Self {
+        self.configured(|config| config.stale_if_error = time)
+    }
+
+    /// How eager to load a value anew before its end, so that not all who need it have to wait then; default 0, never.
+    ///
+    /// With 1, the usual choice, one of many callers does so at about the time that a load takes before the end (XFetch:
+    /// Vattani et al., 2015); greater values are earlier. As with
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate), only one waits.
+    ///
+    /// # Panics
+    ///
+    /// When it is negative or not finite.
+    #[must_use]
+    pub fn early_refresh(self, eagerness: f64) -> Self {
+        assert!(
+            eagerness >= 0.0 && eagerness.is_finite(),
+            "an eagerness of zero or more"
+        );
+        self.stored(|config| config.store.eagerness = eagerness)
+    }
+
+    /// By what part of its ttl a value's life is shortened at most, at random, so that what was loaded together does not
+    /// end together; default 0.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 0 and 1.
+    #[must_use]
+    pub fn jitter(self, part: f64) -> Self {
+        assert!((0.0..=1.0).contains(&part), "a part between 0 and 1");
+        self.configured(|config| config.jitter = part)
+    }
+
+    /// How long a value lives, by the value; in place of the ttl. One that is to live for zero is not kept.
+    ///
+    /// ```no_run
+    /// # fn example(redis: tower_fred::Redis) {
+    /// use std::time::Duration;
+    /// use tower_fred::memo::Memo;
+    ///
+    /// // What is empty may soon not be.
+    /// let found: Memo<Vec<u64>> = Memo::new(redis, "found", Duration::from_secs(60))
+    ///     .ttl_by(|found: &Vec<u64>| Duration::from_secs(if found.is_empty() { 5 } else { 60 }));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn ttl_by(self, ttl: impl Fn(&T) -> Duration + Send + Sync + 'static) -> Self {
+        self.configured(|config| config.ttl_by = Some(Arc::new(ttl)))
+    }
+
+    /// A tag that all values have. [`Purge::tag`](crate::cache::Purge::tag) takes them out of use.
+    #[must_use]
+    pub fn tag(self, tag: impl AsRef<str>) -> Self {
+        self.configured(|config| config.tags.push(Tag::named(tag.as_ref())))
+    }
+
+    /// The tags of a value, beside those that all have.
+    ///
+    /// ```no_run
+    /// # async fn example(redis: tower_fred::Redis) -> Result<(), tower_fred::Error> {
+    /// use std::time::Duration;
+    /// use serde::{Deserialize, Serialize};
+    /// use tower_fred::memo::Memo;
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Product {
+    ///     maker: u64,
+    /// }
+    ///
+    /// let products = Memo::new(redis.clone(), "products", Duration::from_secs(60))
+    ///     .tags_by(|product: &Product| vec![format!("maker:{}", product.maker)]);
+    /// # let _: Memo<Product> = products;
+    ///
+    /// redis.purge().tag("maker:7").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn tags_by(self, tags: impl Fn(&T) -> Vec<String> + Send + Sync + 'static) -> Self {
+        self.configured(|config| config.tags_by = Some(Arc::new(tags)))
+    }
+
+    /// How long to wait for another caller or process that loads the same value, before loading it oneself; default 10 s.
+    ///
+    /// A process that dies while it loads holds up the others for as long.
+    ///
+    /// # Panics
+    ///
+    /// When it is shorter than a millisecond or longer than an hour.
+    #[must_use]
+    pub fn wait(self, time: Duration) -> Self {
+        assert!(
+            (Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&time),
+            "between 1 ms and 1 hour to wait"
+        );
+        self.stored(|config| config.store.wait = time)
+    }
+
+    /// Writes values as MessagePack with field names, in place of JSON. What was written as JSON is not found any more.
+    #[cfg(feature = "messagepack")]
+    #[must_use]
+    pub fn messagepack(self) -> Self {
+        self.configured(|config| config.codec = super::codec::Codec::MessagePack)
+    }
+
+    fn configured(mut self, change: impl FnOnce(&mut Config<T>)) -> Self {
+        change(Arc::make_mut(&mut self.config));
+        self
+    }
+
+    /// For what the store needs to know.
+    fn stored(self, change: impl FnOnce(&mut Config<T>)) -> Self {
+        let mut memo = self.configured(change);
+        memo.store = Store::new(&memo.redis, memo.config.store.clone());
+        memo
+    }
+}
+
+impl<U: 'static> Memo<Option<U>> {
+    /// How long a `None` lives, which says that there is no such thing; default: as long as the others.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 1 ms and 100 years.
+    #[must_use]
+    pub fn negative_ttl(self, ttl: Duration) -> Self {
+        check_ttl(ttl);
+        let others = self.config.ttl_by.clone();
+        let usual = self.config.ttl;
+        self.ttl_by(move |value| match (value, &others) {
+            (None, _) => ttl,
+            (Some(_), Some(others)) => others(value),
+            (Some(_), None) => usual,
+        })
+    }
+}

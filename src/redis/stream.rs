@@ -1,0 +1,77 @@
+//! Reading a stream.
+
+use bytes::Bytes;
+use fred::{
+    interfaces::ClientLike,
+    types::{ClusterHash, CustomCommand, Value},
+};
+
+use super::client::Redis;
+use crate::error::{Error, Kind};
+
+/// An entry of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Both parts of its id.
+    pub(crate) id: (u64, u64),
+    pub(crate) fields: Vec<(Bytes, Bytes)>,
+}
+
+impl Record {
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &[u8]) -> Option<&Bytes> {
+        let found = self.fields.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value)
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        let [id, fields] = array(value)? else {
+            return None;
+        };
+        let (ms, number) = id
+            .as_str()?
+            .split_once('-')
+            .map(|(ms, number)| (ms.parse(), number.parse()))?;
+        let fields = array(fields)?.chunks_exact(2);
+        let fields = fields.filter_map(|pair| {
+            let bytes = |value: &Value| value.clone().into_bytes();
+            Some((bytes(&pair[0])?, bytes(&pair[1])?))
+        });
+        Some(Self {
+            id: (ms.ok()?, number.ok()?),
+            fields: fields.collect(),
+        })
+    }
+}
+
+impl Redis {
+    /// `XRANGE key from + COUNT count`: the first entries from `from` on, which may be an id, `-`, or `(` and an id.
+    pub(crate) async fn records(
+        &self,
+        key: &str,
+        from: &str,
+        count: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let reply = self
+            .send(key, async |client, _| {
+                let command = CustomCommand::new_static("XRANGE", ClusterHash::from(key), false);
+                let count = count.to_string();
+                let words = [key, from, "+", "COUNT", &count].map(Value::from);
+                client.custom::<Value, _>(command, words.to_vec()).await
+            })
+            .await?;
+        let records = match &reply {
+            Value::Array(records) => records.iter().map(Record::read).collect(),
+            Value::Null => Some(Vec::new()),
+            _ => None,
+        };
+        records.ok_or_else(|| Error::new(Kind::Corrupt, "a stream with unexpected entries"))
+    }
+}
+
+fn array(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Array(values) => Some(values),
+        _ => None,
+    }
+}

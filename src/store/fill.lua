@@ -1,0 +1,13 @@
+-- Puts an entry in the place of what its maker saw there. Gives 1, or 0 when something else is there by now.
+-- KEYS[1] the entry; ARGV[3] how what was seen begins; ARGV[4] the new entry,
+-- ARGV[5] how long it lives, in milliseconds; ARGV[6] how the lease beside it begins, '' for none
+local filled = 0
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[3] - 1) == ARGV[3] then
+  redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
+  filled = 1
+end
+-- In the same slot: the hash tag is the same.
+if ARGV[6] ~= '' and redis.call('GETRANGE', KEYS[1] .. ':r', 0, #ARGV[6] - 1) == ARGV[6] then
+  redis.call('DEL', KEYS[1] .. ':r')
+end
+return reply(filled)

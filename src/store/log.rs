@@ -1,0 +1,321 @@
+//! The purge log in Redis, and what this process knows of it.
+//!
+//! It is read when somebody needs to know and the last look is too long ago, and every [`PERIOD`] for as long as somebody
+//! does. Each look begins with the record that was last in the one before: if that is not there any more, or is another
+//! one, the log was flushed, trimmed or taken back by a failover, and is read from its beginning.
+
+use std::{
+    sync::{
+        Arc, LazyLock, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, sync::Mutex, time::sleep};
+
+use super::{
+    life::{Seq, Tag},
+    purges::{Mode, Order, Place, Purged, Purges, Verdict},
+};
+use crate::{
+    error::{Error, Kind},
+    redis::{Record, Redis, Script},
+};
+
+/// The log of a namespace. There is one for each handle: [`Log::of`].
+#[derive(Debug)]
+pub(crate) struct Log {
+    redis: Redis,
+    key: String,
+    purges: RwLock<Purges>,
+    /// When the last look that succeeded began, on [`clock`]; 0 before the first.
+    looked_at: AtomicU64,
+    /// Held by who reads or writes the log: when the last look began, and whether it failed.
+    turn: Mutex<Look>,
+    used: AtomicBool,
+    followed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Look {
+    began_at: u64,
+    failed: Option<Kind>,
+    /// When the log was last told to live on.
+    extended_at: u64,
+}
+
+impl Log {
+    /// The log of the namespace of `redis`, shared by all who use that handle.
+    pub(crate) fn of(redis: &Redis) -> Arc<Self> {
+        redis.shared(|| Self {
+            key: format!("{}:purges", redis.namespace()),
+            redis: redis.clone(),
+            purges: RwLock::default(),
+            looked_at: AtomicU64::new(0),
+            turn: Mutex::default(),
+            used: AtomicBool::new(false),
+            followed: AtomicBool::new(false),
+        })
+    }
+
+    /// What is known of the log: the mark of what is made from now on.
+    pub(crate) fn seq(&self) -> Seq {
+        self.place().seq
+    }
+
+    /// Whether an entry still holds, as far as is known.
+    pub(crate) fn judge(&self, seq: Seq, tags: impl IntoIterator<Item = Tag>) -> Verdict {
+        self.purges
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .judge(seq, tags)
+    }
+
+    /// Whether all purges are known that were over this long ago.
+    pub(crate) fn is_known(&self, ago: Duration) -> bool {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        match self.looked_at.load(Ordering::Acquire) {
+            0 => false,
+            at => clock().saturating_sub(at) <= micros(ago),
+        }
+    }
+
+    /// Learns of all purges that were over before this was called. At most one look is under way: who comes meanwhile
+    /// shares the next one.
+    pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), Error> {
+        self.follow();
+        let called_at = clock();
+        let mut look = self.turn.lock().await;
+        if look.began_at >= called_at {
+            return match look.failed {
+                None => Ok(()),
+                Some(kind) => Err(Error::new(kind, "the purge log could not be read")),
+            };
+        }
+        self.look(&mut look).await
+    }
+
+    /// Adds a purge of these tags, or of everything; gives its place. When it returns, this process knows of it.
+    pub(crate) async fn purge(&self, mode: Mode, tags: Vec<Tag>) -> Result<Seq, Error> {
+        let order = Order {
+            mode,
+            token: token()?,
+            tags,
+        };
+        let args = [
+            order.encode().as_slice().into(),
+            begin()?.as_slice().into(),
+            MOST_RECORDS.into(),
+            millis(LIFE).into(),
+        ];
+        let mut look = self.turn.lock().await;
+        let reply: (String, i64) = self.redis.run(&PURGE, &self.key, args).await?;
+        let seq = read_id(&reply.0)
+            .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
+        let at_ms = u64::try_from(reply.1).unwrap_or(0);
+        let known = self.seq();
+        if known.epoch == seq.epoch && known.count + 1 == seq.count {
+            self.change(|purges| purges.apply(&Purged { seq, order, at_ms }));
+        } else if known != Seq::default() {
+            // Others have purged meanwhile. If this cannot tell what, nothing is used until a look can.
+            self.looked_at.store(0, Ordering::Release);
+            let _ = self.look(&mut look).await;
+        }
+        Ok(seq)
+    }
+
+    async fn look(&self, look: &mut Look) -> Result<(), Error> {
+        look.began_at = clock();
+        let result = self.read().await;
+        look.failed = result.as_ref().err().map(Error::kind);
+        result?;
+        self.looked_at.store(look.began_at, Ordering::Release);
+        if clock().saturating_sub(look.extended_at) > micros(LIFE / 48) {
+            look.extended_at = clock();
+            self.redis.extend(&self.key, LIFE).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is new.
+    async fn read(&self) -> Result<(), Error> {
+        loop {
+            let place = self.place();
+            if place.seq == Seq::default() {
+                return self.read_anew(place).await;
+            }
+            let from = format!("{}-{}", place.seq.epoch, place.seq.count);
+            let records = self.redis.records(&self.key, &from, PAGE).await?;
+            let mut purged = records.iter().map(read_record);
+            match purged.next() {
+                Some(first) if first.seq == place.seq && first.order.token == place.token => {}
+                _ => return self.read_anew(place).await,
+            }
+            self.change(|purges| purged.for_each(|record| purges.apply(&record)));
+            if records.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the whole log, after it was found that `place` is no longer in it.
+    async fn read_anew(&self, place: Place) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let mut purges = Purges::default();
+            let mut first = None;
+            let mut from = "-".to_owned();
+            loop {
+                let records = self.redis.records(&self.key, &from, PAGE).await?;
+                for record in records.iter().map(read_record) {
+                    first.get_or_insert(record.seq);
+                    purges.apply(&record);
+                    from = format!("({}-{}", record.seq.epoch, record.seq.count);
+                }
+                if records.len() < PAGE {
+                    break;
+                }
+            }
+            let found = purges.place().seq;
+            let is_trimmed =
+                |first: Seq| found.epoch == place.seq.epoch && first.count > place.seq.count;
+            let ended = match first {
+                None => String::new(),
+                Some(first) if found.epoch > place.seq.epoch || is_trimmed(first) => {
+                    self.change(|known| *known = purges);
+                    return Ok(());
+                }
+                // What was in it before is not: it was taken back, and its counts may be given twice.
+                Some(_) => found.epoch.to_string(),
+            };
+            tracing::debug!(target: "tower_fred::store", "the purge log begins anew");
+            let args = [
+                ended.into(),
+                begin()?.as_slice().into(),
+                millis(LIFE).into(),
+            ];
+            self.redis.run::<()>(&EPOCH, &self.key, args).await?;
+        }
+        Err(Error::new(
+            Kind::Unavailable,
+            "the purge log keeps changing",
+        ))
+    }
+
+    fn place(&self) -> Place {
+        self.purges
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .place()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Purges)) {
+        change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Has the log looked at regularly for as long as it is used, unless that is being done.
+    fn follow(self: &Arc<Self>) {
+        if self.followed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            if !self.followed.swap(true, Ordering::AcqRel) {
+                runtime.spawn(follow(Follower(Arc::downgrade(self))));
+            }
+        }
+    }
+}
+
+/// The right to follow a log, given back when the task ends or its runtime does.
+struct Follower(Weak<Log>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(log) = self.0.upgrade() {
+            log.followed.store(false, Ordering::Release);
+        }
+    }
+}
+
+async fn follow(follower: Follower) {
+    let mut idle = 0;
+    while idle < IDLE_PERIODS {
+        sleep(PERIOD).await;
+        let Some(log) = follower.0.upgrade() else {
+            return;
+        };
+        idle = if log.used.swap(false, Ordering::Relaxed) {
+            0
+        } else {
+            idle + 1
+        };
+        // Whoever needs to know will look for himself, and be told the error.
+        let _ = log.catch_up().await;
+    }
+}
+
+fn read_record(record: &Record) -> Purged {
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
+    let (epoch, count) = record.id;
+    Purged {
+        seq: Seq { epoch, count },
+        order: Order::decode(record.field(b"order").map_or(&[], |order| order)),
+        at_ms: record.field(b"at").and_then(|at| number(at)).unwrap_or(0),
+    }
+}
+
+fn read_id(id: &str) -> Option<Seq> {
+    let (epoch, count) = id.split_once('-')?;
+    Some(Seq {
+        epoch: epoch.parse().ok()?,
+        count: count.parse().ok()?,
+    })
+}
+
+/// The record that begins a log.
+fn begin() -> Result<Vec<u8>, Error> {
+    let order = Order {
+        mode: Mode::Begin,
+        token: token()?,
+        tags: Vec::new(),
+    };
+    Ok(order.encode())
+}
+
+pub(super) fn token() -> Result<[u8; 8], Error> {
+    let mut token = [0; 8];
+    getrandom::fill(&mut token)
+        .map_err(|error| Error::new(Kind::Unavailable, "no randomness").caused_by(error))?;
+    Ok(token)
+}
+
+/// Microseconds on a clock of this process that is never set and never shows zero.
+fn clock() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    micros(START.elapsed()) + 1
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+static PURGE: Script = Script::new(include_str!("purge.lua"));
+static EPOCH: Script = Script::new(include_str!("epoch.lua"));
+
+/// How old what is known of the log may be when it is relied on.
+pub(crate) const RECENT: Duration = Duration::from_millis(50);
+const PERIOD: Duration = Duration::from_millis(20);
+/// For how many periods without use the log is still followed.
+const IDLE_PERIODS: u32 = 100;
+const PAGE: usize = 1000;
+const ATTEMPTS: u32 = 3;
+/// Some 10 MB in Redis. A process that starts later takes what is older than the first of them as purged.
+const MOST_RECORDS: i64 = 100_000;
+/// How long the log lives when nobody uses it.
+const LIFE: Duration = Duration::from_secs(48 * 60 * 60);

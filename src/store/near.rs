@@ -1,0 +1,193 @@
+//! Entries in this process.
+
+use std::{
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
+
+use super::{entry::Entry, key::Digest, remote::Seen};
+
+/// An entry that is held by whoever reads it, and by what it is known in Redis.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) seen: Seen,
+}
+
+/// A bounded number of bytes of entries, of which the least used leave first.
+///
+/// Whether an entry may be used is for its reader to judge, each time.
+pub(crate) struct Near {
+    cache: Cache<Digest, (Held, u32), Weight, BuildHasherDefault<Even>>,
+    /// What was offered lately. Who is offered a second time is let in: most keys are read once.
+    offered: Box<[AtomicU32]>,
+}
+
+impl Near {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let items = (bytes / TYPICAL).clamp(16, 1 << 20);
+        Self {
+            cache: Cache::with(
+                items,
+                bytes as u64,
+                Weight,
+                BuildHasherDefault::default(),
+                quick_cache::sync::DefaultLifecycle::default(),
+            ),
+            offered: (0..OFFERS).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Held> {
+        self.cache.get(digest).map(|(held, _)| held)
+    }
+
+    pub(crate) fn remove(&self, digest: &Digest) {
+        self.cache.remove(digest);
+    }
+
+    /// Offers an entry that was read from `blob`.
+    pub(crate) fn offer(&self, digest: &Digest, blob: &Bytes, seen: &Seen) {
+        if !self.is_known(digest) {
+            return;
+        }
+        // What was read may share a buffer with much else, and all parts of an entry share what it was read from.
+        let blob = Bytes::copy_from_slice(blob);
+        let weight = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+        if let Some(entry) = Entry::decode(blob, digest) {
+            let weight = weight.saturating_add(overhead(&entry));
+            let held = Held {
+                entry: Arc::new(entry),
+                seen: seen.clone(),
+            };
+            self.cache.insert(*digest, (held, weight));
+        }
+    }
+
+    fn is_known(&self, digest: &Digest) -> bool {
+        let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+        // Not the bytes that the cache itself goes by.
+        let place = u32::from_le_bytes([a, b, c, d]) as usize % self.offered.len();
+        let print = u32::from_le_bytes([e, f, g, h]) | 1;
+        self.offered[place].swap(print, Ordering::Relaxed) == print
+    }
+}
+
+/// What an entry takes beyond the bytes that it was read from.
+fn overhead(entry: &Entry) -> u32 {
+    let fields = match entry {
+        Entry::Response(stored) => stored.head.headers.len(),
+        Entry::Variants(variants) => variants.names.len(),
+        Entry::Value(_) | Entry::Lease => 0,
+    };
+    u32::try_from(fields)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(128)
+        .saturating_add(512)
+}
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<Digest, (Held, u32)> for Weight {
+    fn weight(&self, _: &Digest, (_, weight): &(Held, u32)) -> u64 {
+        u64::from(*weight)
+    }
+}
+
+/// Digests are even already.
+#[derive(Default)]
+struct Even(u64);
+
+impl Hasher for Even {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}
+
+impl fmt::Debug for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Near")
+            .field("entries", &self.cache.len())
+            .field("bytes", &self.cache.weight())
+            .finish_non_exhaustive()
+    }
+}
+
+const OFFERS: usize = 1 << 14;
+const TYPICAL: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{entry::Writer, key::KeyBuilder, life::Life};
+
+    fn digest(number: u64) -> Digest {
+        KeyBuilder::new("test").part(&number.to_le_bytes()).finish()
+    }
+
+    fn blob(digest: &Digest, size: usize) -> Bytes {
+        Writer::value(&Life::default(), &vec![b'x'; size], digest)
+    }
+
+    #[test]
+    fn what_is_offered_twice_is_let_in() {
+        let near = Near::new(1 << 20);
+        let digest = digest(1);
+        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing);
+        assert!(near.get(&digest).is_none());
+        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing);
+        assert!(near.get(&digest).is_some());
+        near.remove(&digest);
+        assert!(near.get(&digest).is_none());
+    }
+
+    #[test]
+    fn it_shares_no_bytes_with_what_was_read() {
+        let near = Near::new(1 << 20);
+        let digest = digest(1);
+        let blob = blob(&digest, 10);
+        near.offer(&digest, &blob, &Seen::Nothing);
+        near.offer(&digest, &blob, &Seen::Nothing);
+        let held = near.get(&digest).expect("an entry");
+        let Entry::Value(value) = &*held.entry else {
+            panic!("a value");
+        };
+        assert_eq!(value.bytes, vec![b'x'; 10]);
+        assert!(!blob.as_ptr_range().contains(&value.bytes.as_ptr()));
+    }
+
+    #[test]
+    fn a_million_keys_stay_within_the_bytes() {
+        const BYTES: usize = 1 << 20;
+        let near = Near::new(BYTES);
+        let payload = vec![b'x'; 200];
+        for number in 0..1_000_000 {
+            let digest = digest(number);
+            let blob = Writer::value(&Life::default(), &payload, &digest);
+            // Twice: once would hardly let any in.
+            near.offer(&digest, &blob, &Seen::Nothing);
+            near.offer(&digest, &blob, &Seen::Nothing);
+            if number % 1000 == 0 {
+                assert!(near.cache.weight() <= BYTES as u64);
+            }
+        }
+        assert!(near.cache.weight() <= BYTES as u64, "{near:?}");
+        assert!(near.cache.weight() > BYTES as u64 / 2, "{near:?}");
+    }
+}
