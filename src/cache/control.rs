@@ -97,17 +97,18 @@ impl CacheFor {
 pub(crate) enum Control {
     Nothing,
     Store(CacheFor),
-    /// Also when a cache further in has decided about the answer.
-    Leave(&'static str),
+    Leave,
+    /// A cache further in has decided about the answer.
+    Decided,
 }
 
 impl Control {
     pub(crate) fn take(extensions: &mut Extensions) -> Self {
         let (store, leave) = (extensions.remove(), extensions.remove::<NoCache>());
         if leave.is_some() {
-            Self::Leave("NoCache")
+            Self::Leave
         } else if extensions.get::<super::CacheStatus>().is_some() {
-            Self::Leave("cached further in")
+            Self::Decided
         } else {
             store.map_or(Self::Nothing, Self::Store)
         }

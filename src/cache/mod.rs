@@ -76,6 +76,7 @@ mod fields;
 mod fill;
 mod freshness;
 mod groups;
+mod handover;
 mod intent;
 mod key;
 mod layer;

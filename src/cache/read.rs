@@ -19,6 +19,7 @@ use super::{
     demands::{Choice, Demands},
     fill::{self, Fill},
     freshness::{Times, initial_age_ms},
+    handover::Handover,
     key::Key,
     lookup::{self, Found, Place},
     policy::{Refusal, Reply, Verdict, judge},
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     error::Error,
     personal::Personal,
-    store::{Head, Lead, Stored, Turn, unix_millis},
+    store::{Head, Lead, Seen, Stored, Turn, unix_millis},
 };
 
 /// A request that may be answered from the cache.
@@ -52,7 +53,7 @@ struct Inquiry {
 /// Answers from the cache, or lets the handler answer and stores that.
 pub(crate) async fn read<S, ReqBody, B>(
     inner: S,
-    request: Request<ReqBody>,
+    mut request: Request<ReqBody>,
     shared: Shared,
     key: Key,
 ) -> Answer<B, S::Error>
@@ -97,7 +98,10 @@ where
             return Ok(refused());
         }
         let store = &exchange.shared.store;
-        let turn = if turns_left > 0 && exchange.may_wait(why) {
+        let offered = Handover::accept(request.extensions_mut(), &place.slot);
+        let turn = if let Some(lead) = offered {
+            Turn::Lead(lead)
+        } else if turns_left > 0 && exchange.may_wait(why) {
             // In a box, as it is large and seldom needed.
             Box::pin(store.begin(&place.slot, Some(place.seen.clone()))).await
         } else {
@@ -209,7 +213,7 @@ impl Exchange {
         self,
         mut inner: S,
         mut request: Request<ReqBody>,
-        inquiry: Inquiry,
+        mut inquiry: Inquiry,
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
@@ -220,11 +224,17 @@ impl Exchange {
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
+        let slot = &inquiry.place.slot;
+        let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
         let sent_ms = unix_millis();
         let (mut answer, body) = match inner.call(request).await {
             Ok(answered) => answered.into_parts(),
-            Err(error) => return self.out_of_reach(inquiry).ok_or(error),
+            Err(error) => {
+                inquiry.lead = self.withdraw(offer, &inquiry.place);
+                return self.out_of_reach(inquiry).ok_or(error);
+            }
         };
+        inquiry.lead = self.withdraw(offer, &inquiry.place);
         let times = Times {
             sent_ms,
             received_ms: unix_millis(),
@@ -265,6 +275,12 @@ impl Exchange {
             }
             After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
         }
+    }
+
+    /// The lead that was offered; if it was taken over, one by which nothing is stored.
+    fn withdraw(&self, offer: Handover, place: &Place) -> Lead {
+        let nothing = || self.shared.store.aside(&place.slot, Seen::Unknown);
+        offer.withdraw().unwrap_or_else(nothing)
     }
 
     /// RFC 9111 §4.2.4: a stale answer if that is not forbidden, when the handler gives none.
@@ -423,7 +439,9 @@ impl Exchange {
 
     fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
         let control = match &news.control {
-            Control::Leave(why) => return Err(Refusal::Response(why)),
+            Control::Leave => return Err(Refusal::Response("NoCache")),
+            // What it has stored or not is its decision.
+            Control::Decided => return Err(Refusal::Request("cached further in")),
             Control::Store(control) => Some(control),
             Control::Nothing => None,
         };

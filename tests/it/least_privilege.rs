@@ -292,7 +292,7 @@ async fn use_everything(redis: &Redis) {
     }
     let purge = Purge::new(redis.clone());
     let url = http.url("/page").parse().expect("a URL");
-    assert!(purge.url(&url).await.expect("an answer"));
+    purge.url(&url).await.expect("an answer");
 
     let mut cookie = String::new();
     for path in ["/enter", "/change", "/change", "/leave"] {

@@ -155,9 +155,15 @@ impl Site {
         let admin = self.server.admin().await;
         let pattern = format!("{}:*", self.redis.namespace());
         let keys: Vec<String> = custom(&admin, "KEYS", vec![pattern.into()]).await;
-        // What was purged, and who is making what, have keys of their own.
-        let is_entry = |key: &String| key.contains(":c:{") && !key.ends_with(":r");
-        keys.into_iter().filter(is_entry).collect()
+        let mut entries = Vec::new();
+        for key in keys {
+            // What was purged, and who is making what, have keys of their own, or a value that is no entry.
+            if key.contains(":c:{") && !key.ends_with(":r") {
+                let kind: Bytes = admin.getrange(&key, 11, 11).await.unwrap_or_default();
+                entries.extend((kind.as_ref() != [LEASE]).then_some(key));
+            }
+        }
+        entries
     }
 
     /// Changes the one value that is stored.
@@ -208,6 +214,8 @@ pub async fn travel(server: &Server, redis: &Redis, by: std::time::Duration) {
     }
 }
 
+/// What says that somebody is making an entry.
+const LEASE: u8 = 4;
 /// Where an entry says when it was received.
 const BORN: usize = 44;
 
