@@ -48,6 +48,8 @@ async fn main() -> Result<(), Failure> {
         .parse()?;
     let redis = Redis::builder()
         .namespace("proxy")
+        // An origin takes longer than this, most of the time.
+        .deadline(Duration::from_secs(1))
         .connect(&variable("REDIS_URL", "redis://localhost:6379"))
         .await?;
     let cache = CacheLayer::new(redis)

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::{config::Shared, key::Key, status::Forward, vary};
 use crate::{
     error::Error,
-    store::{Entry, Seen, Slot, State, Stored, Usable, Variants},
+    store::{Entry, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
 };
 
 /// What the cache has for a request.
@@ -39,10 +39,13 @@ pub(crate) struct Place {
 impl Answer {
     fn of(usable: Usable) -> Option<Self> {
         match &*usable.entry {
-            Entry::Response(stored) => Some(Self {
-                stored: stored.clone(),
-                usable,
-            }),
+            Entry::Response(stored) => {
+                let mut stored = stored.clone();
+                if usable.state > State::Early {
+                    aged(&mut stored.head.life, unix_millis());
+                }
+                Some(Self { stored, usable })
+            }
             Entry::Variants(_) | Entry::Value(_) | Entry::Lease => None,
         }
     }
@@ -50,6 +53,13 @@ impl Answer {
     pub(crate) fn state(&self) -> State {
         self.usable.state
     }
+}
+
+/// Lets an answer that was purged before its time be as old as one that is stale by itself, so that no cache further out
+/// takes it for fresh.
+fn aged(life: &mut Life, now_ms: u64) {
+    let missing_ms = life.lifetime_ms.saturating_sub(life.age_ms(now_ms));
+    life.initial_age_ms = life.initial_age_ms.saturating_add(missing_ms);
 }
 
 /// One round trip, or none when this process has it; two for a resource whose variants this process does not know yet.

@@ -18,6 +18,21 @@ mod faults;
 // Other services, servers and routers.
 mod composition;
 
+// The reverse proxy of the examples, from outside.
+mod proxy;
+
+// Staleness: in the background, in place of errors, and by the client's leave.
+mod staleness;
+
+// Many at once: one asks, all get complete answers.
+mod flight;
+
+// What a route's policy, and a handler's word on one answer, change.
+mod policy;
+
+// Each threat of caches that others share, and what keeps it off.
+mod threats;
+
 use std::{
     convert::Infallible,
     future::{Ready, ready},
