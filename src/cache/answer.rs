@@ -1,45 +1,146 @@
 //! The answers that the cache gives itself.
 
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
-use super::{body::CacheBody, status::CacheStatus};
+use super::{
+    body::CacheBody,
+    condition,
+    range::{self, Wanted},
+};
 use crate::store::Stored;
 
-/// A stored answer to a `GET` or `HEAD` request (RFC 9111 §4).
-pub(crate) fn hit<B>(
-    stored: Stored,
-    method: &Method,
-    now_ms: u64,
-) -> (Response<CacheBody<B>>, CacheStatus) {
-    let Stored { head, body } = stored;
-    let status = CacheStatus::hit(head.fresh_for(now_ms));
-    let age = HeaderValue::from(head.age_ms(now_ms) / 1000);
-    let length = body.len();
-    let is_head = method == Method::HEAD;
-    let body = if is_head {
-        CacheBody::own("")
-    } else {
-        CacheBody::own(body)
-    };
-    let mut response = Response::new(body);
-    *response.status_mut() = head.status;
-    *response.headers_mut() = head.headers;
-    // RFC 9111 §5.1: on each answer that was stored
-    response.headers_mut().insert(header::AGE, age);
-    // RFC 9110 §8.6: the length that GET would have, and none with 204
-    let lengthless = head.status == StatusCode::NO_CONTENT;
-    if is_head && !lengthless && !response.headers().contains_key(header::CONTENT_LENGTH) {
-        let length = HeaderValue::from(length);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_LENGTH, length);
+/// What of a request decides how much of a stored answer it gets.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    method: Method,
+    headers: HeaderMap,
+}
+
+impl Asked {
+    pub(crate) fn new(method: &Method, headers: &HeaderMap) -> Self {
+        Self {
+            method: method.clone(),
+            headers: headers.clone(),
+        }
     }
-    (response, status)
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    pub(crate) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+}
+
+/// A stored answer as an answer to `asked` (RFC 9111 §4): whole, in part, or only confirmed.
+pub(crate) fn from_stored<B>(stored: Stored, asked: &Asked, now_ms: u64) -> Response<CacheBody<B>> {
+    let Stored { head, body } = stored;
+    let mut headers = head.headers;
+    let now = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
+    // RFC 9111 §5.1
+    let age = HeaderValue::from(head.life.age_ms(now_ms) / 1000);
+    let fields = &asked.headers;
+    // RFC 9110 §13.2.1: conditions are for what would otherwise be a success
+    if head.status.is_success() && condition::is_not_modified(fields, &headers, now) {
+        headers = for_not_modified(headers);
+        headers.insert(header::AGE, age);
+        return response(StatusCode::NOT_MODIFIED, headers, Bytes::new());
+    }
+    headers.insert(header::AGE, age);
+    if asked.is_head() {
+        // RFC 9110 §8.6: the length that GET would have, and none with 204
+        if head.status != StatusCode::NO_CONTENT && !headers.contains_key(header::CONTENT_LENGTH) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        }
+        return response(head.status, headers, Bytes::new());
+    }
+    // RFC 9110 §14.2: of a 200, and if the client's condition holds
+    let in_parts = head.status == StatusCode::OK && condition::allows_range(fields, &headers, now);
+    let wanted = if in_parts {
+        range::wanted(fields, body.len())
+    } else {
+        Wanted::Whole
+    };
+    match wanted {
+        Wanted::Whole => response(head.status, headers, body),
+        Wanted::Parts(parts) => partial(headers, &body, &parts),
+        Wanted::Nothing => {
+            let length = body.len();
+            headers = for_not_modified(headers);
+            if let Some(value) = range::unsatisfied(length) {
+                headers.insert(header::CONTENT_RANGE, value);
+            }
+            response(StatusCode::RANGE_NOT_SATISFIABLE, headers, Bytes::new())
+        }
+    }
+}
+
+/// RFC 9110 §15.3.7
+fn partial<B>(
+    mut headers: HeaderMap,
+    body: &Bytes,
+    parts: &[std::ops::Range<usize>],
+) -> Response<CacheBody<B>> {
+    let (kind, content_range, content) = match parts {
+        [part] => {
+            let range = range::content_range(part, body.len());
+            (
+                None,
+                HeaderValue::try_from(range).ok(),
+                body.slice(part.clone()),
+            )
+        }
+        parts => {
+            let mut random = [0; 16];
+            // Without randomness the boundary is a constant, which only who controls the body could abuse.
+            let _ = getrandom::fill(&mut random);
+            let boundary = format!("{:032x}", u128::from_le_bytes(random));
+            let kind = headers.get(header::CONTENT_TYPE);
+            let content = range::multipart(body, parts, kind, &boundary);
+            let kind = format!("multipart/byteranges; boundary={boundary}");
+            (HeaderValue::try_from(kind).ok(), None, content)
+        }
+    };
+    if let Some(kind) = kind {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    match content_range {
+        Some(range) => headers.insert(header::CONTENT_RANGE, range),
+        None => headers.remove(header::CONTENT_RANGE),
+    };
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+    response(StatusCode::PARTIAL_CONTENT, headers, content)
+}
+
+/// RFC 9110 §15.4.5: without what describes a body that is not there.
+fn for_not_modified(headers: HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in &headers {
+        if !CONTENT_FIELDS.contains(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
 }
 
 /// RFC 9111 §5.2.1.7: the client wants a stored answer only, and there is none.
-pub(crate) fn refused<B>() -> (Response<CacheBody<B>>, CacheStatus) {
-    let mut response = Response::new(CacheBody::own(""));
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-    (response, CacheStatus::refused())
+pub(crate) fn refused<B>() -> Response<CacheBody<B>> {
+    response(StatusCode::GATEWAY_TIMEOUT, HeaderMap::new(), Bytes::new())
 }
+
+fn response<B>(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<CacheBody<B>> {
+    let mut response = Response::new(CacheBody::own(body));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+const CONTENT_FIELDS: [HeaderName; 5] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::CONTENT_TYPE,
+];

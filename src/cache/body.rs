@@ -102,7 +102,7 @@ where
             }
             // Trailers are not stored, and a response without them would be another one.
             Err(trailers) => {
-                copy.discard();
+                copy.refuse();
                 trailers
             }
         })))
@@ -122,45 +122,47 @@ where
 pub(crate) struct Copying {
     /// `None` when it is decided what becomes of it.
     fill: Option<Fill>,
+    limits: Limits,
+}
+
+/// How much of a body may be copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
     limit: usize,
-    /// What `Content-Length` says.
     length: Option<u64>,
 }
 
-impl Copying {
-    /// Calls for `fill` unless it is known from the start that the body is too long, or not of the stated length.
-    pub(crate) fn new(
-        headers: &HeaderMap,
-        hint: &SizeHint,
-        limit: usize,
-        fill: impl FnOnce() -> Option<Fill>,
-    ) -> Option<Self> {
+impl Limits {
+    /// `None` if it is known from the start that the body is too long, or not of the stated length.
+    pub(crate) fn of(headers: &HeaderMap, hint: &SizeHint, limit: usize) -> Option<Self> {
         let length = match stated_length(headers) {
             Ok(length) => length.or(hint.exact()),
             Err(Unreadable) => return None,
         };
         let most = u64::try_from(limit).unwrap_or(u64::MAX);
         let possible = hint.lower()..=hint.upper().unwrap_or(u64::MAX);
-        if hint.lower() > most
-            || length.is_some_and(|length| length > most || !possible.contains(&length))
-        {
-            return None;
+        let is_too_long = hint.lower() > most;
+        let is_wrong = length.is_some_and(|length| length > most || !possible.contains(&length));
+        (!is_too_long && !is_wrong).then_some(Self { limit, length })
+    }
+}
+
+impl Copying {
+    pub(crate) fn new(fill: Fill, limits: Limits) -> Self {
+        Self {
+            fill: Some(fill),
+            limits,
         }
-        let fill = Some(fill()?);
-        Some(Self {
-            fill,
-            limit,
-            length,
-        })
     }
 
     /// Adds a part of the body; `None` when there is too much of it.
     fn push(mut self, bytes: &[u8]) -> Option<Self> {
         let fill = self.fill.as_mut()?;
         let sum = fill.len().checked_add(bytes.len())?;
-        let too_long = sum > self.limit || self.length.is_some_and(|length| sum as u64 > length);
+        let Limits { limit, length } = self.limits;
+        let too_long = sum > limit || length.is_some_and(|length| sum as u64 > length);
         if too_long {
-            self.discard();
+            self.refuse();
             return None;
         }
         fill.push(bytes);
@@ -169,13 +171,29 @@ impl Copying {
 
     /// The body is at its end: stores it, unless there is less of it than stated.
     fn end(mut self) {
+        let is_whole = self.is_whole(true);
         if let Some(fill) = self.fill.take() {
-            if self.length.is_none_or(|length| fill.len() as u64 == length) {
+            if is_whole {
                 fill.finish();
             }
         }
     }
 
+    /// Whether all of it is there; without a stated length that is so at its end.
+    fn is_whole(&self, otherwise: bool) -> bool {
+        let copied = self.fill.as_ref().map_or(0, Fill::len) as u64;
+        let length = self.limits.length;
+        length.map_or(otherwise, |length| copied == length)
+    }
+
+    /// It cannot be stored, also if it is made again.
+    fn refuse(mut self) {
+        if let Some(fill) = self.fill.take() {
+            fill.refuse();
+        }
+    }
+
+    /// It broke: perhaps it can be made again.
     fn discard(mut self) {
         self.fill = None;
     }
@@ -185,11 +203,9 @@ impl Copying {
 /// then is the whole response.
 impl Drop for Copying {
     fn drop(&mut self) {
+        let is_whole = self.is_whole(false);
         if let Some(fill) = self.fill.take() {
-            if self
-                .length
-                .is_some_and(|length| fill.len() as u64 == length)
-            {
+            if is_whole {
                 fill.finish();
             }
         }

@@ -10,11 +10,16 @@ pub(crate) struct CacheControl {
     pub(crate) private: Scope,
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
+    pub(crate) proxy_revalidate: bool,
     pub(crate) must_understand: bool,
     pub(crate) only_if_cached: bool,
     pub(crate) max_age: Option<u32>,
     pub(crate) s_maxage: Option<u32>,
     pub(crate) min_fresh: Option<u32>,
+    /// `u32::MAX` when it is said without a number: any staleness will do.
+    pub(crate) max_stale: Option<u32>,
+    pub(crate) stale_while_revalidate: Option<u32>,
+    pub(crate) stale_if_error: Option<u32>,
 }
 
 /// What a directive that may name fields applies to.
@@ -89,25 +94,44 @@ impl CacheControl {
         } else {
             Argument::Malformed
         };
+        self.apply(name, &argument);
+    }
+
+    pub(super) fn apply(&mut self, name: &[u8], argument: &Argument<'_>) {
         let bare = matches!(argument, Argument::Missing);
         match name.trim_ascii().to_ascii_lowercase().as_slice() {
             b"no-store" => self.no_store = true,
-            b"no-cache" => self.no_cache.widen(&argument),
-            b"private" => self.private.widen(&argument),
+            b"no-cache" => self.no_cache.widen(argument),
+            b"private" => self.private.widen(argument),
             b"public" => self.public |= bare,
             b"must-revalidate" => self.must_revalidate |= bare,
+            b"proxy-revalidate" => self.proxy_revalidate |= bare,
             b"must-understand" => self.must_understand |= bare,
             b"only-if-cached" => self.only_if_cached |= bare,
-            b"max-age" => seconds(&mut self.max_age, &argument),
-            b"s-maxage" => seconds(&mut self.s_maxage, &argument),
-            b"min-fresh" => seconds(&mut self.min_fresh, &argument),
+            b"max-age" => seconds(&mut self.max_age, argument),
+            b"s-maxage" => seconds(&mut self.s_maxage, argument),
+            b"min-fresh" => seconds(&mut self.min_fresh, argument),
+            b"max-stale" if bare => self.max_stale = Some(u32::MAX),
+            b"max-stale" => seconds(&mut self.max_stale, argument),
+            b"stale-while-revalidate" => seconds(&mut self.stale_while_revalidate, argument),
+            b"stale-if-error" => seconds(&mut self.stale_if_error, argument),
             _ => {}
         }
+    }
+
+    /// Whether a stale answer may not be used, whatever else permits it (RFC 9111 §4.2.4).
+    pub(crate) fn forbids_stale(&self) -> bool {
+        // RFC 9111 §5.2.2.2, §5.2.2.8, and §5.2.2.10, by which s-maxage has the meaning of proxy-revalidate
+        self.must_revalidate
+            || self.proxy_revalidate
+            || self.s_maxage.is_some()
+            // RFC 9111 §5.2.2.4
+            || self.no_cache.is_everything()
     }
 }
 
 /// The part after the equals sign.
-enum Argument<'a> {
+pub(super) enum Argument<'a> {
     Missing,
     Malformed,
     /// A token, or what is between the quotation marks.

@@ -8,22 +8,33 @@ use super::date;
 ///
 /// `Date` is added if there is none, with the time of receipt in seconds of Unix time.
 pub(crate) fn stored(headers: &HeaderMap, withheld: &[HeaderName], received: i64) -> HeaderMap {
-    let mut stored = headers.clone();
-    for name in connection_options(headers) {
-        stored.remove(&name);
-    }
-    for name in withheld {
-        stored.remove(name);
-    }
-    for name in CONNECTION_FIELDS.iter().chain(&EXCHANGE_FIELDS) {
-        stored.remove(*name);
-    }
+    let mut stored = without(headers, |name| {
+        withheld.contains(name) || EXCHANGE_FIELDS.contains(&name.as_str())
+    });
     if !stored.contains_key(header::DATE) {
         if let Ok(date) = HeaderValue::try_from(date::format(received)) {
             stored.insert(header::DATE, date);
         }
     }
     stored
+}
+
+/// All fields but those of the connection.
+pub(crate) fn forwarded(headers: &HeaderMap) -> HeaderMap {
+    without(headers, |_| false)
+}
+
+/// Keeps the order of the fields, as removing some would not.
+fn without(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
+    let named: Vec<HeaderName> = connection_options(headers).collect();
+    let mut kept = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        let of_connection = CONNECTION_FIELDS.contains(&name.as_str()) || named.contains(name);
+        if !of_connection && !dropped(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept
 }
 
 /// RFC 9110 §7.6.1: the fields that `Connection` names.

@@ -1,79 +1,66 @@
-//! Writing an answer to Redis once its body is complete.
+//! Writing an answer into the cache once it is complete.
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, response};
 use tokio::runtime::Handle;
 
-use super::{fields, freshness::Times, policy::Verdict, vary};
+use super::{
+    config::Shared, fields, freshness::Times, key::Key, lookup::Place, policy::Verdict, vary,
+};
 use crate::{
-    error::Error,
     personal::Personal,
-    store::{Digest, Head, Life, Remote, Seq, Slot, Variants, Writer},
+    store::{Digest, Head, KeyBuilder, Lead, Seen, Seq, Slot, Store, Turn, Variants, Writer},
 };
 
 /// An answer on its way into the cache.
 #[derive(Debug)]
 pub(crate) struct Fill {
-    remote: Remote,
-    place: Place,
-    ttl: Duration,
+    lead: Lead,
     writer: Writer,
+    ttl: Duration,
     personal: Personal,
-}
-
-/// Where it goes.
-#[derive(Debug)]
-enum Place {
-    Primary(Slot),
-    Variant {
-        slot: Slot,
-        primary: Slot,
-        /// To be written to the primary slot; `None` if that is there already.
-        variants: Option<Bytes>,
-    },
+    /// The list of fields that leads to it, to be kept as long as it is.
+    list: Option<(Store, Slot)>,
 }
 
 /// What an answer is stored under.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
-    pub(crate) resource: &'a Digest,
+    pub(crate) key: &'a Key,
     pub(crate) request: &'a HeaderMap,
-    pub(crate) variants: Option<Variants>,
+    pub(crate) place: &'a Place,
     pub(crate) times: Times,
-    pub(crate) personal: Personal,
+    pub(crate) personal: &'a Personal,
 }
 
 impl Fill {
-    /// `None` if the answer's fields do not fit, or there is no randomness.
-    pub(crate) fn new(
-        remote: &Remote,
+    /// `None` if the answer's fields do not fit, there are too many variants of it, or there is no randomness.
+    pub(crate) async fn begin(
+        shared: &Shared,
         context: Context<'_>,
+        lead: Lead,
         answer: &response::Parts,
         verdict: &Verdict,
     ) -> Option<Self> {
-        let times = context.times;
+        let received = context.times.received_seconds();
         let personal = context.personal.clone();
+        let mut life = verdict.life.clone();
+        // Of when the handler was asked, wherever the answer goes.
+        life.seq = lead.seq();
+        let ttl = life.ttl()?.min(LONGEST);
         let head = Head {
             status: answer.status,
-            headers: fields::stored(&answer.headers, &verdict.withheld, times.received_seconds()),
-            life: Life {
-                born_ms: times.received_ms,
-                lifetime_ms: verdict.lifetime_ms,
-                initial_age_ms: verdict.initial_age_ms,
-                ..Life::default()
-            },
+            headers: fields::stored(&answer.headers, &verdict.withheld, received),
+            life,
         };
-        let ttl = head.life.ttl()?.min(LONGEST);
-        let place = Place::find(remote, context, verdict)?;
-        let writer = Writer::response(&head, place.slot().digest())?;
+        let Seat { lead, slot, list } = Seat::find(shared, &context, lead, verdict, ttl).await?;
         Some(Self {
-            remote: remote.clone(),
-            place,
+            writer: Writer::response(&head, slot.digest())?,
+            lead,
             ttl,
-            writer,
             personal,
+            list: list.map(|list| (shared.store.clone(), list)),
         })
     }
 
@@ -90,80 +77,122 @@ impl Fill {
     pub(crate) fn finish(self) {
         // A streamed body may have used the session after the head was made.
         if self.personal.is_set() {
-            return;
+            return self.refuse();
         }
-        if let Ok(runtime) = Handle::try_current() {
+        if let (Some((store, list)), Ok(runtime)) = (self.list, Handle::try_current()) {
+            let ttl = self.ttl;
             runtime.spawn(async move {
-                if let Err(error) = self.store().await {
-                    tracing::debug!(target: "tower_fred::cache", %error, "a response was not stored");
+                if let Err(error) = store.remote().keep(&list, ttl).await {
+                    tracing::debug!(target: "tower_fred::cache", %error, "a list of fields may end early");
                 }
             });
         }
+        self.lead.fill(self.writer.finish(), self.ttl);
     }
 
-    async fn store(self) -> Result<(), Error> {
-        let (remote, ttl) = (self.remote, self.ttl);
-        let blob = self.writer.finish();
-        match self.place {
-            Place::Primary(slot) => remote.set(&slot, blob, ttl).await,
-            Place::Variant {
-                slot,
-                primary,
-                variants,
-            } => {
-                // The variant first: who finds the list finds it too.
-                remote.set(&slot, blob, ttl).await?;
-                match variants {
-                    Some(list) => remote.set(&primary, list, ttl).await,
-                    // Not written again: after a purge that would bring back all the other variants.
-                    None => remote.keep(&primary, ttl).await,
-                }
-            }
-        }
+    /// It is not to be stored after all, nor would be another one.
+    pub(crate) fn refuse(self) {
+        self.lead.uncacheable();
     }
 }
 
-impl Place {
-    fn find(remote: &Remote, context: Context<'_>, verdict: &Verdict) -> Option<Self> {
-        let Context {
-            resource,
-            request,
-            variants,
-            ..
-        } = context;
-        let primary = remote.primary(resource);
-        if verdict.vary.is_empty() {
-            return Some(Self::Primary(primary));
+/// Where an answer goes, and the right to put it there.
+struct Seat {
+    lead: Lead,
+    slot: Slot,
+    list: Option<Slot>,
+}
+
+impl Seat {
+    /// `lead` is for the slot that was looked in. What the answer says it depends on may lead to another one.
+    async fn find(
+        shared: &Shared,
+        context: &Context<'_>,
+        lead: Lead,
+        verdict: &Verdict,
+        ttl: Duration,
+    ) -> Option<Self> {
+        let (store, key, place) = (&shared.store, context.key, context.place);
+        let primary = store.remote().primary(&key.resource);
+        let aside = |seen: &Seen| store.aside(&primary, seen.clone());
+        if verdict.vary.is_empty() && key.policy.is_none() {
+            let lead = match place.variants {
+                None => lead,
+                Some(_) => aside(&place.primary_seen),
+            };
+            return Some(Self {
+                lead,
+                slot: primary,
+                list: None,
+            });
         }
-        let known = variants.filter(|known| known.names == verdict.vary);
-        let (variants, is_new) = match known {
-            Some(known) => (known, false),
-            None => (Variants::of(verdict)?, true),
+        let known = place.variants.as_ref();
+        if let Some(known) = known.filter(|known| known.names == verdict.vary) {
+            let Some(variant) = admit(shared, context, known) else {
+                lead.uncacheable();
+                return None;
+            };
+            return Some(Self {
+                lead,
+                slot: store.remote().variant(&key.resource, variant),
+                list: Some(primary),
+            });
+        }
+        let variants = Variants::of(verdict, lead.seq())?;
+        let Some(variant) = admit(shared, context, &variants) else {
+            lead.uncacheable();
+            return None;
         };
-        let variant = vary::variant(resource, &variants.generation, &variants.names, request);
-        Some(Self::Variant {
-            slot: remote.variant(resource, variant),
-            variants: is_new.then(|| variants.encode(primary.digest())),
-            primary,
+        let slot = store.remote().variant(&key.resource, variant);
+        // Nobody else knows of it yet; from when they do, they wait for it.
+        let Turn::Lead(own) = Box::pin(store.begin(&slot, Some(Seen::Nothing))).await else {
+            return None;
+        };
+        let list = match place.variants {
+            None => lead,
+            Some(_) => aside(&place.primary_seen),
+        };
+        list.fill(variants.encode(primary.digest()), ttl);
+        Some(Self {
+            lead: own,
+            slot,
+            list: None,
         })
     }
+}
 
-    fn slot(&self) -> &Slot {
-        match self {
-            Self::Primary(slot) | Self::Variant { slot, .. } => slot,
-        }
+/// Names the variant for a request, unless there are too many already.
+fn admit(shared: &Shared, context: &Context<'_>, variants: &Variants) -> Option<Digest> {
+    let Context { key, request, .. } = context;
+    let policy = key.policy.as_ref();
+    let variant = vary::variant(
+        &key.resource,
+        policy,
+        &variants.generation,
+        &variants.names,
+        request,
+    );
+    let group = KeyBuilder::new("group")
+        .part(key.resource.as_bytes())
+        .optional(policy.map(|digest| &digest.as_bytes()[..]))
+        .part(&variants.generation)
+        .finish();
+    if shared.memory.admits(group, variant) {
+        return Some(variant);
     }
+    tracing::debug!(target: "tower_fred::cache", "too many variants");
+    None
 }
 
 impl Variants {
     /// A new generation, which shares no key with any other.
-    fn of(verdict: &Verdict) -> Option<Self> {
+    fn of(verdict: &Verdict, seq: Seq) -> Option<Self> {
         let mut generation = [0; 16];
         getrandom::fill(&mut generation).ok()?;
         Some(Self {
             generation,
             names: verdict.vary.clone(),
-            seq: Seq::default(),
+            seq,
         })
     }
 }

@@ -1,14 +1,8 @@
 //! How old an answer is, and for how long it is fresh (RFC 9111 §4.2).
 
-use std::time::Duration;
-
 use http::{HeaderMap, header};
 
-use super::{
-    cache_control::{CacheControl, delta_seconds},
-    date,
-};
-use crate::store::Head;
+use super::{cache_control::delta_seconds, date, targeted::Stated};
 
 /// When a request was sent on and its answer came, in milliseconds of Unix time.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +18,15 @@ impl Times {
 }
 
 /// The lifetime that the answer itself states, in seconds: `None` if it says nothing, 0 if it says something invalid.
-pub(crate) fn explicit_lifetime(
-    headers: &HeaderMap,
-    directives: &CacheControl,
-    times: Times,
-) -> Option<u64> {
+pub(crate) fn explicit_lifetime(headers: &HeaderMap, stated: &Stated, times: Times) -> Option<u64> {
+    let directives = &stated.directives;
     // RFC 9111 §4.2.1: s-maxage, then max-age, then Expires
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
         return Some(seconds.into());
+    }
+    // RFC 9213 §2.2: a targeted field overrules Expires too
+    if stated.is_targeted {
+        return None;
     }
     let mut lines = headers.get_all(header::EXPIRES).iter();
     let expires = lines.next()?;
@@ -45,25 +40,24 @@ pub(crate) fn explicit_lifetime(
     Some(u64::try_from(lifetime).unwrap_or(0))
 }
 
+/// RFC 9111 §4.2.2: a tenth of the time since the last change, in seconds; `None` without a valid `Last-Modified`.
+pub(crate) fn heuristic_lifetime(headers: &HeaderMap, times: Times) -> Option<u64> {
+    let now = times.received_seconds();
+    let modified = date::parse(headers.get(header::LAST_MODIFIED)?.as_bytes(), now)?;
+    u64::try_from((date_of(headers, now) - modified) / 10).ok()
+}
+
 /// The age of an answer when it was received (RFC 9111 §4.2.3: `corrected_initial_age`).
 pub(crate) fn initial_age_ms(headers: &HeaderMap, times: Times) -> u64 {
     let now = times.received_seconds();
-    let apparent = u64::try_from(now - date_of(headers, now)).unwrap_or(0) * 1000;
+    let apparent = u64::try_from(now - date_of(headers, now))
+        .unwrap_or(0)
+        .saturating_mul(1000);
     let delay = times.received_ms.saturating_sub(times.sent_ms);
-    let corrected = age_value(headers).saturating_mul(1000) + delay;
+    let corrected = age_value(headers)
+        .saturating_mul(1000)
+        .saturating_add(delay);
     apparent.max(corrected)
-}
-
-impl Head {
-    /// The age at `now_ms`. A clock that is behind the one that stored the answer makes it no younger than it was.
-    pub(crate) fn age_ms(&self, now_ms: u64) -> u64 {
-        self.life.age_ms(now_ms)
-    }
-
-    /// For how long it is still fresh; zero when it is stale.
-    pub(crate) fn fresh_for(&self, now_ms: u64) -> Duration {
-        Duration::from_millis(self.life.lifetime_ms.saturating_sub(self.age_ms(now_ms)))
-    }
 }
 
 /// The `Date` of an answer, or the time of receipt if it has none that is valid (RFC 9110 §6.6.1).
@@ -86,10 +80,10 @@ fn age_value(headers: &HeaderMap) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue, StatusCode};
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     use super::*;
-    use crate::store::Life;
 
     const NOW: i64 = 1_795_305_600;
 
@@ -114,7 +108,7 @@ mod tests {
 
     fn lifetime(lines: &[(&'static str, &str)]) -> Option<u64> {
         let headers = headers(lines);
-        explicit_lifetime(&headers, &CacheControl::parse(&headers), times(0))
+        explicit_lifetime(&headers, &Stated::of(&headers, &[]), times(0))
     }
 
     #[test]
@@ -177,22 +171,57 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ages_in_the_cache() {
-        let head = Head {
-            status: StatusCode::OK,
-            life: Life {
-                born_ms: 1_000_000,
-                lifetime_ms: 60_000,
-                initial_age_ms: 10_000,
-                ..Life::default()
-            },
-            headers: HeaderMap::new(),
-        };
-        assert_eq!(head.age_ms(1_000_000), 10_000);
-        assert_eq!(head.age_ms(1_003_000), 13_000);
-        assert_eq!(head.age_ms(0), 10_000);
-        assert_eq!(head.fresh_for(1_049_999), Duration::from_millis(1));
-        assert_eq!(head.fresh_for(1_050_000), Duration::ZERO);
-        assert_eq!(head.fresh_for(u64::MAX), Duration::ZERO);
+    fn a_tenth_of_the_time_since_the_last_change() {
+        let heuristic =
+            |modified: &str| heuristic_lifetime(&headers(&[("last-modified", modified)]), times(0));
+        assert_eq!(heuristic(&date::format(NOW - 86_400)), Some(8640));
+        assert_eq!(heuristic(&date::format(NOW - 9)), Some(0));
+        assert_eq!(heuristic(&date::format(NOW + 100)), None);
+        assert_eq!(heuristic("yesterday"), None);
+        assert_eq!(heuristic_lifetime(&headers(&[]), times(0)), None);
+    }
+
+    #[test]
+    fn a_targeted_field_overrules_expires() {
+        let expires = date::format(NOW + 100);
+        let lines = [("expires", &*expires), ("cdn-cache-control", "public")];
+        let targets = [HeaderName::from_static("cdn-cache-control")];
+        let all = headers(&lines);
+        let stated = Stated::of(&all, &targets);
+        assert_eq!(explicit_lifetime(&all, &stated, times(0)), None);
+    }
+
+    proptest! {
+        /// Dates and ages as far out as they can be said, and clocks that show anything.
+        #[test]
+        fn no_time_overflows(
+            sent_ms in any::<u64>(),
+            received_ms in any::<u64>(),
+            date in "(Sat, 01 Jan 0000 00:00:60 GMT|Fri, 31 Dec 9999 23:59:60 GMT|[A-Za-z0-9: ,]{0,30})",
+            expires in "(Sat, 01 Jan 0000 00:00:00 GMT|Fri, 31 Dec 9999 23:59:60 GMT|-1|)",
+            modified in "(Sat, 01 Jan 0000 00:00:00 GMT|Fri, 31 Dec 9999 23:59:60 GMT)",
+            age in "(-?[0-9]{1,25}|18446744073709551615|abc)",
+        ) {
+            let times = Times { sent_ms, received_ms };
+            let all = headers(&[
+                ("date", &date),
+                ("expires", &expires),
+                ("last-modified", &modified),
+                ("age", &age),
+            ]);
+            let stated = Stated::of(&all, &[]);
+            let lifetime = explicit_lifetime(&all, &stated, times);
+            prop_assert!(lifetime.is_some());
+            let _ = heuristic_lifetime(&all, times);
+            // Never younger than the time it took to come.
+            prop_assert!(initial_age_ms(&all, times) >= received_ms.saturating_sub(sent_ms));
+        }
+
+        #[test]
+        fn expires_says_exactly_what_it_says(offset in -1_000_000i64..1_000_000, skew in -100_000i64..100_000) {
+            let (date, expires) = (date::format(NOW + skew), date::format(NOW + skew + offset));
+            let said = lifetime(&[("date", &date), ("expires", &expires)]);
+            prop_assert_eq!(said, Some(u64::try_from(offset).unwrap_or(0)));
+        }
     }
 }

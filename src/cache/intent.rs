@@ -2,14 +2,19 @@
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
 
-use super::{config::Config, key::Target, status::Forward};
+use super::{
+    config::Config,
+    key::{Key, Target},
+    status::Forward,
+    vary_by::VaryBy,
+};
 use crate::store::Digest;
 
 /// What the cache is to do with a request.
 #[derive(Debug)]
 pub(crate) enum Intent {
     /// Look for a stored answer.
-    Read(Target),
+    Read(Key),
     /// Forget what is stored if the handler does not report a failure.
     Write(Target),
     /// Nothing.
@@ -40,36 +45,37 @@ impl Intent {
         {
             return Self::Pass(Forward::Bypass, Some(why));
         }
-        if config.skips(parts) {
+        if !config.reads(&parts.method) {
+            return Self::Pass(Forward::Method, None);
+        }
+        if config.bypasses(parts) {
             return Self::Pass(Forward::Bypass, None);
         }
-        Self::Read(target)
+        Self::Read(target.key(&config.vary_by, parts))
     }
 }
 
 /// The resources that an answer to a request for `target` makes outdated (RFC 9111 §4.4).
-pub(crate) fn outdated(target: &Target, status: StatusCode, headers: &HeaderMap) -> Vec<Digest> {
-    if !status.is_success() && !status.is_redirection() {
-        return Vec::new();
-    }
-    let mut resources = vec![target.resource()];
+pub(crate) fn outdated(target: &Target, vary_by: &VaryBy, headers: &HeaderMap) -> Vec<Digest> {
+    let mut resources = vec![target.resource(vary_by)];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let other = headers
             .get(name)
             .and_then(|reference| target.refer(reference.as_bytes()));
-        resources.extend(other.map(|other| other.resource()));
+        resources.extend(other.map(|other| other.resource(vary_by)));
     }
     resources.dedup();
     resources
 }
 
-/// Requests that only the handler can answer.
-const BYPASS: [(HeaderName, &str); 7] = [
+/// Whether a request changed something: RFC 9111 §4.4 calls it a non-error response.
+pub(crate) fn is_done(status: StatusCode) -> bool {
+    status.is_success() || status.is_redirection()
+}
+
+/// Requests that only the handler can answer. RFC 9111 §4.3.2: the last two conditions are not for caches to evaluate.
+const BYPASS: [(HeaderName, &str); 3] = [
     (header::UPGRADE, "upgrade"),
-    (header::RANGE, "range"),
-    (header::IF_RANGE, "range"),
     (header::IF_MATCH, "conditional"),
-    (header::IF_NONE_MATCH, "conditional"),
-    (header::IF_MODIFIED_SINCE, "conditional"),
     (header::IF_UNMODIFIED_SINCE, "conditional"),
 ];

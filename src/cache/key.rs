@@ -4,10 +4,21 @@ use std::borrow::Cow;
 
 use http::{Uri, header, request::Parts};
 
+use super::vary_by::VaryBy;
 use crate::store::{
-    Digest,
+    Digest, KeyBuilder,
     key::{normal_host, resource},
 };
+
+/// What an entry is filed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    pub(crate) resource: Digest,
+    /// What a policy makes part of the key besides.
+    pub(crate) policy: Option<Digest>,
+    /// Of the host: what cache groups are confined to.
+    pub(crate) origin: Digest,
+}
 
 /// The host, path and query that a request is for.
 #[derive(Clone, Debug)]
@@ -41,8 +52,25 @@ impl Target {
         })
     }
 
-    pub(crate) fn resource(&self) -> Digest {
-        resource(&self.host, self.uri.path(), self.uri.query())
+    /// What changes for this target make outdated: with a policy that names parameters, all queries of the path.
+    pub(crate) fn resource(&self, vary_by: &VaryBy) -> Digest {
+        let query = self.uri.query().filter(|_| vary_by.query.is_none());
+        resource(&self.host, self.uri.path(), query)
+    }
+
+    pub(crate) fn key(&self, vary_by: &VaryBy, parts: &Parts) -> Key {
+        Key {
+            resource: self.resource(vary_by),
+            policy: vary_by.of(parts, self.uri.query()),
+            origin: self.origin(),
+        }
+    }
+
+    /// What cache groups are confined to (RFC 9875 §2.1).
+    pub(crate) fn origin(&self) -> Digest {
+        KeyBuilder::new("origin")
+            .part(self.host.as_bytes())
+            .finish()
     }
 
     /// What a `Location` or `Content-Location` field of an answer refers to, if it is on the same host.
@@ -145,7 +173,9 @@ mod tests {
     }
 
     fn resource_of(uri: &str, hosts: &[&str]) -> Digest {
-        target(uri, hosts).expect("one host").resource()
+        target(uri, hosts)
+            .expect("one host")
+            .resource(&VaryBy::default())
     }
 
     #[test]
@@ -190,7 +220,7 @@ mod tests {
         ] {
             let found = base
                 .refer(reference.as_bytes())
-                .map(|target| target.resource());
+                .map(|target| target.resource(&VaryBy::default()));
             assert_eq!(
                 found,
                 Some(resource(

@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::request::Parts;
+use http::{HeaderName, Method, StatusCode, header, request::Parts};
 use tower_layer::Layer;
 
 use super::{
-    config::{Config, Shared},
+    config::{Config, Policy, Shared},
+    memory::Memory,
     service::Cache,
     status::identifier,
 };
 use crate::{
     redis::Redis,
-    store::{Purge, Remote},
+    store::{Purge, Settings, Store},
 };
 
 /// Answers requests with stored responses. See the [module](crate::cache) for what is stored and when it is used.
@@ -20,7 +21,8 @@ use crate::{
 #[must_use = "a layer does nothing until it wraps a service"]
 pub struct CacheLayer {
     shared: Shared,
-    purge: Purge,
+    settings: Settings,
+    redis: Redis,
 }
 
 impl CacheLayer {
@@ -31,9 +33,11 @@ impl CacheLayer {
         Self {
             shared: Shared {
                 config: Arc::default(),
-                remote: Remote::new(redis.clone()),
+                store: Store::new(&redis, Settings::default()),
+                memory: Memory::default(),
             },
-            purge: Purge::new(redis),
+            settings: Settings::default(),
+            redis,
         }
     }
 
@@ -49,7 +53,143 @@ impl CacheLayer {
     /// If it is shorter than a millisecond.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         assert!(ttl >= Duration::from_millis(1), "a ttl of at least 1 ms");
-        self.config().ttl = Some(ttl);
+        self.policy().ttl = Some(ttl);
+        self
+    }
+
+    /// How long to keep answers that say that there is nothing, and say nothing about how long; default: as
+    /// [`ttl`](Self::ttl) says.
+    ///
+    /// It covers the statuses 404, 405, 410, 414 and 501. A short time is enough to keep a flood of requests for what does
+    /// not exist away from the handler.
+    ///
+    /// # Panics
+    ///
+    /// If it is shorter than a millisecond.
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        assert!(ttl >= Duration::from_millis(1), "a ttl of at least 1 ms");
+        self.policy().negative_ttl = Some(ttl);
+        self
+    }
+
+    /// Also stores answers that state no lifetime but when they changed last: they are taken to be fresh for a tenth of
+    /// the time since `Last-Modified`, at most for `longest` (RFC 9111 §4.2.2); default: they are not stored.
+    ///
+    /// It covers the statuses that are cacheable by default (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501), and any
+    /// answer with `public`. It is for a proxy in front of servers that say little; a server knows better itself.
+    pub fn heuristic(mut self, longest: Duration) -> Self {
+        self.policy().heuristic = Some(longest);
+        self
+    }
+
+    /// For how long after its lifetime an answer that does not say so may be used while the handler makes it anew in the
+    /// background (RFC 5861 §3); default zero.
+    ///
+    /// An answer's own `stale-while-revalidate` counts for more. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
+    /// `no-cache` forbid it (RFC 9111 §4.2.4).
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.policy().stale_while_revalidate = Some(window);
+        self
+    }
+
+    /// For how long after its lifetime an answer that does not say so may be used when the handler answers with 500, 502,
+    /// 503 or 504 (RFC 5861 §4); default zero.
+    ///
+    /// An answer's own `stale-if-error` counts for more, and the same directives forbid it. When the handler gives no answer
+    /// but an error of the service, what is stored is used for as long as it is [kept](Self::keep).
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.policy().stale_if_error = Some(window);
+        self
+    }
+
+    /// For how long after its lifetime an answer stays in Redis; default one hour if it has `ETag` or `Last-Modified`, else
+    /// one minute.
+    ///
+    /// It is not used as it is then, but to ask the handler whether it still holds, or when the handler cannot be reached.
+    pub fn keep(mut self, time: Duration) -> Self {
+        self.policy().keep = Some(time);
+        self
+    }
+
+    /// The only statuses to store; default: all that are final but 206, 304 and 429.
+    ///
+    /// The layer's [`ttl`](Self::ttl) covers exactly these then.
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.policy().statuses = Some(statuses.into_iter().collect());
+        self
+    }
+
+    /// The only methods to answer from the cache; default `GET` and `HEAD`.
+    ///
+    /// # Panics
+    ///
+    /// If one is neither of these: answers to other methods are never stored.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Self {
+        let methods: Vec<Method> = methods.into_iter().collect();
+        let known = |method: &Method| matches!(*method, Method::GET | Method::HEAD);
+        assert!(methods.iter().all(known), "GET and HEAD only");
+        self.config().methods = Some(methods);
+        self
+    }
+
+    /// Reads this field of an answer in place of `Cache-Control` and `Expires` (RFC 9213); default: only the cache's own.
+    ///
+    /// A cache that is [called](Self::name) `shop` always reads `Shop-Cache-Control` first, then the fields that are given
+    /// here in the order of the calls. One that is not a valid dictionary counts for nothing. They stay in the answer, for
+    /// caches further out.
+    pub fn targeted(mut self, field: HeaderName) -> Self {
+        let targets = &mut self.policy().targets;
+        targets.retain(|other| *other != field);
+        targets.push(field);
+        self
+    }
+
+    /// Keeps entries apart by a request field, whether or not answers have it in `Vary`.
+    pub fn vary_by_header(mut self, name: HeaderName) -> Self {
+        let config = self.config();
+        config.vary_by.headers.push(name.clone());
+        config.key_has(name);
+        self
+    }
+
+    /// Keeps entries apart by these parameters of the query and no other; default: by all of it, byte for byte.
+    ///
+    /// For a route whose answers depend on nothing else of the query. The order of the parameters counts. A purge or an
+    /// unsafe request for the path, without a query, then takes out all of its entries.
+    pub fn vary_by_query<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(Into::into);
+        let all = self.config().vary_by.query.get_or_insert_default();
+        all.extend(names);
+        self
+    }
+
+    /// Keeps entries apart by the value of one cookie. Answers with `Vary: Cookie` are then stored too: it is for the server
+    /// to know that they depend on no other cookie.
+    pub fn vary_by_cookie(mut self, name: impl Into<String>) -> Self {
+        let config = self.config();
+        config.vary_by.cookies.push(name.into());
+        config.key_has(header::COOKIE);
+        self
+    }
+
+    /// Keeps entries apart by what `value` makes of a request: a tenant, a language that was negotiated, a feature flag.
+    ///
+    /// ```no_run
+    /// # fn example(redis: tower_fred::Redis) {
+    /// use tower_fred::CacheLayer;
+    ///
+    /// let layer = CacheLayer::new(redis).vary_by_value(|parts| {
+    ///     let agent = parts.headers.get("user-agent");
+    ///     agent.is_some_and(|agent| agent.as_bytes().starts_with(b"curl")).to_string()
+    /// });
+    /// # }
+    /// ```
+    pub fn vary_by_value<V: Into<Vec<u8>>>(
+        mut self,
+        value: impl Fn(&Parts) -> V + Send + Sync + 'static,
+    ) -> Self {
+        let value = Arc::new(move |parts: &Parts| value(parts).into());
+        self.config().vary_by.values.push(value);
         self
     }
 
@@ -62,7 +202,18 @@ impl CacheLayer {
         self
     }
 
-    /// This cache's name in the `Cache-Status` field; default `tower-fred`.
+    /// Keeps what is read often in this process too, in so many bytes; default: nothing.
+    ///
+    /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
+    /// Redis cannot be asked for purges, only Redis would be asked for entries, so that the handler answers.
+    pub fn near(mut self, bytes: usize) -> Self {
+        self.settings.near = Some(bytes);
+        self.shared.store = Store::new(&self.redis, self.settings.clone());
+        self
+    }
+
+    /// This cache's name in the `Cache-Status` field, and before `-Cache-Control` in the [field](Self::targeted) that is for
+    /// it alone; default `tower-fred`.
     ///
     /// # Panics
     ///
@@ -70,13 +221,13 @@ impl CacheLayer {
     pub fn name(mut self, name: impl AsRef<str>) -> Self {
         let name = identifier(name.as_ref());
         assert!(name.is_some(), "a name of printable ASCII characters");
-        self.config().name = name;
+        self.config().named(name.unwrap_or_default());
         self
     }
 
     /// Sends no `Cache-Status` field. It tells clients whether somebody asked for the same before them, and so does `Age`.
     pub fn no_cache_status(mut self) -> Self {
-        self.config().name = None;
+        self.config().status_field = false;
         self
     }
 
@@ -95,17 +246,24 @@ impl CacheLayer {
     /// # fn example(redis: tower_fred::Redis) {
     /// use tower_fred::CacheLayer;
     ///
-    /// let layer = CacheLayer::new(redis).skip_when(|parts| parts.uri.path().starts_with("/admin"));
+    /// let layer = CacheLayer::new(redis).bypass_when(|parts| parts.uri.path().starts_with("/admin"));
     /// # }
     /// ```
-    pub fn skip_when(mut self, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        self.config().skip = Some(Arc::new(predicate));
+    pub fn bypass_when(
+        mut self,
+        predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.config().bypass = Some(Arc::new(predicate));
         self
     }
 
     /// A handle that takes responses out of the cache.
     pub fn purge(&self) -> Purge {
-        self.purge.clone()
+        Purge::new(self.redis.clone())
+    }
+
+    fn policy(&mut self) -> &mut Policy {
+        &mut self.config().policy
     }
 
     fn config(&mut self) -> &mut Config {

@@ -1,49 +1,126 @@
 //! Looking for a stored answer.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
-use super::{status::Forward, vary};
+use super::{config::Shared, key::Key, status::Forward, vary};
 use crate::{
     error::Error,
-    store::{Digest, Entry, Remote, Stored, Variants},
+    store::{Entry, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
 };
 
 /// What the cache has for a request.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) answer: Result<Stored, Forward>,
+    pub(crate) answer: Result<Answer, Forward>,
+    pub(crate) place: Place,
+}
+
+/// A stored answer that may be used, in the way that its state says.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) stored: Stored,
+    pub(crate) usable: Usable,
+}
+
+/// Where an answer is, or where it was looked for last.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) slot: Slot,
+    /// What is there.
+    pub(crate) seen: Seen,
+    /// What is in the resource's first slot.
+    pub(crate) primary_seen: Seen,
     /// What is known of the resource's variants.
     pub(crate) variants: Option<Variants>,
 }
 
-/// One command, or two for a resource with variants.
+impl Answer {
+    fn of(usable: Usable) -> Option<Self> {
+        match &*usable.entry {
+            Entry::Response(stored) => {
+                let mut stored = stored.clone();
+                if usable.state > State::Early {
+                    aged(&mut stored.head.life, unix_millis());
+                }
+                Some(Self { stored, usable })
+            }
+            Entry::Variants(_) | Entry::Value(_) | Entry::Lease => None,
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.usable.state
+    }
+}
+
+/// Lets an answer that was purged before its time be as old as one that is stale by itself, so that no cache further out
+/// takes it for fresh.
+fn aged(life: &mut Life, now_ms: u64) {
+    let missing_ms = life.lifetime_ms.saturating_sub(life.age_ms(now_ms));
+    life.initial_age_ms = life.initial_age_ms.saturating_add(missing_ms);
+}
+
+/// One round trip, or none when this process has it; two for a resource whose variants this process does not know yet.
 pub(crate) async fn lookup(
-    remote: &Remote,
-    resource: &Digest,
+    shared: &Shared,
+    key: &Key,
     request: &HeaderMap,
 ) -> Result<Found, Error> {
-    let variants = match remote.get(&remote.primary(resource)).await?.entry {
-        Some(Entry::Response(stored)) => {
-            return Ok(Found {
-                answer: Ok(stored),
-                variants: None,
-            });
-        }
-        Some(Entry::Variants(variants)) => variants,
-        Some(Entry::Value(_) | Entry::Lease) | None => {
-            return Ok(Found {
-                answer: Err(Forward::UriMiss),
-                variants: None,
-            });
-        }
+    let store = &shared.store;
+    let slot_of = |variants: &Variants| {
+        let variant = vary::variant(
+            &key.resource,
+            key.policy.as_ref(),
+            &variants.generation,
+            &variants.names,
+            request,
+        );
+        store.remote().variant(&key.resource, variant)
     };
-    let variant = vary::variant(resource, &variants.generation, &variants.names, request);
-    let answer = match remote.get(&remote.variant(resource, variant)).await?.entry {
-        Some(Entry::Response(stored)) => Ok(stored),
-        Some(Entry::Variants(_) | Entry::Value(_) | Entry::Lease) | None => Err(Forward::VaryMiss),
+    let primary = store.remote().primary(&key.resource);
+    let known = shared.memory.variants(&key.resource);
+    // Both at once, and the first says whether the second is what it was.
+    let (first, guessed) = match &known {
+        Some(known) => {
+            let slot = slot_of(known);
+            let (first, second) = tokio::try_join!(store.lookup(&primary), store.lookup(&slot))?;
+            (first, Some(second))
+        }
+        None => (store.lookup(&primary).await?, None),
     };
+    let primary_seen = first.seen;
+    let entry = first
+        .usable
+        .as_ref()
+        .map(|usable| Arc::clone(&usable.entry));
+    let Some(Entry::Variants(variants)) = entry.as_deref() else {
+        // A policy keeps apart what the primary slot does not.
+        let usable = first.usable.filter(|_| key.policy.is_none());
+        return Ok(Found {
+            answer: usable.and_then(Answer::of).ok_or(Forward::UriMiss),
+            place: Place {
+                slot: primary,
+                seen: primary_seen.clone(),
+                primary_seen,
+                variants: None,
+            },
+        });
+    };
+    let slot = slot_of(variants);
+    let second = match guessed {
+        Some(second) if known.as_ref() == Some(variants) => second,
+        _ => store.lookup(&slot).await?,
+    };
+    shared.memory.learn(key.resource, variants);
     Ok(Found {
-        answer,
-        variants: Some(variants),
+        answer: second.usable.and_then(Answer::of).ok_or(Forward::VaryMiss),
+        place: Place {
+            slot,
+            seen: second.seen,
+            primary_seen,
+            variants: Some(variants.clone()),
+        },
     })
 }

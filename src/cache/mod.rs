@@ -67,22 +67,36 @@
 mod answer;
 mod body;
 mod cache_control;
+mod condition;
 mod config;
+mod control;
 mod date;
+mod demands;
 mod fields;
 mod fill;
 mod freshness;
+mod groups;
+mod handover;
 mod intent;
 mod key;
 mod layer;
 mod lookup;
+mod memory;
+#[cfg(feature = "axum")]
+mod parts;
 mod policy;
+mod range;
+mod read;
 mod service;
 mod status;
+mod targeted;
+mod validation;
 mod vary;
+mod vary_by;
 
 pub use crate::store::Purge;
 pub use body::CacheBody;
+pub use control::{CacheFor, NoCache};
 pub use layer::CacheLayer;
 pub use service::Cache;
 pub use status::{CacheStatus, Forward};

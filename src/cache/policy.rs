@@ -1,143 +1,113 @@
-//! What may be stored, and what may be answered with it (RFC 9111 §3 and §4). No clock, no I/O.
+//! What may be stored, and for how long (RFC 9111 §3 and §4.2). No clock, no I/O.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::{
-    cache_control::{CacheControl, Scope},
-    freshness::{Times, explicit_lifetime, initial_age_ms},
-    status::Forward,
+    config::Policy,
+    control::CacheFor,
+    demands::Demands,
+    freshness::{Times, explicit_lifetime, heuristic_lifetime, initial_age_ms},
+    groups,
+    targeted::Stated,
     vary,
 };
-use crate::store::Head;
-
-/// What of a request decides whether its answer may be stored, and whether a stored one may answer it.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Demands {
-    authorization: bool,
-    no_store: bool,
-    only_if_cached: bool,
-    no_cache: bool,
-    max_age: Option<u32>,
-    min_fresh: Option<u32>,
-}
-
-impl Demands {
-    /// Reads a request. Without `directives` the client cannot force the handler to run, or forbid it.
-    pub(crate) fn of(headers: &HeaderMap, directives: bool) -> Self {
-        let stated = CacheControl::parse(headers);
-        let storing = Self {
-            authorization: headers.contains_key(header::AUTHORIZATION),
-            no_store: stated.no_store,
-            ..Self::default()
-        };
-        if !directives {
-            return storing;
-        }
-        // RFC 9111 §5.4: Pragma counts only without Cache-Control
-        let pragma = !headers.contains_key(header::CACHE_CONTROL) && pragma_no_cache(headers);
-        Self {
-            only_if_cached: stated.only_if_cached,
-            no_cache: pragma || stated.no_cache != Scope::Nothing,
-            max_age: stated.max_age,
-            min_fresh: stated.min_fresh,
-            ..storing
-        }
-    }
-
-    /// RFC 9111 §5.2.1.7: without a stored answer there is to be none.
-    pub(crate) fn only_if_cached(&self) -> bool {
-        self.only_if_cached
-    }
-
-    /// Whether a stored answer will do (RFC 9111 §4 and §5.2.1); if not, why not.
-    pub(crate) fn accept(&self, stored: &Head, now_ms: u64) -> Result<(), Forward> {
-        let left = stored.fresh_for(now_ms);
-        if left.is_zero() {
-            return Err(Forward::Stale);
-        }
-        let least = Duration::from_secs(self.min_fresh.unwrap_or(0).into());
-        let young = |most: u32| stored.age_ms(now_ms) <= u64::from(most) * 1000;
-        let wanted = !self.no_cache && left >= least && self.max_age.is_none_or(young);
-        if wanted {
-            Ok(())
-        } else {
-            Err(Forward::Request)
-        }
-    }
-}
+use crate::store::{Digest, Life, Tag};
 
 /// How to store an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    pub(crate) lifetime_ms: u64,
-    pub(crate) initial_age_ms: u64,
+    pub(crate) life: Life,
     /// Fields that are for this client alone.
     pub(crate) withheld: Vec<HeaderName>,
     /// Request fields that the answer depends on.
     pub(crate) vary: Vec<HeaderName>,
 }
 
+/// An answer of the handler, and what it is an answer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply<'a> {
+    pub(crate) demands: &'a Demands,
+    pub(crate) origin: &'a Digest,
+    /// The fields of the request.
+    pub(crate) request: &'a HeaderMap,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) times: Times,
+    /// What the handler said of it in the response's extensions.
+    pub(crate) control: Option<&'a CacheFor>,
+}
+
+/// Why an answer is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is for this client only: what is stored for others stays.
+    Request(&'static str),
+    /// Nobody is to have it from the cache: what is stored is outdated.
+    Response(&'static str),
+}
+
+impl Refusal {
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Request(why) | Self::Response(why) => why,
+        }
+    }
+}
+
 /// Whether and how the answer to a `GET` may be stored; if not, why not.
-///
-/// `ttl` is the lifetime that the server gives to answers that state none.
-pub(crate) fn judge(
-    demands: &Demands,
-    status: StatusCode,
-    headers: &HeaderMap,
-    times: Times,
-    ttl: Option<Duration>,
-) -> Result<Verdict, &'static str> {
-    let directives = CacheControl::parse(headers);
-    if let Some(obstacle) = obstacle(demands, status, headers, &directives) {
-        return Err(obstacle);
+pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refusal> {
+    let stated = Stated::of(reply.headers, &policy.targets);
+    if let Some(why) = personal(reply, &stated) {
+        return Err(Refusal::Request(why));
     }
-    let lifetime_ms = explicit_lifetime(headers, &directives, times)
-        .map(|seconds| seconds.saturating_mul(1000))
-        .or_else(|| server_lifetime(status, ttl))
-        .ok_or("no lifetime")?;
-    let initial_age_ms = initial_age_ms(headers, times);
-    if lifetime_ms <= initial_age_ms {
-        return Err("stale");
-    }
-    let vary = vary::names(headers).ok_or("Vary: *")?;
+    obstacle(reply, &stated, policy).map_or(Ok(()), |why| Err(Refusal::Response(why)))?;
+    let life = life(reply, &stated, policy).map_err(Refusal::Response)?;
+    let vary = vary::names(reply.headers, reply.request).ok_or(Refusal::Response("Vary: *"))?;
+    let covered = |name: &HeaderName| policy.covers(name);
     // Stricter than RFC 9111 §4.1: an answer for one visitor alone is of no use to a shared cache, and one entry for each
-    // would fill it.
+    // would fill it. A policy that names what it varies by takes care of that.
     if [header::COOKIE, header::AUTHORIZATION]
         .iter()
-        .any(|name| vary.contains(name))
+        .any(|name| vary.contains(name) && !covered(name))
     {
-        return Err("Vary: Cookie or Authorization");
+        return Err(Refusal::Response("Vary: Cookie or Authorization"));
     }
-    let withheld = [directives.no_cache.fields(), directives.private.fields()].concat();
+    let directives = stated.directives;
     Ok(Verdict {
-        lifetime_ms,
-        initial_age_ms,
-        withheld,
-        vary,
+        life,
+        withheld: [directives.no_cache.fields(), directives.private.fields()].concat(),
+        vary: vary.into_iter().filter(|name| !covered(name)).collect(),
     })
 }
 
-fn obstacle(
-    demands: &Demands,
-    status: StatusCode,
-    headers: &HeaderMap,
-    directives: &CacheControl,
-) -> Option<&'static str> {
-    let understood = status.canonical_reason().is_some();
+/// What of the request keeps its answer out of the cache.
+fn personal(reply: &Reply<'_>, stated: &Stated) -> Option<&'static str> {
+    let directives = &stated.directives;
     let shareable =
         directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     let rules = [
+        // RFC 9111 §5.2.1.5: no part of this request or of any response to it
+        (reply.demands.no_store, "no-store in the request"),
+        // RFC 9111 §3.5: only with leave to share it
+        (reply.demands.authorization && !shareable, "authorization"),
+    ];
+    first(&rules)
+}
+
+fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'static str> {
+    let (status, directives) = (reply.status, &stated.directives);
+    let understood = status.canonical_reason().is_some();
+    first(&[
         // RFC 9111 §3: the response status code is final
         (status.as_u16() < 200, "interim status"),
-        // RFC 9111 §3: 206 and 304 only by a cache that combines and freshens what it has
+        // RFC 9111 §3: 206 and 304 only by a cache that combines them with what it has
         (status == StatusCode::PARTIAL_CONTENT, "partial content"),
         (status == StatusCode::NOT_MODIFIED, "not modified"),
         // RFC 6585 §4: 429 must not be stored
         (status == StatusCode::TOO_MANY_REQUESTS, "too many requests"),
-        // RFC 9111 §5.2.1.5: no part of this request or of any response to it
-        (demands.no_store, "no-store in the request"),
+        (!policy.stores(status), "status"),
         // RFC 9111 §5.2.2.3: must-understand asks for a known status, and then replaces no-store
         (directives.must_understand && !understood, "must-understand"),
         (
@@ -146,25 +116,103 @@ fn obstacle(
         ),
         // RFC 9111 §5.2.2.7: private, unless it names the fields it means
         (directives.private.is_everything(), "private"),
-        // RFC 9111 §5.2.2.4: such an answer is never used without asking the handler, so there is no use in storing it
-        (directives.no_cache.is_everything(), "no-cache"),
-        // RFC 9111 §3.5: only with leave to share it
-        (demands.authorization && !shareable, "authorization"),
         // Stricter than RFC 9111 §7.3: a cookie is for one client, whatever the directives say
-        (headers.contains_key(header::SET_COOKIE), "set-cookie"),
+        (reply.headers.contains_key(header::SET_COOKIE), "set-cookie"),
         // An endless stream of events.
-        (is_event_stream(headers), "event stream"),
-    ];
-    rules
-        .into_iter()
-        .find_map(|(holds, why)| holds.then_some(why))
+        (is_event_stream(reply.headers), "event stream"),
+    ])
 }
 
-/// The server's own lifetime, for what is usually the same for everybody and for a while.
-fn server_lifetime(status: StatusCode, ttl: Option<Duration>) -> Option<u64> {
-    let covered = matches!(status.as_u16(), 200 | 203 | 204 | 301 | 308 | 404 | 410);
-    let ttl = ttl.filter(|_| covered)?;
-    Some(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))
+fn first(rules: &[(bool, &'static str)]) -> Option<&'static str> {
+    rules.iter().find_map(|(holds, why)| holds.then_some(*why))
+}
+
+/// The deadlines of an answer that nothing forbids to store.
+fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'static str> {
+    let directives = &stated.directives;
+    // RFC 9111 §5.2.2.4: never to be used without asking the handler
+    let always_ask = directives.no_cache.is_everything();
+    let lifetime_ms = if always_ask {
+        0
+    } else {
+        lifetime_ms(reply, stated, policy).ok_or("no lifetime")?
+    };
+    let millis = |duration: Option<Duration>| duration.map_or(0, whole_millis);
+    let seconds = |stated: Option<u32>, policy| {
+        stated.map_or_else(|| millis(policy), |seconds| u64::from(seconds) * 1000)
+    };
+    let control = reply.control;
+    let may_be_stale = !directives.forbids_stale();
+    let grace = |said: Option<Duration>, stated, policy| match said {
+        _ if !may_be_stale => 0,
+        Some(said) => whole_millis(said),
+        None => seconds(stated, policy),
+    };
+    let life = Life {
+        born_ms: reply.times.received_ms,
+        lifetime_ms,
+        initial_age_ms: initial_age_ms(reply.headers, reply.times),
+        swr_ms: grace(
+            control.and_then(CacheFor::swr),
+            directives.stale_while_revalidate,
+            policy.stale_while_revalidate,
+        ),
+        sie_ms: grace(
+            control.and_then(CacheFor::sie),
+            directives.stale_if_error,
+            policy.stale_if_error,
+        ),
+        keep_ms: whole_millis(policy.keep(has_validator(reply.headers))),
+        tags: tags(reply),
+        cost_ms: reply.times.received_ms.saturating_sub(reply.times.sent_ms),
+        ..Life::default()
+    };
+    let is_of_use = life.initial_age_ms < lifetime_ms
+        || has_validator(reply.headers)
+        || life.swr_ms.max(life.sie_ms) > 0;
+    if is_of_use { Ok(life) } else { Err("stale") }
+}
+
+/// What purges may name it by.
+fn tags(reply: &Reply<'_>) -> Vec<Tag> {
+    let names = reply.control.map_or(&[][..], CacheFor::names);
+    let mut tags = groups::members(reply.origin, reply.headers);
+    tags.extend(names.iter().map(|name| Tag::named(name)));
+    tags.truncate(MOST_TAGS);
+    tags
+}
+
+/// For how long it is fresh, from an age of zero; `None` when nobody says so.
+fn lifetime_ms(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<u64> {
+    if let Some(said) = reply.control {
+        // It counts from now, however old the answer is by its own account.
+        let age_ms = initial_age_ms(reply.headers, reply.times);
+        return Some(whole_millis(said.ttl()).saturating_add(age_ms));
+    }
+    let explicit = explicit_lifetime(reply.headers, stated, reply.times);
+    explicit
+        .map(|seconds| seconds.saturating_mul(1000))
+        .or_else(|| policy.ttl(reply.status).map(whole_millis))
+        .or_else(|| {
+            // RFC 9111 §4.2.2: a status that is cacheable by default, or one that is said to be
+            let allowed = is_heuristic(reply.status) || stated.directives.public;
+            let longest = policy.heuristic.filter(|_| allowed)?;
+            let seconds = heuristic_lifetime(reply.headers, reply.times)?;
+            Some(seconds.saturating_mul(1000).min(whole_millis(longest)))
+        })
+}
+
+/// RFC 9110 §15.1: the statuses that are heuristically cacheable. (206 is one too; this cache does not store it.)
+fn is_heuristic(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501
+    )
+}
+
+/// Whether the handler can be asked if it is still the same.
+fn has_validator(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
@@ -173,13 +221,12 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
         .is_some_and(|kind| kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
 }
 
-fn pragma_no_cache(headers: &HeaderMap) -> bool {
-    let mut members = headers
-        .get_all(header::PRAGMA)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
-    members.any(|member| member.trim_ascii().eq_ignore_ascii_case(b"no-cache"))
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Each is looked up on each hit.
+const MOST_TAGS: usize = 128;
 
 #[cfg(test)]
 mod tests;

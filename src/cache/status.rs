@@ -2,7 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::store::Life;
 
 /// What the cache did with a request. It is in the extensions of every response that a [`Cache`](super::Cache) gives.
 ///
@@ -23,11 +25,15 @@ pub struct CacheStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Hit {
-        ttl: Duration,
+        /// Less than zero when it was stale.
+        ttl_ms: i64,
     },
     Forwarded {
         why: Forward,
+        /// The handler's, when the client got another one.
+        status: Option<StatusCode>,
         stored: bool,
+        collapsed: bool,
         detail: Option<&'static str>,
     },
     Refused,
@@ -52,18 +58,52 @@ pub enum Forward {
 }
 
 impl CacheStatus {
-    pub(crate) fn hit(ttl: Duration) -> Self {
-        let outcome = Outcome::Hit { ttl };
+    pub(crate) fn hit(life: &Life, now_ms: u64) -> Self {
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        let ttl_ms = signed(life.lifetime_ms) - signed(life.age_ms(now_ms));
+        let outcome = Outcome::Hit { ttl_ms };
         Self { outcome }
     }
 
-    pub(crate) fn forwarded(why: Forward, stored: bool, detail: Option<&'static str>) -> Self {
+    pub(crate) fn forwarded(why: Forward) -> Self {
         let outcome = Outcome::Forwarded {
             why,
-            stored,
-            detail,
+            status: None,
+            stored: false,
+            collapsed: false,
+            detail: None,
         };
         Self { outcome }
+    }
+
+    /// The handler's status, which is not the one that the client gets.
+    pub(crate) fn status(mut self, code: StatusCode) -> Self {
+        if let Outcome::Forwarded { status, .. } = &mut self.outcome {
+            *status = Some(code);
+        }
+        self
+    }
+
+    pub(crate) fn stored(mut self, is_stored: bool) -> Self {
+        if let Outcome::Forwarded { stored, .. } = &mut self.outcome {
+            *stored = is_stored;
+        }
+        self
+    }
+
+    /// Another request led to the answer.
+    pub(crate) fn collapsed(mut self) -> Self {
+        if let Outcome::Forwarded { collapsed, .. } = &mut self.outcome {
+            *collapsed = true;
+        }
+        self
+    }
+
+    pub(crate) fn detail(mut self, text: impl Into<Option<&'static str>>) -> Self {
+        if let Outcome::Forwarded { detail, .. } = &mut self.outcome {
+            *detail = text.into();
+        }
+        self
     }
 
     /// The client wanted a stored answer or none.
@@ -72,15 +112,17 @@ impl CacheStatus {
         Self { outcome }
     }
 
-    /// True when the answer came from the cache and the handler did not run.
+    /// True when the answer came from the cache and the handler did not run for it.
     pub fn is_hit(&self) -> bool {
         matches!(self.outcome, Outcome::Hit { .. })
     }
 
-    /// For how long a hit stays fresh.
+    /// For how long a hit stays fresh; zero for one that was stale.
     pub fn ttl(&self) -> Option<Duration> {
         match self.outcome {
-            Outcome::Hit { ttl } => Some(ttl),
+            Outcome::Hit { ttl_ms } => {
+                Some(Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0)))
+            }
             Outcome::Forwarded { .. } | Outcome::Refused => None,
         }
     }
@@ -91,6 +133,17 @@ impl CacheStatus {
             Outcome::Forwarded { why, .. } => Some(why),
             Outcome::Hit { .. } | Outcome::Refused => None,
         }
+    }
+
+    /// True when the answer is one that the handler gave to another request at the same time.
+    pub fn is_collapsed(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Forwarded {
+                collapsed: true,
+                ..
+            }
+        )
     }
 
     /// True when the handler's answer is to be stored. It will be once its body is complete, if it keeps to the size limit
@@ -115,16 +168,24 @@ impl CacheStatus {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome {
-            Outcome::Hit { ttl } => write!(f, "hit; ttl={}", ttl.as_secs()),
+            Outcome::Hit { ttl_ms } => write!(f, "hit; ttl={}", ttl_ms.div_euclid(1000)),
             Outcome::Refused => f.write_str("detail=only-if-cached"),
             Outcome::Forwarded {
                 why,
+                status,
                 stored,
+                collapsed,
                 detail,
             } => {
                 write!(f, "fwd={why}")?;
+                if let Some(status) = status {
+                    write!(f, "; fwd-status={}", status.as_u16())?;
+                }
                 if stored {
                     f.write_str("; stored")?;
+                }
+                if collapsed {
+                    f.write_str("; collapsed")?;
                 }
                 detail.map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
             }
@@ -180,8 +241,17 @@ mod tests {
     fn the_field_is_a_structured_list_with_this_cache_last() {
         let mut headers = HeaderMap::new();
         headers.append(CACHE_STATUS, HeaderValue::from_static("origin; hit"));
-        CacheStatus::hit(Duration::from_millis(41_900)).write("shop", &mut headers);
-        CacheStatus::forwarded(Forward::UriMiss, true, Some("x")).write("\"a b\"", &mut headers);
+        let life = Life {
+            lifetime_ms: 41_900,
+            ..Life::default()
+        };
+        CacheStatus::hit(&life, 0).write("shop", &mut headers);
+        CacheStatus::hit(&life, 42_000).write("shop", &mut headers);
+        CacheStatus::forwarded(Forward::UriMiss)
+            .stored(true)
+            .status(StatusCode::NOT_MODIFIED)
+            .detail("x")
+            .write("\"a b\"", &mut headers);
         CacheStatus::refused().write("shop", &mut headers);
         let lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
         assert_eq!(
@@ -189,7 +259,8 @@ mod tests {
             [
                 "origin; hit",
                 "shop; hit; ttl=41",
-                "\"a b\"; fwd=uri-miss; stored; detail=x"
+                "shop; hit; ttl=-1",
+                "\"a b\"; fwd=uri-miss; fwd-status=304; stored; detail=x"
             ]
         );
         for line in lines {

@@ -6,7 +6,10 @@ use super::cache_control::next_member;
 use crate::store::{Digest, KeyBuilder};
 
 /// The fields that an answer depends on, sorted, each once; `None` when it fits no other request at all.
-pub(crate) fn names(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+///
+/// Fields of the `request` that handlers are known to build links and redirects from count even if the answer forgets to
+/// name them: what they made of one request must not reach another (web cache poisoning).
+pub(crate) fn names(headers: &HeaderMap, request: &HeaderMap) -> Option<Vec<HeaderName>> {
     let mut names = Vec::new();
     for line in headers.get_all(header::VARY) {
         for member in line.as_bytes().split(|byte| *byte == b',') {
@@ -20,20 +23,24 @@ pub(crate) fn names(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     if depends_on_origin(headers) {
         names.push(header::ORIGIN);
     }
+    let unnamed = UNNAMED.iter().map(|name| HeaderName::from_static(name));
+    names.extend(unnamed.filter(|name| request.contains_key(name)));
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     Some(names)
 }
 
-/// Names the variant that fits a request with these fields.
+/// Names the variant that fits a request with these fields. `policy` is what the server's policy makes part of the key.
 pub(crate) fn variant(
     resource: &Digest,
+    policy: Option<&Digest>,
     generation: &[u8; 16],
     names: &[HeaderName],
     request: &HeaderMap,
 ) -> Digest {
     let key = KeyBuilder::new("variant")
         .part(resource.as_bytes())
+        .optional(policy.map(|digest| &digest.as_bytes()[..]))
         .part(generation);
     names
         .iter()
@@ -45,7 +52,7 @@ pub(crate) fn variant(
 }
 
 /// All lines of a field in one normal form; `None` when the request does not have it, which is not the same as empty.
-fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+pub(crate) fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<&[u8]> = request.get_all(name).iter().map(AsRef::as_ref).collect();
     if lines.is_empty() {
         return None;
@@ -84,6 +91,21 @@ fn depends_on_origin(headers: &HeaderMap) -> bool {
         .is_some_and(|origin| origin != "*")
 }
 
+/// What frameworks let override the request's own host, scheme, path or method.
+const UNNAMED: [&str; 11] = [
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-proto",
+    "x-forwarded-scheme",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -115,34 +137,41 @@ mod tests {
             &[("vary", "Foo"), ("vary", "Bar,*")],
             &[("vary", "no name")],
         ] {
-            assert_eq!(names(&headers(lines)), None, "{lines:?}");
+            assert_eq!(names(&headers(lines), &HeaderMap::new()), None, "{lines:?}");
         }
     }
 
     #[test]
     fn order_case_and_repetition_make_no_difference() {
-        let one = names(&headers(&[("vary", "Foo, bar")])).expect("names");
+        let one = names(&headers(&[("vary", "Foo, bar")]), &HeaderMap::new()).expect("names");
         assert_eq!(one, ["bar", "foo"]);
         assert_eq!(
-            names(&headers(&[("vary", "BAR"), ("vary", ",foo,,bar")])),
+            names(
+                &headers(&[("vary", "BAR"), ("vary", ",foo,,bar")]),
+                &HeaderMap::new()
+            ),
             Some(one)
         );
-        assert_eq!(names(&headers(&[("vary", "")])), Some(vec![]));
-        assert_eq!(names(&headers(&[])), Some(vec![]));
+        assert_eq!(
+            names(&headers(&[("vary", "")]), &HeaderMap::new()),
+            Some(vec![])
+        );
+        assert_eq!(names(&headers(&[]), &HeaderMap::new()), Some(vec![]));
     }
 
     #[test]
     fn an_answer_for_one_origin_depends_on_it() {
         let named = headers(&[("access-control-allow-origin", "https://a.example")]);
-        assert_eq!(names(&named), Some(vec![header::ORIGIN]));
+        assert_eq!(names(&named, &HeaderMap::new()), Some(vec![header::ORIGIN]));
         let any = headers(&[("access-control-allow-origin", "*")]);
-        assert_eq!(names(&any), Some(vec![]));
+        assert_eq!(names(&any, &HeaderMap::new()), Some(vec![]));
     }
 
     fn chosen(vary: &str, request: &[(&'static str, &str)]) -> Digest {
-        let names = names(&headers(&[("vary", vary)])).expect("names");
+        let names = names(&headers(&[("vary", vary)]), &HeaderMap::new()).expect("names");
         variant(
             &resource("h", "/", None),
+            None,
             &[7; 16],
             &names,
             &headers(request),
@@ -182,6 +211,7 @@ mod tests {
         let of = |generation| {
             variant(
                 &resource("h", "/", None),
+                None,
                 &[generation; 16],
                 &names,
                 &HeaderMap::new(),

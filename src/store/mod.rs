@@ -23,7 +23,7 @@ pub(crate) use key::{Digest, KeyBuilder};
 pub(crate) use lead::Lead;
 pub(crate) use life::{Life, Seq, Tag};
 pub use purge::Purge;
-pub(crate) use remote::{Remote, Slot};
+pub(crate) use remote::{Seen, Slot};
 pub(crate) use settings::Settings;
 pub(crate) use state::State;
 pub(crate) use store::{Store, Turn, Usable, chance, unix_millis};

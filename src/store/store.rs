@@ -134,6 +134,11 @@ impl Store {
         Lead::alone(&self.inner, slot, Seen::Unknown)
     }
 
+    /// The right to make an entry that nobody waits for, in the place of what was `seen`.
+    pub(crate) fn aside(&self, slot: &Slot, seen: Seen) -> Lead {
+        Lead::alone(&self.inner, slot, seen)
+    }
+
     /// Puts an entry in the place of what there is, and takes that out of use on every node; `make` is told what is known
     /// of the purge log.
     pub(crate) async fn replace(
@@ -144,6 +149,12 @@ impl Store {
         let seq = self.inner.log.purge(Mode::Hard, vec![slot.group()]).await?;
         let (blob, ttl) = make(seq);
         self.inner.remote.set(slot, blob, ttl).await
+    }
+
+    /// Takes everything that has one of these tags out of use on every node.
+    pub(crate) async fn purge(&self, tags: Vec<Tag>) -> Result<(), Error> {
+        self.inner.log.purge(Mode::Hard, tags).await?;
+        Ok(())
     }
 
     /// Takes what is in a slot out of use on every node; whether there was something.

@@ -1,7 +1,7 @@
 use http::HeaderValue;
 
 use super::*;
-use crate::{cache::date, store::Life};
+use crate::{cache::date, store::key::resource};
 
 const NOW: i64 = 1_795_305_600;
 const TTL: Option<Duration> = Some(Duration::from_secs(30));
@@ -23,17 +23,35 @@ fn with(
     response: &[(&'static str, &str)],
     ttl: Option<Duration>,
 ) -> Result<Verdict, &'static str> {
+    let policy = Policy {
+        ttl,
+        ..Policy::default()
+    };
+    by(&policy, request, status, response, None)
+}
+
+fn by(
+    policy: &Policy,
+    request: &[(&'static str, &str)],
+    status: u16,
+    response: &[(&'static str, &str)],
+    control: Option<&CacheFor>,
+) -> Result<Verdict, &'static str> {
     let received_ms = NOW as u64 * 1000;
-    judge(
-        &Demands::of(&headers(request), true),
-        StatusCode::from_u16(status).expect("a status"),
-        &headers(response),
-        Times {
+    let (request, response) = (headers(request), headers(response));
+    let reply = Reply {
+        demands: &Demands::of(&request, true),
+        origin: &resource("host", "/", None),
+        request: &request,
+        status: StatusCode::from_u16(status).expect("a status"),
+        headers: &response,
+        times: Times {
             sent_ms: received_ms,
             received_ms,
         },
-        ttl,
-    )
+        control,
+    };
+    judge(&reply, policy).map_err(Refusal::why)
 }
 
 fn said(directives: &str) -> Result<Verdict, &'static str> {
@@ -43,7 +61,7 @@ fn said(directives: &str) -> Result<Verdict, &'static str> {
 #[test]
 fn only_a_stated_lifetime_is_stored() {
     assert_eq!(
-        said("max-age=60").map(|verdict| verdict.lifetime_ms),
+        said("max-age=60").map(|verdict| verdict.life.lifetime_ms),
         Ok(60_000)
     );
     assert_eq!(said("public"), Err("no lifetime"));
@@ -62,7 +80,6 @@ fn restrictions_prevent_storing_with_or_without_a_ttl() {
     for (response, why) in [
         (("cache-control", "max-age=60, No-StOrE"), "no-store"),
         (("cache-control", "Private, max-age=60"), "private"),
-        (("cache-control", "no-cache, max-age=60"), "no-cache"),
         (("set-cookie", "a=b"), "set-cookie"),
         (("vary", "accept, *"), "Vary: *"),
         (("vary", "Cookie"), "Vary: Cookie or Authorization"),
@@ -93,7 +110,7 @@ fn restrictions_prevent_storing_with_or_without_a_ttl() {
 fn a_ttl_covers_what_says_nothing() {
     for status in [200, 203, 204, 301, 308, 404, 410] {
         assert_eq!(
-            with(&[], status, &[], TTL).map(|verdict| verdict.lifetime_ms),
+            with(&[], status, &[], TTL).map(|verdict| verdict.life.lifetime_ms),
             Ok(30_000),
             "{status}"
         );
@@ -102,7 +119,7 @@ fn a_ttl_covers_what_says_nothing() {
         assert_eq!(with(&[], status, &[], TTL), Err("no lifetime"), "{status}");
     }
     let own = with(&[], 200, &[("cache-control", "max-age=5")], TTL);
-    assert_eq!(own.map(|verdict| verdict.lifetime_ms), Ok(5000));
+    assert_eq!(own.map(|verdict| verdict.life.lifetime_ms), Ok(5000));
 }
 
 #[test]
@@ -177,64 +194,157 @@ fn what_is_too_old_on_arrival_is_not_stored() {
     }
     let young = [("cache-control", "max-age=3600"), ("age", "3599")];
     assert_eq!(
-        with(&[], 200, &young, None).map(|verdict| verdict.initial_age_ms),
+        with(&[], 200, &young, None).map(|verdict| verdict.life.initial_age_ms),
         Ok(3_599_000)
     );
 }
 
-/// An answer that is 30 of 100 seconds old.
-fn stored() -> Head {
-    Head {
-        status: StatusCode::OK,
-        life: Life {
-            born_ms: 1_000_000,
-            lifetime_ms: 100_000,
-            initial_age_ms: 10_000,
-            ..Life::default()
-        },
-        headers: HeaderMap::new(),
-    }
-}
-
-const THEN: u64 = 1_020_000;
-
 #[test]
-fn a_client_may_want_something_fresher() {
-    for (name, value, outcome) in [
-        ("accept", "*/*", Ok(())),
-        ("cache-control", "no-cache", Err(Forward::Request)),
-        ("cache-control", "no-cache=\"x\"", Err(Forward::Request)),
-        ("cache-control", "max-age=0", Err(Forward::Request)),
-        ("cache-control", "max-age=29", Err(Forward::Request)),
-        ("cache-control", "max-age=30", Ok(())),
-        ("cache-control", "min-fresh=70", Ok(())),
-        ("cache-control", "min-fresh=71", Err(Forward::Request)),
-        ("cache-control", "max-stale=1000, foo", Ok(())),
-        ("cache-control", "no-store", Ok(())),
-        ("cache-control", "only-if-cached", Ok(())),
-        ("pragma", "foo", Ok(())),
-        ("pragma", "No-Cache", Err(Forward::Request)),
-        ("pragma", "foo, no-cache", Err(Forward::Request)),
+fn what_can_be_validated_is_stored_stale() {
+    for (directives, lifetime_ms, keeps) in [
+        ("no-cache", 0, true),
+        ("max-age=60, no-cache", 0, true),
+        ("max-age=0", 0, true),
+        ("max-age=0, must-revalidate", 0, true),
     ] {
-        let request = headers(&[(name, value)]);
-        assert_eq!(
-            Demands::of(&request, true).accept(&stored(), THEN),
-            outcome,
-            "{name}: {value}"
-        );
-        assert_eq!(
-            Demands::of(&request, false).accept(&stored(), THEN),
-            Ok(()),
-            "{name}: {value}"
-        );
+        for validator in [("etag", "\"a\""), ("last-modified", "then")] {
+            let lines = [("cache-control", directives), validator];
+            let life = with(&[], 200, &lines, None).expect("stored").life;
+            assert_eq!(life.lifetime_ms, lifetime_ms, "{directives}");
+            assert_eq!(life.keep_ms == 3_600_000, keeps, "{directives}");
+        }
+        assert_eq!(said(directives), Err("stale"), "{directives}");
     }
-    let both = headers(&[("pragma", "no-cache"), ("cache-control", "foo")]);
-    assert_eq!(Demands::of(&both, true).accept(&stored(), THEN), Ok(()));
+    // Nothing says that it may be stored.
+    assert_eq!(
+        with(&[], 200, &[("etag", "\"a\"")], None),
+        Err("no lifetime")
+    );
 }
 
 #[test]
-fn a_stale_answer_is_never_used() {
-    let demands = Demands::of(&headers(&[("cache-control", "max-stale")]), true);
-    assert_eq!(demands.accept(&stored(), 1_089_999), Ok(()));
-    assert_eq!(demands.accept(&stored(), 1_090_000), Err(Forward::Stale));
+fn windows_for_staleness_are_the_answers_or_the_servers() {
+    let policy = Policy {
+        stale_while_revalidate: Some(Duration::from_secs(5)),
+        stale_if_error: Some(Duration::from_secs(6)),
+        ..Policy::default()
+    };
+    for (directives, swr_ms, sie_ms) in [
+        ("max-age=60", 5000, 6000),
+        ("max-age=60, stale-while-revalidate=7", 7000, 6000),
+        ("max-age=60, stale-if-error=8", 5000, 8000),
+        ("max-age=60, stale-if-error=oops", 5000, 0),
+        ("max-age=60, must-revalidate, stale-if-error=8", 0, 0),
+        ("max-age=60, proxy-revalidate", 0, 0),
+        ("s-maxage=60, stale-while-revalidate=7", 0, 0),
+    ] {
+        let lines = [("cache-control", directives)];
+        let life = by(&policy, &[], 200, &lines, None).expect("stored").life;
+        assert_eq!((life.swr_ms, life.sie_ms), (swr_ms, sie_ms), "{directives}");
+    }
+}
+
+#[test]
+fn a_guess_is_for_what_is_cacheable_by_default() {
+    let policy = Policy {
+        heuristic: Some(Duration::from_secs(3600)),
+        ..Policy::default()
+    };
+    let modified = |offset| date::format(NOW + offset);
+    let life = |status, modified: &str, directives| {
+        let lines = [("last-modified", modified), ("cache-control", directives)];
+        by(&policy, &[], status, &lines, None).map(|verdict| verdict.life.lifetime_ms)
+    };
+    for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+        assert_eq!(life(status, &modified(-600), "x"), Ok(60_000), "{status}");
+    }
+    for status in [201, 202, 302, 403, 500, 502, 503, 599] {
+        assert_eq!(
+            life(status, &modified(-600), "x"),
+            Err("no lifetime"),
+            "{status}"
+        );
+        assert_eq!(
+            life(status, &modified(-600), "public"),
+            Ok(60_000),
+            "{status}"
+        );
+    }
+    assert_eq!(life(200, &modified(-86_400_000), "x"), Ok(3_600_000));
+    assert_eq!(life(200, &modified(600), "x"), Err("no lifetime"));
+    assert_eq!(life(200, "yesterday", "x"), Err("no lifetime"));
+    assert_eq!(life(200, &modified(-600), "max-age=5"), Ok(5000));
+}
+
+#[test]
+fn what_the_handler_says_counts_most_but_permits_nothing() {
+    let control = CacheFor::secs(300).stale_if_error(Duration::from_secs(9));
+    let of =
+        |lines: &[(&'static str, &str)]| by(&Policy::default(), &[], 200, lines, Some(&control));
+    let life = of(&[("cache-control", "max-age=5"), ("age", "7")])
+        .expect("stored")
+        .life;
+    assert_eq!((life.lifetime_ms, life.initial_age_ms), (307_000, 7000));
+    assert_eq!(life.sie_ms, 9000);
+    assert!(of(&[]).is_ok());
+    assert_eq!(of(&[("cache-control", "no-store")]), Err("no-store"));
+    assert_eq!(of(&[("cache-control", "private")]), Err("private"));
+    assert_eq!(of(&[("set-cookie", "a=b")]), Err("set-cookie"));
+    let careful = of(&[("cache-control", "must-revalidate")])
+        .expect("stored")
+        .life;
+    assert_eq!(careful.sie_ms, 0);
+}
+
+#[test]
+fn policies_choose_statuses_and_negative_lifetimes() {
+    let policy = Policy {
+        ttl: TTL,
+        negative_ttl: Some(Duration::from_secs(2)),
+        ..Policy::default()
+    };
+    let life = |policy: &Policy, status| {
+        by(policy, &[], status, &[], None).map(|verdict| verdict.life.lifetime_ms)
+    };
+    for (status, lifetime) in [
+        (200, Ok(30_000)),
+        (404, Ok(2000)),
+        (405, Ok(2000)),
+        (501, Ok(2000)),
+        (500, Err("no lifetime")),
+    ] {
+        assert_eq!(life(&policy, status), lifetime, "{status}");
+    }
+    let only = Policy {
+        statuses: Some(vec![StatusCode::OK, StatusCode::FOUND]),
+        ..policy
+    };
+    assert_eq!(life(&only, 302), Ok(30_000));
+    assert_eq!(life(&only, 404), Err("status"));
+    let fresh = [("cache-control", "max-age=60")];
+    assert_eq!(by(&only, &[], 301, &fresh, None), Err("status"));
+}
+
+#[test]
+fn a_key_that_has_the_cookie_may_vary_by_it() {
+    let policy = Policy {
+        keyed: vec![header::COOKIE],
+        ..Policy::default()
+    };
+    let lines = [("cache-control", "max-age=60"), ("vary", "cookie, accept")];
+    let verdict = by(&policy, &[], 200, &lines, None).expect("stored");
+    assert_eq!(verdict.vary, ["accept"]);
+    let lines = [("cache-control", "max-age=60"), ("vary", "authorization")];
+    assert!(by(&policy, &[], 200, &lines, None).is_err());
+}
+
+#[test]
+fn fields_that_override_the_url_keep_answers_apart() {
+    let request = [
+        ("x-forwarded-host", "evil.example"),
+        ("x-original-url", "/"),
+    ];
+    let fresh = [("cache-control", "max-age=60")];
+    let verdict = with(&request, 200, &fresh, None).expect("stored");
+    assert_eq!(verdict.vary, ["x-forwarded-host", "x-original-url"]);
 }

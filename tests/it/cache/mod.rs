@@ -18,6 +18,21 @@ mod faults;
 // Other services, servers and routers.
 mod composition;
 
+// The reverse proxy of the examples, from outside.
+mod proxy;
+
+// Staleness: in the background, in place of errors, and by the client's leave.
+mod staleness;
+
+// Many at once: one asks, all get complete answers.
+mod flight;
+
+// What a route's policy, and a handler's word on one answer, change.
+mod policy;
+
+// Each threat of caches that others share, and what keeps it off.
+mod threats;
+
 use std::{
     convert::Infallible,
     future::{Ready, ready},
@@ -36,7 +51,11 @@ use tower::{Layer, Service, ServiceExt};
 use tower_fred::{
     CacheLayer, Redis,
     cache::{Cache, CacheStatus},
-    fred::{clients::Client, interfaces::KeysInterface, types::Value},
+    fred::{
+        clients::Client,
+        interfaces::KeysInterface,
+        types::{Expiration, Value},
+    },
 };
 
 use crate::support::Server;
@@ -151,8 +170,15 @@ impl Site {
         let admin = self.server.admin().await;
         let pattern = format!("{}:*", self.redis.namespace());
         let keys: Vec<String> = custom(&admin, "KEYS", vec![pattern.into()]).await;
-        assert!(keys.iter().all(|key| key.contains(":c:{")), "{keys:?}");
-        keys
+        let mut entries = Vec::new();
+        for key in keys {
+            // What was purged, and who is making what, have keys of their own, or a value that is no entry.
+            if key.contains(":c:{") && !key.ends_with(":r") {
+                let kind: Bytes = admin.getrange(&key, 11, 11).await.unwrap_or_default();
+                entries.extend((kind.as_ref() != [LEASE]).then_some(key));
+            }
+        }
+        entries
     }
 
     /// Changes the one value that is stored.
@@ -169,6 +195,44 @@ impl Site {
         let _: () = admin.set(key, value, None, None, false).await.expect("SET");
     }
 }
+
+/// Lets all entries of a handle's namespace be `by` older, as if that time had passed.
+pub async fn travel(server: &Server, redis: &Redis, by: std::time::Duration) {
+    let admin = server.admin().await;
+    let by_ms = i64::try_from(by.as_millis()).expect("a time");
+    let pattern = format!("{}:c:*", redis.namespace());
+    let keys: Vec<String> = custom(&admin, "KEYS", vec![pattern.into()]).await;
+    for key in keys {
+        let value: Option<Bytes> = admin.get(&key).await.expect("GET");
+        let left: i64 = admin.pttl(&key).await.expect("PTTL");
+        let Some(value) = value else { continue };
+        let is_response = value.get(11) == Some(&1);
+        if left <= by_ms && is_response {
+            let _: () = admin.del(&key).await.expect("DEL");
+            continue;
+        }
+        if !is_response {
+            continue;
+        }
+        let mut value = value.to_vec();
+        // When it was received, and the checksum of all that follows it.
+        let born_ms = u64::from_le_bytes(value[BORN..BORN + 8].try_into().expect("eight bytes"));
+        let earlier = born_ms.saturating_sub(by_ms.unsigned_abs());
+        value[BORN..BORN + 8].copy_from_slice(&earlier.to_le_bytes());
+        let sum = blake3::hash(&value[11..]);
+        value[3..11].copy_from_slice(&sum.as_bytes()[..8]);
+        let expiry = Some(Expiration::PX(left - by_ms));
+        let _: () = admin
+            .set(&key, Bytes::from(value), expiry, None, false)
+            .await
+            .expect("SET");
+    }
+}
+
+/// What says that somebody is making an entry.
+const LEASE: u8 = 4;
+/// Where an entry says when it was received.
+const BORN: usize = 44;
 
 pub async fn custom<R: tower_fred::fred::types::FromValue>(
     client: &Client,

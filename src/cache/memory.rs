@@ -1,0 +1,98 @@
+//! What a process remembers between requests, to ask Redis less. All of it can be forgotten at any time.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::store::{Digest, Variants};
+
+/// Shared by all clones of a layer.
+#[derive(Clone, Default)]
+pub(crate) struct Memory(Arc<Mutex<Remembered>>);
+
+#[derive(Default)]
+struct Remembered {
+    /// The request fields that answers for a resource depend on, by the last that was read of it.
+    variants: HashMap<Digest, Variants>,
+    /// The variants of a group that were stored here.
+    stored: HashMap<Digest, HashSet<Digest>>,
+}
+
+impl Memory {
+    pub(crate) fn variants(&self, resource: &Digest) -> Option<Variants> {
+        self.lock().variants.get(resource).cloned()
+    }
+
+    pub(crate) fn learn(&self, resource: Digest, variants: &Variants) {
+        let mut all = self.lock();
+        if all.variants.get(&resource) != Some(variants) {
+            insert(&mut all.variants, resource, variants.clone());
+        }
+    }
+
+    /// Whether one more variant of a `group` may be stored: there may be [`MOST_VARIANTS`].
+    pub(crate) fn admits(&self, group: Digest, variant: Digest) -> bool {
+        let mut all = self.lock();
+        if !all.stored.contains_key(&group) {
+            insert(&mut all.stored, group, HashSet::new());
+        }
+        let known = all.stored.entry(group).or_default();
+        known.contains(&variant) || (known.len() < MOST_VARIANTS && known.insert(variant))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets everything when there is too much of it: it is soon learned again.
+fn insert<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= MOST_RESOURCES {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+/// Of one resource, stored by one process.
+pub(crate) const MOST_VARIANTS: usize = 32;
+const MOST_RESOURCES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::key::resource;
+
+    fn digest(number: usize) -> Digest {
+        resource("host", &format!("/{number}"), None)
+    }
+
+    #[test]
+    fn there_are_only_so_many_variants() {
+        let memory = Memory::default();
+        for number in 0..MOST_VARIANTS {
+            assert!(memory.admits(digest(0), digest(number)));
+        }
+        assert!(!memory.admits(digest(0), digest(MOST_VARIANTS)));
+        assert!(memory.admits(digest(0), digest(3)));
+        assert!(memory.admits(digest(1), digest(MOST_VARIANTS)));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let memory = Memory::default();
+        for number in 0..3 * MOST_RESOURCES {
+            memory.admits(digest(number), digest(0));
+        }
+        assert!(memory.lock().stored.len() <= MOST_RESOURCES);
+    }
+}

@@ -1,0 +1,169 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use futures_util::future::join_all;
+use http::{Response, request::Parts};
+use tower_fred::CacheLayer;
+
+use super::{Site, is_hit, reply, request, status, travel};
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Answers with how often it has answered.
+fn counting(
+    fields: &'static [(&str, &str)],
+) -> impl Fn(&Parts) -> Response<Body> + Send + Sync + 'static {
+    let calls = AtomicU16::new(0);
+    move |_| {
+        let number = calls.fetch_add(1, Ordering::SeqCst) + 1;
+        reply(fields, number.to_string())
+    }
+}
+
+async fn pass(site: &Site, seconds: u64) {
+    travel(&site.server, &site.redis, secs(seconds)).await;
+}
+
+#[tokio::test]
+async fn a_stale_answer_is_made_anew_in_the_background() {
+    let fields = &[("cache-control", "max-age=10, stale-while-revalidate=60")];
+    let site = Site::new(counting(fields)).await;
+    site.get("/", &[]).await;
+    pass(&site, 30).await;
+    let stale = site.get("/", &[]).await;
+    assert!(is_hit(&stale) && stale.body() == "1");
+    assert_eq!(status(&stale).ttl(), Some(Duration::ZERO));
+    assert!(status(&stale).to_string().contains("ttl=-2"), "{stale:?}");
+    let age: u64 = stale.headers()["age"]
+        .to_str()
+        .expect("ASCII")
+        .parse()
+        .expect("a number");
+    assert!(age >= 30);
+    let fresh = site.get("/", &[]).await;
+    assert!(is_hit(&fresh) && fresh.body() == "2");
+    // After the window nothing stale is used.
+    pass(&site, 80).await;
+    assert_eq!(site.get("/", &[]).await.body(), "3");
+}
+
+#[tokio::test]
+async fn a_head_or_a_part_makes_all_of_it_anew() {
+    for (method, field) in [("HEAD", ("x", "y")), ("GET", ("range", "bytes=0-0"))] {
+        let fields = &[
+            ("cache-control", "max-age=10, stale-while-revalidate=60"),
+            ("etag", "\"a\""),
+        ];
+        let site = Site::new(counting(fields)).await;
+        site.get("/", &[]).await;
+        pass(&site, 30).await;
+        assert!(is_hit(&site.send(request(method, "/", &[field])).await));
+        let fresh = site.get("/", &[]).await;
+        assert!(is_hit(&fresh) && fresh.body() == "2", "{method}");
+    }
+}
+
+#[tokio::test]
+async fn many_stale_hits_make_it_anew_once() {
+    let fields = &[("cache-control", "max-age=10, stale-while-revalidate=60")];
+    let site = Site::new(counting(fields)).await;
+    site.get("/", &[]).await;
+    pass(&site, 30).await;
+    let answers = join_all((0..50).map(|_| site.get("/", &[]))).await;
+    assert!(answers.iter().all(|answer| is_hit(answer)));
+    assert_eq!(site.calls(), 2);
+}
+
+#[tokio::test]
+async fn the_layer_can_allow_staleness() {
+    let lenient = |layer: CacheLayer| {
+        layer
+            .stale_while_revalidate(secs(60))
+            .stale_if_error(secs(90))
+    };
+    let code = Arc::new(AtomicU16::new(200));
+    let now = Arc::clone(&code);
+    let site = Site::with(lenient, move |parts| {
+        let lifetime = match parts.uri.path() {
+            "/strict" => "max-age=10, must-revalidate",
+            "/own" => "max-age=10, stale-if-error=0, stale-while-revalidate=0",
+            _ => "max-age=10",
+        };
+        let mut response = reply(&[("cache-control", lifetime)], "x");
+        *response.status_mut() =
+            http::StatusCode::from_u16(now.load(Ordering::SeqCst)).expect("a status");
+        response
+    })
+    .await;
+    for path in ["/", "/strict", "/own"] {
+        site.get(path, &[]).await;
+    }
+    code.store(503, Ordering::SeqCst);
+    pass(&site, 30).await;
+    assert!(is_hit(&site.get("/", &[]).await));
+    pass(&site, 60).await;
+    // Past the first window, within the second.
+    let instead = site.get("/", &[]).await;
+    assert_eq!(instead.status(), 200);
+    assert_eq!(
+        status(&instead).to_string(),
+        "fwd=stale; fwd-status=503; detail=stale-if-error"
+    );
+    pass(&site, 30).await;
+    for path in ["/", "/strict", "/own"] {
+        assert_eq!(site.get(path, &[]).await.status(), 503, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_kept_only_as_long_as_the_layer_says() {
+    let short = |layer: CacheLayer| layer.keep(secs(20));
+    let site = Site::with(short, |parts| {
+        if parts.headers.contains_key("if-none-match") {
+            let mut response = reply(&[], Body::empty());
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        reply(&[("cache-control", "max-age=10"), ("etag", "\"a\"")], "x")
+    })
+    .await;
+    site.get("/", &[]).await;
+    pass(&site, 20).await;
+    assert!(
+        status(&site.get("/", &[]).await)
+            .to_string()
+            .contains("fwd-status=304")
+    );
+    pass(&site, 40).await;
+    assert_eq!(
+        status(&site.get("/", &[]).await).to_string(),
+        "fwd=uri-miss; stored"
+    );
+}
+
+#[tokio::test]
+async fn a_soft_purge_makes_stale() {
+    let fields = &[("cache-control", "max-age=100, stale-while-revalidate=60")];
+    let site = Site::new(counting(fields)).await;
+    site.get("/", &[]).await;
+    let url = "http://shop.example/".parse().expect("a URL");
+    site.layer.purge().soft().url(&url).await.expect("purged");
+    let stale = site.get("/", &[]).await;
+    assert!(is_hit(&stale) && stale.body() == "1");
+    // Who is further out must not take it for fresh (it says how long it was).
+    let age: u64 = stale.headers()["age"]
+        .to_str()
+        .expect("ASCII")
+        .parse()
+        .expect("a number");
+    assert!(age >= 100, "{age}");
+    assert_eq!(site.get("/", &[]).await.body(), "2");
+}
