@@ -1,39 +1,38 @@
 //! What was decided about a request.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
-use super::{gcra::Outcome, gcra::Rate, quota::Quota};
+use super::{
+    lease::Lease,
+    policy::{Limit, Policy},
+};
 
 /// Whether a request may pass, and where that leaves its subject.
 ///
 /// The layer puts it into the extensions of the response, and of the request when that is admitted. These are all the
 /// variants there will be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
+#[must_use = "a place under a concurrency policy is free again when the decision is dropped"]
 pub enum Decision {
     /// It may pass, and was counted.
-    Allow(Standing),
+    Allow(Admission),
     /// It may not. It was not counted, so asking again costs nothing.
     Deny(Denial),
 }
 
 impl Decision {
-    /// What `outcome` means under `quota`, which is `rate` in ticks.
-    pub(super) fn new(
-        policy: &Arc<str>,
-        quota: Quota,
-        rate: &Rate,
-        outcome: Outcome,
-        cost: u32,
-    ) -> Self {
-        let standing = Standing::new(policy, quota, rate, outcome.debt);
-        if outcome.admitted {
-            return Self::Allow(standing);
+    /// What `standings` mean for a request; there is at least one.
+    pub(super) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
+        let standings: Arc<[Standing]> = standings.into();
+        if admitted {
+            return Self::Allow(Admission {
+                tightest: tightest(&standings),
+                standings,
+                places: Vec::new(),
+            });
         }
-        let retry_after = rate.wait(outcome.debt, cost).map(Duration::from_micros);
-        Self::Deny(Denial {
-            standing,
-            retry_after,
-        })
+        let worst = worst(&standings);
+        Self::Deny(Denial { standings, worst })
     }
 
     /// True when the request may pass.
@@ -41,15 +40,24 @@ impl Decision {
         matches!(self, Self::Allow(_))
     }
 
-    /// Where the subject stands after this decision.
+    /// Where the subject stands with the most restrictive policy: of a denial the one with the longest wait, else the one
+    /// that has the smallest part of its limit left.
     pub fn standing(&self) -> &Standing {
         match self {
-            Self::Allow(standing) => standing,
-            Self::Deny(denial) => &denial.standing,
+            Self::Allow(admission) => admission.standing(),
+            Self::Deny(denial) => denial.standing(),
         }
     }
 
-    /// How many permits the subject has left.
+    /// Where the subject stands with each policy, in their order.
+    pub fn standings(&self) -> &[Standing] {
+        match self {
+            Self::Allow(admission) => &admission.standings,
+            Self::Deny(denial) => &denial.standings,
+        }
+    }
+
+    /// How many permits the subject has left under the most restrictive policy.
     pub fn remaining(&self) -> u32 {
         self.standing().remaining
     }
@@ -58,50 +66,238 @@ impl Decision {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Allow(_) => None,
-            Self::Deny(denial) => denial.retry_after,
+            Self::Deny(denial) => denial.retry_after(),
+        }
+    }
+
+    /// The same with the places that the request holds.
+    pub(super) fn holding(mut self, places: Vec<Arc<Lease>>) -> Self {
+        if let Self::Allow(admission) = &mut self {
+            admission.places = places;
+        }
+        self
+    }
+
+    /// Takes the places out.
+    pub(super) fn take_places(&mut self) -> Vec<Arc<Lease>> {
+        match self {
+            Self::Allow(admission) => mem::take(&mut admission.places),
+            Self::Deny(_) => Vec::new(),
+        }
+    }
+
+    /// The same for a subject that has so many permits more, within this process.
+    pub(super) fn with_more(&self, permits: u64) -> Self {
+        let more = |standing: &Standing| standing.with_more(permits);
+        Self::new(
+            self.is_allowed(),
+            self.standings().iter().map(more).collect(),
+        )
+    }
+}
+
+/// A request that may pass.
+#[derive(Clone)]
+pub struct Admission {
+    standings: Arc<[Standing]>,
+    tightest: usize,
+    /// Held until the last clone is dropped.
+    places: Vec<Arc<Lease>>,
+}
+
+impl Admission {
+    /// Where the subject stands with the most restrictive policy.
+    pub fn standing(&self) -> &Standing {
+        &self.standings[self.tightest]
+    }
+
+    /// How many permits the subject has left under the most restrictive policy.
+    pub fn remaining(&self) -> u32 {
+        self.standing().remaining
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("standings", &self.standings)
+            .field("places", &self.places.len())
+            .finish()
+    }
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    standings: Arc<[Standing]>,
+    worst: usize,
+}
+
+impl Denial {
+    /// Where the subject stands with the policy that makes it wait longest.
+    pub fn standing(&self) -> &Standing {
+        &self.standings[self.worst]
+    }
+
+    /// The policies that refuse, in their order.
+    pub fn violated(&self) -> impl Iterator<Item = &Standing> {
+        let standings = self.standings.iter();
+        standings.filter(|standing| standing.exceeded && !standing.is_shadow())
+    }
+
+    /// After exactly this time the same request would be admitted, if no other is before it; a microsecond earlier it
+    /// would not.
+    ///
+    /// `None` when nobody can say: when it [never will be](Self::is_permanent), or when it waits for a place, which is
+    /// free when another request ends.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let waits = self.violated().map(|standing| standing.wait.time());
+        waits.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// True when the request would never be admitted, because it costs more than a limit. No time to retry helps.
+    pub fn is_permanent(&self) -> bool {
+        self.violated().any(|standing| standing.wait == Wait::Never)
+    }
+
+    /// The same denial, so much later.
+    pub(super) fn aged(&self, by: Duration) -> Self {
+        let aged = self.standings.iter().map(|standing| standing.aged(by));
+        Self {
+            standings: aged.collect(),
+            worst: self.worst,
         }
     }
 }
 
 /// Where a subject stands with a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Standing {
-    policy: Arc<str>,
-    quota: Quota,
+    limit: Arc<Limit>,
     remaining: u32,
-    effective_window: Duration,
+    effective_window: Option<Duration>,
     resets_after: Duration,
+    exceeded: bool,
+    wait: Wait,
+    /// Whether permits were used.
+    charged: bool,
+    /// When it was decided, in microseconds since 1970: by Redis's clock, if that was asked.
+    at: u64,
+}
+
+/// How a request was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) cost: u64,
+    /// Whether permits were used.
+    pub(super) charged: bool,
+    /// When, in microseconds since 1970.
+    pub(super) at: u64,
+}
+
+/// When a request fits that does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    After(Duration),
+    Unknown,
+    Never,
+}
+
+impl Wait {
+    fn time(self) -> Option<Duration> {
+        match self {
+            Self::After(time) => Some(time),
+            Self::Unknown | Self::Never => None,
+        }
+    }
+}
+
+/// What a policy's algorithm says, in microseconds and in its own measure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// Whether the request fits.
+    pub(super) fits: bool,
+    pub(super) level: u64,
+    /// Until the request fits; negative for never.
+    pub(super) wait: i64,
+    /// Until there is one permit more.
+    pub(super) following: u64,
+    /// Until all permits are back.
+    pub(super) reset: u64,
+}
+
+impl Reading {
+    /// Of GCRA, whose debt says it all.
+    pub(super) fn of_gcra(fits: bool, debt: u64) -> Self {
+        Self {
+            fits,
+            level: debt,
+            wait: 0,
+            following: 0,
+            reset: 0,
+        }
+    }
 }
 
 impl Standing {
-    fn new(policy: &Arc<str>, quota: Quota, rate: &Rate, debt: u64) -> Self {
-        let remaining = rate.remaining(debt);
-        let effective_window = match remaining {
-            0 => rate.wait(debt, 1).unwrap_or_default(),
-            _ => rate.time_of(remaining),
+    /// What `reading` means after a request.
+    pub(super) fn new(limit: &Arc<Limit>, reading: Reading, request: Request) -> Self {
+        let (remaining, window, reset, wait) = match &limit.rate {
+            Some(rate) => {
+                let remaining = rate.remaining(reading.level);
+                let window = match remaining {
+                    0 => rate.wait(reading.level, 1).unwrap_or_default(),
+                    _ => rate.time_of(remaining),
+                };
+                let wait = rate
+                    .wait(reading.level, request.cost)
+                    .map_or(Wait::Never, after);
+                (remaining, Some(window), rate.payback(reading.level), wait)
+            }
+            None => Self::of_window(&limit.policy, reading),
         };
         Self {
-            policy: Arc::clone(policy),
-            quota,
+            limit: Arc::clone(limit),
             remaining,
-            effective_window: Duration::from_micros(effective_window),
-            resets_after: Duration::from_micros(rate.payback(debt)),
+            effective_window: window.map(Duration::from_micros),
+            resets_after: Duration::from_micros(reset),
+            exceeded: !reading.fits,
+            wait,
+            charged: request.charged,
+            at: request.at,
         }
+    }
+
+    fn of_window(policy: &Policy, reading: Reading) -> (u32, Option<u64>, u64, Wait) {
+        let most = u64::from(policy.limit());
+        let remaining = most.saturating_sub(reading.level);
+        let remaining = u32::try_from(remaining).unwrap_or(u32::MAX);
+        let Some(quota) = policy.quota() else {
+            return (remaining, None, 0, Wait::Unknown);
+        };
+        // draft §6: what is left over the window is not more than the rate
+        let fair = quota.rate().time_of(remaining);
+        let window = match remaining {
+            0 => reading.following,
+            _ => reading.reset.max(fair),
+        };
+        let wait = u64::try_from(reading.wait).map_or(Wait::Never, after);
+        (remaining, Some(window), reading.reset, wait)
     }
 
     /// The name of the policy.
     pub fn policy(&self) -> &str {
-        &self.policy
+        self.limit.policy.name()
     }
 
-    /// The quota of the policy.
-    pub fn quota(&self) -> Quota {
-        self.quota
+    /// The quota of the policy, or `None` for concurrency.
+    pub fn quota(&self) -> Option<super::Quota> {
+        self.limit.policy.quota()
     }
 
-    /// The most that [`remaining`](Self::remaining) can be: the burst.
+    /// The most that [`remaining`](Self::remaining) can be: the burst, the permits of a window, or the places.
     pub fn limit(&self) -> u32 {
-        self.quota.max_burst()
+        self.limit.policy.limit()
     }
 
     /// How many permits are left to use at once.
@@ -110,33 +306,118 @@ impl Standing {
     }
 
     /// The time in which no more than [`remaining`](Self::remaining) should be used: what these permits take to come
-    /// back, or if there is none, the time until there is one.
-    pub fn effective_window(&self) -> Duration {
+    /// back, or if there is none, the time until there is one. `None` for concurrency.
+    pub fn effective_window(&self) -> Option<Duration> {
         self.effective_window
     }
 
-    /// The time until the whole burst is there again, if nothing more is used.
+    /// The time until all permits are there again, if nothing more is used. Zero for concurrency.
     pub fn resets_after(&self) -> Duration {
         self.resets_after
     }
-}
 
-/// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Denial {
-    standing: Standing,
-    retry_after: Option<Duration>,
-}
-
-impl Denial {
-    /// Where the subject stands.
-    pub fn standing(&self) -> &Standing {
-        &self.standing
+    /// True when the request did not fit under this policy: it was denied, or would have been if this is a
+    /// [shadow](Policy::shadow) policy.
+    pub fn is_exceeded(&self) -> bool {
+        self.exceeded
     }
 
-    /// After exactly this time the same request would be admitted, if no other is before it; a microsecond earlier it
-    /// would not. `None` when it never would, because it costs more than a full burst.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+    /// True when the policy refuses nothing.
+    pub fn is_shadow(&self) -> bool {
+        self.limit.policy.is_shadow()
     }
+
+    /// How long the request would have to wait for this policy, if that is known.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        self.wait.time()
+    }
+
+    /// When the permits that were used are back by themselves, in microseconds since 1970. Long ago if none were.
+    pub(super) fn over(&self) -> u64 {
+        match self.charged {
+            true => self.at.saturating_add(micros(self.resets_after)),
+            false => 1,
+        }
+    }
+
+    /// The time of something that is so far away, in microseconds since 1970.
+    pub(super) fn time_after(&self, wait: Duration) -> u64 {
+        self.at.saturating_add(micros(wait))
+    }
+
+    pub(super) fn fields(&self) -> &super::fields::Fields {
+        &self.limit.fields
+    }
+
+    fn with_more(&self, permits: u64) -> Self {
+        let remaining = u64::from(self.remaining).saturating_add(permits);
+        let remaining = remaining.min(self.limit().into());
+        Self {
+            remaining: u32::try_from(remaining).unwrap_or(u32::MAX),
+            ..self.clone()
+        }
+    }
+
+    fn aged(&self, by: Duration) -> Self {
+        Self {
+            at: self.time_after(by),
+            effective_window: self.effective_window.map(|time| time.saturating_sub(by)),
+            resets_after: self.resets_after.saturating_sub(by),
+            wait: match self.wait {
+                Wait::After(time) => Wait::After(time.saturating_sub(by)),
+                other => other,
+            },
+            ..self.clone()
+        }
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standing")
+            .field("policy", &self.policy())
+            .field("remaining", &self.remaining)
+            .field("limit", &self.limit())
+            .field("exceeded", &self.exceeded)
+            .field("resets_after", &self.resets_after)
+            .finish_non_exhaustive()
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn after(micros: u64) -> Wait {
+    Wait::After(Duration::from_micros(micros))
+}
+
+/// The one that has the smallest part of its limit left; of shadow policies only if there are no others.
+fn tightest(standings: &[Standing]) -> usize {
+    let left = |standing: &Standing| f64::from(standing.remaining) / f64::from(standing.limit());
+    let mut best = 0;
+    for (at, standing) in standings.iter().enumerate() {
+        let order = (standings[best].is_shadow(), left(&standings[best]));
+        if (standing.is_shadow(), left(standing)) < order {
+            best = at;
+        }
+    }
+    best
+}
+
+/// The one that refuses for longest: for ever, then for an unknown time.
+fn worst(standings: &[Standing]) -> usize {
+    let order = |standing: &Standing| match standing.wait {
+        _ if !standing.exceeded || standing.is_shadow() => (0, Duration::ZERO),
+        Wait::After(time) => (1, time),
+        Wait::Unknown => (2, Duration::ZERO),
+        Wait::Never => (3, Duration::ZERO),
+    };
+    let mut best = 0;
+    for (at, standing) in standings.iter().enumerate() {
+        if order(standing) > order(&standings[best]) {
+            best = at;
+        }
+    }
+    best
 }

@@ -1,10 +1,11 @@
 //! What a request is counted by.
 
-use http::{HeaderName, request::Parts};
+use http::{HeaderName, header::AUTHORIZATION, request::Parts};
 
 use super::identity::Identity;
 
-/// What a request is counted by: [`PeerIp`](super::PeerIp), a [`Header`], a function, or a type of your own.
+/// What a request is counted by: [`PeerIp`](super::PeerIp), [`ForwardedIp`](super::ForwardedIp), a [`Header`], a tuple of
+/// keys, a function, or a type of your own.
 ///
 /// A function sees the head of the request, never the body, and gives anything that makes an [`Identity`]. Where a
 /// request has no key, [`missing_key_allow`](super::RateLimitLayer::missing_key_allow) and its siblings decide.
@@ -66,3 +67,74 @@ impl Key for Header {
         self.0.as_str()
     }
 }
+
+/// Counts by a bearer token (RFC 6750 §2.1): what `Authorization` has after `Bearer`.
+///
+/// A client can send what it likes. Use it behind something that verifies the token, or beside a limit by address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BearerToken;
+
+impl Key for BearerToken {
+    fn identity(&self, request: &Parts) -> Option<Identity> {
+        let value = request.headers.get(AUTHORIZATION)?.as_bytes();
+        let at = value.iter().position(|byte| *byte == b' ')?;
+        let (scheme, token) = value.split_at(at);
+        let token = token.trim_ascii();
+        // RFC 9110 §11.1: the scheme in any case
+        let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty();
+        is_bearer.then(|| Identity::header(&AUTHORIZATION, token))
+    }
+
+    fn needs(&self) -> &str {
+        "a bearer token"
+    }
+}
+
+/// Counts by the method: one budget for each. In a tuple with another key: `(PeerIp, Method)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Method;
+
+impl Key for Method {
+    fn identity(&self, request: &Parts) -> Option<Identity> {
+        Some(request.method.as_str().into())
+    }
+}
+
+/// Counts by the route that axum found, such as `/users/{id}`: one budget for each. In a tuple with another key:
+/// `(PeerIp, MatchedPath)`. Needs the feature `axum`, and a layer that `Router::layer` or `route_layer` added.
+#[cfg(feature = "axum")]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MatchedPath;
+
+#[cfg(feature = "axum")]
+impl Key for MatchedPath {
+    fn identity(&self, request: &Parts) -> Option<Identity> {
+        let path = request.extensions.get::<axum::extract::MatchedPath>()?;
+        Some(path.as_str().into())
+    }
+
+    fn needs(&self) -> &str {
+        "a route that axum matched"
+    }
+}
+
+/// Several keys together: requests are one subject when all of them are the same.
+macro_rules! tuple {
+    ($($key:ident),+) => {
+        impl<$($key: Key),+> Key for ($($key,)+) {
+            fn identity(&self, request: &Parts) -> Option<Identity> {
+                #[allow(non_snake_case, reason = "named as their types are")]
+                let ($($key,)+) = self;
+                Some(Identity::all_of(&[$($key.identity(request)?),+]))
+            }
+
+            fn needs(&self) -> &str {
+                "all parts of a key"
+            }
+        }
+    };
+}
+
+tuple!(A, B);
+tuple!(A, B, C);
+tuple!(A, B, C, D);

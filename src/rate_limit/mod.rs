@@ -75,24 +75,45 @@
 //! [`missing_key_allow`](RateLimitLayer::missing_key_allow) or [`missing_key_deny`](RateLimitLayer::missing_key_deny)
 //! says otherwise.
 
+mod apart;
+mod batch;
+mod call;
 mod config;
 mod decision;
+mod denials;
+mod engine;
+mod fields;
+mod forwarded;
 mod gcra;
 mod headers;
+mod held;
+mod hops;
 mod identity;
 mod ip;
 mod key;
 mod layer;
+mod lease;
 mod limiter;
 mod local;
+mod policy;
+mod problem;
 mod quota;
+mod recent;
 mod service;
+mod tiers;
+mod verdict;
 
-pub use decision::{Decision, Denial, Standing};
+pub use decision::{Admission, Decision, Denial, Standing};
+pub use forwarded::ForwardedIp;
+pub use headers::Dialect;
+pub use held::Held;
 pub use identity::Identity;
-pub use ip::{PeerAddr, PeerIp};
-pub use key::{Header, Key};
+pub use ip::{PeerAddr, PeerIp, PeerNetwork};
+#[cfg(feature = "axum")]
+pub use key::MatchedPath;
+pub use key::{BearerToken, Header, Key, Method};
 pub use layer::RateLimitLayer;
 pub use limiter::RateLimiter;
+pub use policy::{Algorithm, Policies, Policy};
 pub use quota::Quota;
 pub use service::RateLimit;
