@@ -134,11 +134,7 @@ impl Config {
     /// The names of the policies, for the log.
     pub(super) fn names(&self) -> String {
         let rules = self.rules.iter().flat_map(|rule| rule.policies.iter());
-        let names = self
-            .policies
-            .iter()
-            .chain(rules)
-            .map(Policy::name);
+        let names = self.policies.iter().chain(rules).map(Policy::name);
         names.collect::<Vec<_>>().join(", ")
     }
 

@@ -9,10 +9,11 @@ use super::{
 
 /// Whether a request may pass, and where that leaves its subject.
 ///
-/// The layer puts it into the extensions of the response, and of the request when that is admitted. These are all the
+/// The layer puts it into the extensions of the response, and of the request when that is admitted. What a
+/// [limiter](super::RateLimiter) gives also holds the place under a [concurrency](Policy::concurrency) policy: it is free
+/// again when the decision and its clones are dropped. These are all the
 /// variants there will be.
 #[derive(Clone, Debug)]
-#[must_use = "a place under a concurrency policy is free again when the decision is dropped"]
 pub enum Decision {
     /// It may pass, and was counted.
     Allow(Admission),

@@ -8,13 +8,17 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    call::Claim, decision::Decision, decision::Denial, identity::Identity, recent::Recent,
+    call::Claim,
+    decision::{Decision, Denial, Standing},
+    identity::Identity,
+    recent::Recent,
 };
 
 /// A bounded number of denials.
 ///
 /// A denial holds until its time is over, for the same cost and greater ones, under the same policies with the same
-/// numbers. That is what Redis would say too, unless a refund or a reset comes first.
+/// numbers. That is what Redis would say too, unless a refund or a reset comes first, or its data is lost: so after a
+/// minute it is asked again.
 #[derive(Debug)]
 pub(super) struct Denials {
     known: Mutex<Recent<(Identity, u64), Known>>,
@@ -61,8 +65,9 @@ impl Denials {
                 continue;
             };
             // A permanent one needs no script to be known, and an unknown time may be over at once.
-            let waits = denial.violated().filter_map(|standing| standing.wait());
+            let waits = denial.violated().filter_map(Standing::wait);
             let Some(lasts) = waits.max() else { continue };
+            let lasts = lasts.min(LONGEST);
             let known = Known {
                 denial,
                 cost,
@@ -82,3 +87,6 @@ impl Denials {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// How long a denial is repeated without asking.
+const LONGEST: Duration = Duration::from_secs(60);

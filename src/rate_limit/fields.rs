@@ -30,7 +30,7 @@ impl Fields {
 
 /// draft §3: sub-second precision is not supported
 fn whole_seconds(window: Duration) -> Option<u64> {
-    (window.subsec_nanos() == 0).then(|| window.as_secs())
+    (window.subsec_nanos() == 0).then_some(window.as_secs())
 }
 
 /// RFC 9651 §4.1.6: a backslash before quotes and backslashes, quotes around.

@@ -110,7 +110,8 @@ impl RateLimiter {
     /// Asks Redis even when this process knows from a denial that there is no permit yet.
     ///
     /// For limiters whose budgets are often refunded or reset by other processes: those are noticed at once then. By
-    /// default a denial is repeated without Redis until its time is over; refunds and resets by this limiter end it.
+    /// default a denial is repeated without Redis until its time is over, or for a minute; refunds and resets by this limiter
+    /// end it.
     #[must_use]
     pub fn no_denial_memory(mut self) -> Self {
         self.engine = self.engine.without_denials();

@@ -167,9 +167,10 @@ impl Policy {
     /// The quota in ticks, when it is kept by GCRA.
     pub(super) fn rate(&self) -> Option<Rate> {
         match self.measure {
-            Measure::Rate { quota, algorithm } if algorithm == Algorithm::Gcra => {
-                Some(quota.rate())
-            }
+            Measure::Rate {
+                quota,
+                algorithm: Algorithm::Gcra,
+            } => Some(quota.rate()),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::decision::Denial;
+use super::decision::{Denial, Standing};
 
 /// The body of a response that this layer makes, and its type.
 #[derive(Debug)]
@@ -17,10 +17,7 @@ pub(super) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
     if !takes_problems(request) {
         return plain("too many requests\n");
     }
-    let violated: Vec<&str> = denial
-        .violated()
-        .map(|standing| standing.policy())
-        .collect();
+    let violated: Vec<&str> = denial.violated().map(Standing::policy).collect();
     let detail = if denial.is_permanent() {
         "The request costs more than the quota ever allows."
     } else {

@@ -16,9 +16,12 @@ use super::{identity::Identity, policy::Policies, recent::Recent};
 /// Says which policies a request is held to; `None` for those of the layer.
 #[derive(Clone)]
 pub(super) enum Tiers {
-    Direct(Arc<dyn Fn(&Parts) -> Option<Policies> + Send + Sync>),
+    Direct(Arc<Choose>),
     Found(Arc<Finder>),
 }
+
+/// Says it at once.
+pub(super) type Choose = dyn Fn(&Parts) -> Option<Policies> + Send + Sync;
 
 /// Finds the policies of a subject somewhere else, and keeps them for a while.
 pub(super) struct Finder {
