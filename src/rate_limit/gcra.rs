@@ -40,20 +40,34 @@ impl Rate {
         now: u64,
         cost: u64,
     ) -> (Outcome, Option<PaidAt>) {
-        let debt = stored.map_or(0, |paid_at| self.debt(paid_at, now));
+        let owed = stored.map_or(0, |paid_at| self.debt(paid_at, now));
+        // A time further ahead than a full burst comes from a clock that was set back, or from a larger quota. If that
+        // were not stored, the burst would be owed again and again.
+        let debt = u64::try_from(owed).map_or(self.capacity, |owed| owed.min(self.capacity));
+        let heals = owed > u128::from(self.capacity);
         let after = u128::from(debt) + self.price(cost);
         if after > u128::from(self.capacity) {
             let admitted = false;
-            return (Outcome { admitted, debt }, None);
+            return (
+                Outcome { admitted, debt },
+                heals.then(|| self.paid_at(debt, now)),
+            );
         }
         // At most the capacity, so it fits.
         let debt = after as u64;
-        let paid_at = PaidAt {
+        let changes = cost > 0 || heals;
+        let admitted = true;
+        (
+            Outcome { admitted, debt },
+            changes.then(|| self.paid_at(debt, now)),
+        )
+    }
+
+    fn paid_at(&self, debt: u64, now: u64) -> PaidAt {
+        PaidAt {
             micros: now.saturating_add(debt / self.per_micro),
             ticks: debt % self.per_micro,
-        };
-        let admitted = true;
-        (Outcome { admitted, debt }, (cost > 0).then_some(paid_at))
+        }
     }
 
     /// How many permits there are left with this debt.
@@ -89,15 +103,13 @@ impl Rate {
         u128::from(cost) * u128::from(self.permit)
     }
 
-    /// What is owed at `now`. Never more than a full burst: a time further ahead comes from a clock that was set back,
-    /// or from a larger quota.
-    fn debt(&self, paid_at: PaidAt, now: u64) -> u64 {
+    /// What is owed at `now`.
+    fn debt(&self, paid_at: PaidAt, now: u64) -> u128 {
         let Some(micros) = paid_at.micros.checked_sub(now) else {
             return 0;
         };
         let ticks = u128::from(paid_at.ticks.min(self.per_micro - 1));
-        let debt = u128::from(micros) * u128::from(self.per_micro) + ticks;
-        debt.min(u128::from(self.capacity)) as u64
+        u128::from(micros) * u128::from(self.per_micro) + ticks
     }
 }
 
@@ -208,9 +220,11 @@ mod tests {
         let rate = Quota::per_minute(10).rate();
         for micros in [NOW + (1 << 50), u64::MAX] {
             let ticks = u64::MAX;
-            let (outcome, _) = rate.decide(Some(PaidAt { micros, ticks }), NOW, 1);
+            let (outcome, stored) = rate.decide(Some(PaidAt { micros, ticks }), NOW, 1);
             assert!(!outcome.admitted);
             assert_eq!(rate.wait(outcome.debt, 1), Some(6_000_000));
+            // The clamped debt used to be forgotten, and owed anew at each look until that far time.
+            assert!(rate.decide(stored, NOW + 6_000_000, 1).0.admitted);
         }
     }
 

@@ -1,15 +1,16 @@
 //! What proxies say in header fields, the last first. `None` stands for something that is no address.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    str,
+};
 
 use http::HeaderMap;
 
 /// The addresses of `X-Forwarded-For`, whose lines are one list.
 pub(super) fn addresses(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    last_first(headers, "x-forwarded-for", |text| {
-        text.rsplit(',').collect()
-    })
-    .map(address)
+    let parts = |line| unquoted(line, b',', Quotes::Plain);
+    last_first(headers, "x-forwarded-for", parts).map(address)
 }
 
 /// The address of `X-Real-IP`. Two of them are none: one is not the proxy's.
@@ -17,32 +18,28 @@ pub(super) fn real_ip(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr
     let mut lines = headers.get_all("x-real-ip").iter();
     let (first, second) = (lines.next(), lines.next());
     let only = first.filter(|_| second.is_none());
-    first.map(|_| address(only?.to_str().ok()?)).into_iter()
+    first.map(|_| address(only?.as_bytes())).into_iter()
 }
 
 /// The `for` of each element of `Forwarded` (RFC 7239 §4).
 pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    last_first(headers, "forwarded", |text| {
-        let mut elements = unquoted(text, b',');
-        elements.reverse();
-        elements
-    })
-    .map(node)
+    let parts = |line| unquoted(line, b',', Quotes::Quote);
+    last_first(headers, "forwarded", parts).map(node)
 }
 
-/// The parts of all lines of a field, the last first. A line that is no text is one part that is no address.
+/// The parts of all lines of a field, the last first. One that is no text is no address, whatever is beside it.
 fn last_first<'a>(
     headers: &'a HeaderMap,
     name: &'static str,
-    parts: impl Fn(&'a str) -> Vec<&'a str>,
-) -> impl Iterator<Item = &'a str> {
+    parts: impl Fn(&'a [u8]) -> Vec<&'a [u8]>,
+) -> impl Iterator<Item = &'a [u8]> {
     let lines = headers.get_all(name).iter().rev();
-    lines.flat_map(move |line| parts(line.to_str().unwrap_or_default()))
+    lines.flat_map(move |line| parts(line.as_bytes()).into_iter().rev())
 }
 
 /// An address, with or without a port, brackets around IPv6 or not.
-fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim_matches([' ', '\t']);
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text).ok()?.trim_matches(BLANK);
     let bare = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
@@ -53,37 +50,45 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// RFC 7239 §6: an element names a node by address and port, or as `unknown`, or by a name that hides it.
-fn node(element: &str) -> Option<IpAddr> {
-    let mut pairs = unquoted(element, b';').into_iter().filter_map(|pair| {
-        let (name, value) = pair.split_once('=')?;
-        let name = name.trim_matches([' ', '\t']);
-        name.eq_ignore_ascii_case("for")
-            .then(|| value.trim_matches([' ', '\t']))
-    });
+fn node(element: &[u8]) -> Option<IpAddr> {
+    let mut values = unquoted(element, b';', Quotes::Quote)
+        .into_iter()
+        .filter_map(|pair| {
+            let (name, value) = str::from_utf8(pair).ok()?.split_once('=')?;
+            let is_for = name.trim_matches(BLANK).eq_ignore_ascii_case("for");
+            is_for.then(|| value.trim_matches(BLANK))
+        });
     // RFC 7239 §4: each parameter occurs once in an element
-    let (value, None) = (pairs.next()?, pairs.next()) else {
+    let (value, None) = (values.next()?, values.next()) else {
         return None;
     };
     let quoted = value
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'));
-    // The port may be hidden too.
     let value = quoted.unwrap_or(value);
-    address(value).or_else(|| {
+    address(value.as_bytes()).or_else(|| {
+        // The port may be hidden.
         let (host, port) = value.rsplit_once(':')?;
-        port.starts_with('_').then(|| address(host))?
+        port.starts_with('_').then(|| address(host.as_bytes()))?
     })
 }
 
-/// The parts between separators that are not inside quotes.
-fn unquoted(text: &str, separator: u8) -> Vec<&str> {
+/// Whether separators between quotes are none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quotes {
+    Quote,
+    Plain,
+}
+
+/// The parts between separators.
+fn unquoted(text: &[u8], separator: u8, quotes: Quotes) -> Vec<&[u8]> {
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
-    for (at, byte) in text.bytes().enumerate() {
+    for (at, &byte) in text.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
+            b'"' if quotes == Quotes::Quote => quoted = !quoted,
             _ if byte == separator && !quoted => {
                 parts.push(&text[start..at]);
                 start = at + 1;
@@ -94,6 +99,8 @@ fn unquoted(text: &str, separator: u8) -> Vec<&str> {
     parts.push(&text[start..]);
     parts
 }
+
+const BLANK: [char; 2] = [' ', '\t'];
 
 #[cfg(test)]
 mod tests {

@@ -12,8 +12,11 @@ kinds.calendar = {
   look = function(p)
     p.start, p.used = now - math.fmod(now, p.b), 0
     local start, used = string.match(read(p.key), '^(%d+):(%d+)$')
-    -- A later window comes from a clock that was set back: it counts as this one.
-    if start and #start <= 16 and #used <= 10 and tonumber(start) >= p.start then p.used = tonumber(used) end
+    if start and #start <= 16 and #used <= 10 and tonumber(start) >= p.start then
+      p.used = tonumber(used)
+      -- A later window comes from a clock that was set back: it counts as this one.
+      if tonumber(start) > p.start then calendar_store(p) end
+    end
     return math.max(0, p.a - p.used)
   end,
   take = function(p, n)

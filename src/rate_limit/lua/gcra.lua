@@ -11,9 +11,13 @@ kinds.gcra = {
     local micros, ticks = string.match(read(p.key), '^(%d+):?(%d*)$')
     p.debt = 0
     if micros and #micros <= 16 then
-      -- A time further ahead than a full burst comes from a clock that was set back, or from a larger quota.
       ticks = math.min(tonumber(ticks) or 0, p.b - 1)
-      p.debt = math.max(0, math.min(p.c, (tonumber(micros) - now) * p.b + ticks))
+      p.debt = math.max(0, (tonumber(micros) - now) * p.b + ticks)
+      if p.debt > p.c then
+        -- A time further ahead than a full burst comes from a clock that was set back, or from a larger quota.
+        p.debt = p.c
+        kinds.gcra.take(p, 0)
+      end
     end
     return whole(p.c - p.debt, p.a)
   end,

@@ -3,7 +3,8 @@
 -- A policy is a table with `key`, the three arguments `a`, `b`, `c`, and what its algorithm keeps there. An algorithm is
 -- a table of functions in `kinds`:
 --
--- look(p)        reads what is stored; gives how many permits fit now
+-- look(p)        reads what is stored; gives how many permits fit now. What comes from a clock that was set back since is
+--                stored anew as of now, or it would count until the clock is there again
 -- take(p, n)     stores that n permits were used, which fit
 -- give(p, n)     stores that n permits were not used after all
 -- state(p, n)    the level in its own measure; microseconds until n permits fit (-1: never), until one more than now fits

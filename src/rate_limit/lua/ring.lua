@@ -41,6 +41,7 @@ kinds.ring = {
         end
       end
       for age = 0, RING do p.used = p.used + p.counts[age] end
+      if not same then ring_store(p) end
     end
     return math.max(0, p.a - p.used)
   end,
