@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     call::{self, Ask, Claim},
     decision::Decision,
+    denials::Denials,
     identity::Identity,
     recent::Recent,
 };
@@ -75,12 +76,24 @@ impl Batches {
         claims.len() == 1 && claims.iter().all(plain)
     }
 
-    pub(super) async fn take(&self, claim: &Claim, cost: u64) -> Result<Decision, Error> {
+    /// Decides by what is held, else by asking Redis for more. What that denies goes to `denials`.
+    pub(super) async fn take(
+        &self,
+        claim: &Claim,
+        cost: u64,
+        denials: Option<&Denials>,
+    ) -> Result<Decision, Error> {
+        let claims = slice::from_ref(claim);
         let account = self.account(claim);
         if let Some(decision) = account.stock().spend(cost) {
             return Ok(decision);
         }
         let _asking = account.asking.lock().await;
+        // What somebody was told meanwhile.
+        if let Some(denial) = denials.and_then(|denials| denials.find(claims, cost)) {
+            return Ok(denial);
+        }
+        let sent = Instant::now();
         let ask = {
             let mut stock = account.stock();
             if let Some(decision) = stock.spend(cost) {
@@ -91,8 +104,11 @@ impl Batches {
             let look = false;
             Ask { least, most, look }
         };
-        let grant = call::decide(&self.redis, slice::from_ref(claim), ask).await?;
+        let grant = call::decide(&self.redis, claims, ask).await?;
         if !grant.decision.is_allowed() {
+            if let Some(denials) = denials {
+                denials.note(claims, cost, sent, &grant.decision);
+            }
             return Ok(grant.decision);
         }
         Ok(account.put(grant.decision, grant.permits, ask.least))

@@ -75,10 +75,10 @@ impl Engine {
             return Ok(decision);
         }
         let sent = Instant::now();
-        let decision = match (&self.batches, claims) {
-            (Some(batches), [claim]) if Batches::suits(claims) => batches.take(claim, cost).await?,
-            _ => self.ask(claims, Ask::exactly(cost)).await?,
-        };
+        if let (Some(batches), [claim], true) = (&self.batches, claims, Batches::suits(claims)) {
+            return batches.take(claim, cost, self.denials.as_deref()).await;
+        }
+        let decision = self.ask(claims, Ask::exactly(cost)).await?;
         if let Some(denials) = &self.denials {
             denials.note(claims, cost, sent, &decision);
         }

@@ -47,12 +47,13 @@ kinds.log = {
   give = function(p, n)
     while n > 0 and p.used > 0 do
       local first = entry(p, 0)
-      redis.call('ZREM', p.key, first.member)
       local some = math.min(n, first.cost)
       n, p.used = n - some, p.used - some
+      -- Before the other goes: a key without members is no key, and a new one has no end.
       if some < first.cost then
         redis.call('ZADD', p.key, text(first.at), string.format('%016.0f:%.0f', first.total, first.cost - some))
       end
+      redis.call('ZREM', p.key, first.member)
     end
   end,
   state = function(p, n)
