@@ -1,5 +1,7 @@
 //! What a request is counted by.
 
+use std::{fmt, future::Future, pin::Pin};
+
 use http::{HeaderName, header::AUTHORIZATION, request::Parts};
 
 use super::identity::Identity;
@@ -27,6 +29,13 @@ pub trait Key: Send + Sync + 'static {
     /// Who the request counts against, or `None` when it does not say.
     fn identity(&self, request: &Parts) -> Option<Identity>;
 
+    /// The same for a key that has to look somewhere else first, such as a session; `None` for one that has not.
+    /// Where there is a search, [`identity`](Self::identity) is not asked.
+    fn search(&self, request: &Parts) -> Option<Search> {
+        let _ = request;
+        None
+    }
+
     /// What a request without a key lacks, for one line in the log. It must not tell anything about the request.
     fn needs(&self) -> &str {
         "a key"
@@ -40,6 +49,75 @@ where
 {
     fn identity(&self, request: &Parts) -> Option<Identity> {
         self(request).map(Into::into)
+    }
+}
+
+/// A search for who a request counts against.
+pub struct Search(Pin<Box<dyn Future<Output = Option<Identity>> + Send>>);
+
+impl Search {
+    /// Searches by this future, which gives `None` when the request does not say.
+    pub fn new(future: impl Future<Output = Option<Identity>> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+
+    pub(super) async fn found(self) -> Option<Identity> {
+        self.0.await
+    }
+}
+
+impl fmt::Debug for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search").finish_non_exhaustive()
+    }
+}
+
+/// Counts by what an async function finds: the owner of an API key in a database, say. It runs for each request.
+///
+/// ```
+/// use http::request::Parts;
+/// use tower_fred::rate_limit::AsyncKey;
+///
+/// async fn owner(key: String) -> Option<u64> {
+/// #   let _ = key;
+///     // A query.
+///     Some(7)
+/// }
+///
+/// let by_owner = AsyncKey::new(|request: &Parts| {
+///     let key = request.headers.get("x-api-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
+///     async move { owner(key?).await }
+/// });
+/// ```
+pub struct AsyncKey(Box<dyn Fn(&Parts) -> Search + Send + Sync>);
+
+impl AsyncKey {
+    /// Counts by what `find` gives, and by nothing when it gives `None`.
+    pub fn new<F, T>(find: impl Fn(&Parts) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Option<T>> + Send + 'static,
+        T: Into<Identity>,
+    {
+        Self(Box::new(move |request| {
+            let found = find(request);
+            Search::new(async move { found.await.map(Into::into) })
+        }))
+    }
+}
+
+impl Key for AsyncKey {
+    fn identity(&self, _: &Parts) -> Option<Identity> {
+        None
+    }
+
+    fn search(&self, request: &Parts) -> Option<Search> {
+        Some((self.0)(request))
+    }
+}
+
+impl fmt::Debug for AsyncKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncKey").finish_non_exhaustive()
     }
 }
 
@@ -126,6 +204,24 @@ macro_rules! tuple {
                 #[allow(non_snake_case, reason = "named as their types are")]
                 let ($($key,)+) = self;
                 Some(Identity::all_of(&[$($key.identity(request)?),+]))
+            }
+
+            fn search(&self, request: &Parts) -> Option<Search> {
+                #[allow(non_snake_case, reason = "named as their types are")]
+                let ($($key,)+) = self;
+                let parts = [$(($key.search(request), $key.identity(request))),+];
+                parts.iter().any(|(search, _)| search.is_some()).then(|| {
+                    Search::new(async move {
+                        let mut identities = Vec::with_capacity(parts.len());
+                        for (search, identity) in parts {
+                            identities.push(match search {
+                                Some(search) => search.found().await?,
+                                None => identity?,
+                            });
+                        }
+                        Some(Identity::all_of(&identities))
+                    })
+                })
             }
 
             fn needs(&self) -> &str {

@@ -111,7 +111,7 @@ pub use identity::Identity;
 pub use ip::{PeerAddr, PeerIp, PeerNetwork};
 #[cfg(feature = "axum")]
 pub use key::MatchedPath;
-pub use key::{BearerToken, Header, Key, Method};
+pub use key::{AsyncKey, BearerToken, Header, Key, Method, Search};
 pub use layer::RateLimitLayer;
 pub use limiter::RateLimiter;
 pub use policy::{Algorithm, Policies, Policy};

@@ -37,7 +37,7 @@ pub(super) type Search = Pin<Box<dyn Future<Output = Option<Policies>> + Send>>;
 /// Policies, now or later.
 pub(super) enum Choice {
     Made(Option<Policies>),
-    Open(Search, Arc<Finder>, Identity),
+    Open(Search, Arc<Finder>),
 }
 
 impl Tiers {
@@ -55,22 +55,26 @@ impl Tiers {
         }))
     }
 
-    pub(super) fn choose(&self, request: &Parts, subject: Identity) -> Choice {
+    /// Chooses for a request, whose subject may not be known yet.
+    pub(super) fn choose(&self, request: &Parts, subject: Option<Identity>) -> Choice {
         match self {
             Self::Direct(choose) => Choice::Made(choose(request)),
-            Self::Found(finder) => match finder.known(subject) {
+            Self::Found(finder) => match subject.and_then(|subject| finder.known(subject)) {
                 Some(known) => Choice::Made(known),
-                None => Choice::Open((finder.find)(request), Arc::clone(finder), subject),
+                None => Choice::Open((finder.find)(request), Arc::clone(finder)),
             },
         }
     }
 }
 
 impl Choice {
-    pub(super) async fn made(self) -> Option<Policies> {
+    pub(super) async fn made(self, subject: Identity) -> Option<Policies> {
         match self {
             Self::Made(policies) => policies,
-            Self::Open(search, finder, subject) => {
+            Self::Open(search, finder) => {
+                if let Some(known) = finder.known(subject) {
+                    return known;
+                }
                 let found = search.await;
                 finder.keep(subject, found.clone());
                 found

@@ -1,5 +1,7 @@
 //! From a request to what is to be done with it.
 
+use std::sync::Arc;
+
 use http::request::Parts;
 
 use super::{
@@ -7,23 +9,33 @@ use super::{
     config::{Config, Failure, MissingKey},
     decision::{Decision, Reading, Request, Standing},
     identity::Identity,
-    key::Key,
-    tiers::Choice,
+    key::{Key, Search},
+    policy::Policies,
+    tiers::{Choice, Tiers},
 };
 
 /// What a request asks for, as far as its head tells.
 #[derive(Debug)]
 pub(super) enum Plan {
     Decide {
-        claims: Vec<Claim>,
-        /// The policies of the first claim, if they are not those of the layer.
-        choice: Option<Choice>,
+        subjects: Vec<Subject>,
         cost: u64,
     },
     /// Let it pass, uncounted.
     Pass,
-    /// It lacks a key.
-    NoKey,
+}
+
+/// What a key says about a request, and the policies for that.
+#[derive(Debug)]
+pub(super) struct Subject {
+    identity: Option<Identity>,
+    /// Where there is one, it says who it is.
+    search: Option<Search>,
+    policies: Policies,
+    /// Other policies than those.
+    choice: Option<Choice>,
+    /// For the log: what a request without it lacks.
+    needs: Option<Arc<str>>,
 }
 
 /// What to do with a request.
@@ -45,53 +57,46 @@ impl Config {
         if self.skip.as_ref().is_some_and(|skip| skip(request)) {
             return Plan::Pass;
         }
-        let keys = [(key, &self.policies)].into_iter();
-        let others = self.rules.iter().map(|rule| (&*rule.key, &rule.policies));
-        let mut claims = Vec::with_capacity(1 + self.rules.len());
-        let mut choice = None;
-        for (at, (key, policies)) in keys.chain(others).enumerate() {
-            let identity = match (key.identity(request), self.missing_key) {
-                (Some(identity), _) => identity,
-                (None, missing) => {
-                    self.note_missing_key(key.needs());
-                    match missing {
-                        MissingKey::Share => Identity::nobody(),
-                        MissingKey::Allow => continue,
-                        MissingKey::Deny => return Plan::NoKey,
-                    }
-                }
+        let own = (key, &self.policies, self.tiers.as_ref());
+        let others = self
+            .rules
+            .iter()
+            .map(|rule| (&*rule.key, &rule.policies, None));
+        let subject = |(key, policies, tiers): (&dyn Key, &Policies, Option<&Tiers>)| {
+            let search = key.search(request);
+            let identity = match search {
+                Some(_) => None,
+                None => key.identity(request),
             };
-            if let (0, Some(tiers)) = (at, &self.tiers) {
-                choice = Some(tiers.choose(request, identity));
+            Subject {
+                needs: identity.is_none().then(|| key.needs().into()),
+                choice: tiers.map(|tiers| tiers.choose(request, identity)),
+                identity,
+                search,
+                policies: policies.clone(),
             }
-            let policies = policies.clone();
-            claims.push(Claim { identity, policies });
-        }
-        if claims.is_empty() {
-            return Plan::Pass;
-        }
-        let cost = self.cost.of(request);
+        };
         Plan::Decide {
-            claims,
-            choice,
-            cost,
+            subjects: [own].into_iter().chain(others).map(subject).collect(),
+            cost: self.cost.of(request),
         }
     }
 
     pub(super) async fn decide(&self, plan: Plan) -> Verdict {
-        let (mut claims, choice, cost) = match plan {
-            Plan::Decide {
-                claims,
-                choice,
-                cost,
-            } => (claims, choice, cost),
+        let (subjects, cost) = match plan {
+            Plan::Decide { subjects, cost } => (subjects, cost),
             Plan::Pass => return Verdict::Pass,
-            Plan::NoKey => return Verdict::NoKey,
         };
-        if let (Some(choice), Some(first)) = (choice, claims.first_mut()) {
-            if let Some(policies) = choice.made().await {
-                first.policies = self.enforced(policies);
+        let mut claims = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            match self.claim(subject).await {
+                Ok(claim) => claims.push(claim),
+                Err(MissingKey::Deny) => return Verdict::NoKey,
+                Err(_) => {}
             }
+        }
+        if claims.is_empty() {
+            return Verdict::Pass;
         }
         let decided = self.engine.decide(&claims, cost).await;
         self.note_failure(decided.as_ref().err());
@@ -104,6 +109,30 @@ impl Config {
             (Err(_), Failure::Open) => Verdict::Pass,
             (Err(_), Failure::Closed) => Verdict::Unavailable,
         }
+    }
+
+    /// Whom a request counts against by one of the keys, or what to do without.
+    async fn claim(&self, subject: Subject) -> Result<Claim, MissingKey> {
+        let identity = match subject.search {
+            Some(search) => search.found().await,
+            None => subject.identity,
+        };
+        let identity = match (identity, self.missing_key) {
+            (Some(identity), _) => identity,
+            (None, missing) => {
+                self.note_missing_key(subject.needs.as_deref().unwrap_or_default());
+                match missing {
+                    MissingKey::Share => Identity::nobody(),
+                    other => return Err(other),
+                }
+            }
+        };
+        let chosen = match subject.choice {
+            Some(choice) => choice.made(identity).await,
+            None => None,
+        };
+        let policies = chosen.map_or(subject.policies, |chosen| self.enforced(chosen));
+        Ok(Claim { identity, policies })
     }
 
     /// Decides within this process: each quota by GCRA, while places are not counted and shadows not asked.

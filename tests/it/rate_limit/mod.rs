@@ -7,6 +7,7 @@ mod logs;
 mod memory;
 mod policies;
 mod processes;
+mod responses;
 mod script;
 mod settings;
 
