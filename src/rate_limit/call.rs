@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
-    decision::{Decision, Reading, Request, Standing},
+    decision::Decision,
     identity::Identity,
     lease::{Lease, LeaseId},
-    policy::{Limit, Policies},
+    policies::{Limit, Policies},
+    standing::{Reading, Request, Standing},
 };
 use crate::{
     error::{Error, Kind},

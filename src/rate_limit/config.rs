@@ -14,13 +14,8 @@ use http::{Response, request, response};
 use tokio::time::Instant;
 
 use super::{
-    decision::Decision,
-    engine::Engine,
-    headers::Dialect,
-    key::Key,
-    local::Local,
-    policy::{Policies, Policy},
-    tiers::Tiers,
+    decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
+    policies::Policies, policy::Policy, tiers::Tiers,
 };
 use crate::{error::Error, redis::Redis};
 

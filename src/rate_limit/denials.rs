@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::{
     call::Claim,
-    decision::{Decision, Denial, Standing},
+    decision::{Decision, Denial},
     identity::Identity,
     recent::Recent,
+    standing::Standing,
 };
 
 /// A bounded number of denials.

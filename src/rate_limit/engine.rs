@@ -8,8 +8,9 @@ use super::{
     apart,
     batch::Batches,
     call::{self, Ask, Claim, Grant},
-    decision::{Decision, Standing},
+    decision::Decision,
     denials::Denials,
+    standing::Standing,
 };
 use crate::{error::Error, redis::Redis};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 
-use super::decision::{Decision, Standing};
+use super::{decision::Decision, standing::Standing};
 
 /// A set of header fields that tell clients where they stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,9 +118,10 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 mod tests {
     use super::{
         super::{
-            decision::{Reading, Request},
-            policy::{Policies, Policy},
+            policies::Policies,
+            policy::Policy,
             quota::Quota,
+            standing::{Reading, Request},
         },
         *,
     };

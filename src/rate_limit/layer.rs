@@ -11,7 +11,8 @@ use super::{
     ip::PeerIp,
     key::Key,
     limiter::{RateLimiter, named},
-    policy::{Algorithm, Policies, Policy},
+    policies::Policies,
+    policy::{Algorithm, Policy},
     service::RateLimit,
     tiers::Tiers,
 };

@@ -7,7 +7,8 @@ use super::{
     decision::Decision,
     engine::Engine,
     identity::Identity,
-    policy::{Algorithm, Policies, Policy},
+    policies::Policies,
+    policy::{Algorithm, Policy},
 };
 use crate::{error::Error, redis::Redis};
 

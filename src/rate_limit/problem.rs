@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::decision::{Denial, Standing};
+use super::{decision::Denial, standing::Standing};
 
 /// The body of a response that this layer makes, and its type.
 #[derive(Debug)]

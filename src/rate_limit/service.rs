@@ -9,12 +9,13 @@ use tower_service::Service;
 
 use super::{
     config::Config,
-    decision::{Decision, Denial, Standing},
+    decision::{Decision, Denial},
     headers,
     held::Held,
     ip::PeerIp,
     key::Key,
     problem::{self, Text},
+    standing::Standing,
     verdict::{Plan, Verdict},
 };
 use crate::{body::ResponseBody, future::ResponseFuture};

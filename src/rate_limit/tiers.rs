@@ -11,7 +11,7 @@ use std::{
 use http::request::Parts;
 use tokio::time::Instant;
 
-use super::{identity::Identity, policy::Policies, recent::Recent};
+use super::{identity::Identity, policies::Policies, recent::Recent};
 
 /// Says which policies a request is held to; `None` for those of the layer.
 #[derive(Clone)]

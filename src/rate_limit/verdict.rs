@@ -7,10 +7,11 @@ use http::request::Parts;
 use super::{
     call::Claim,
     config::{Config, Failure, MissingKey},
-    decision::{Decision, Reading, Request, Standing},
+    decision::Decision,
     identity::Identity,
     key::{Key, Search},
-    policy::Policies,
+    policies::Policies,
+    standing::{Reading, Request, Standing},
     tiers::{Choice, Tiers},
 };
 

@@ -66,7 +66,12 @@ async fn a_decision_holds_its_place() {
 /// Waits until Alice gets a place.
 async fn until_alone(limiter: &RateLimiter, admin: &Client, namespace: &str) {
     for _ in 0..100_000 {
-        if limiter.check("alice").await.unwrap().is_allowed() {
+        if limiter
+            .check("alice")
+            .await
+            .expect("as arranged")
+            .is_allowed()
+        {
             return;
         }
         let _ = keys(admin, namespace).await;

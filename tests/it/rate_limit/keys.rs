@@ -213,7 +213,10 @@ async fn requests_without_a_key() {
 }
 
 fn from(peer: &str, field: &str, value: &[u8]) -> Request<()> {
-    let mut request = Request::get("/").header(field, value).body(()).unwrap();
+    let mut request = Request::get("/")
+        .header(field, value)
+        .body(())
+        .expect("as arranged");
     request.extensions_mut().insert(PeerAddr(socket(peer)));
     request
 }

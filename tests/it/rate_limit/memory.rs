@@ -13,7 +13,7 @@ use crate::support::Server;
 async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..requests {
-        admitted += usize::from(limiter.check(key).await.unwrap().is_allowed());
+        admitted += usize::from(limiter.check(key).await.expect("as arranged").is_allowed());
     }
     admitted
 }
@@ -25,7 +25,7 @@ async fn another(server: &Server, redis: &Redis) -> Redis {
         .deadline(Duration::from_secs(20))
         .connect(&server.url())
         .await
-        .unwrap()
+        .expect("a handle")
 }
 
 #[tokio::test]
@@ -184,7 +184,13 @@ async fn what_is_not_spent_is_given_back() {
 /// Waits until Alice has so many permits left.
 async fn until_remaining(limiter: &RateLimiter, permits: u32) {
     for _ in 0..10_000_000 {
-        if limiter.peek("alice").await.unwrap().remaining() == permits {
+        if limiter
+            .peek("alice")
+            .await
+            .expect("as arranged")
+            .remaining()
+            == permits
+        {
             return;
         }
     }
@@ -280,7 +286,7 @@ async fn ask_each(limiter: &RateLimiter, subjects: u64) {
     for start in (0..subjects).step_by(500) {
         let asked = (start..start + 500).map(|subject| limiter.check(subject));
         for decision in futures_util::future::join_all(asked).await {
-            assert!(decision.unwrap().is_allowed());
+            assert!(decision.expect("as arranged").is_allowed());
         }
     }
 }

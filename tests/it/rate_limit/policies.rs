@@ -7,7 +7,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_fred::{
     RateLimitLayer, Redis,
     fred::clients::Client,
-    rate_limit::{Algorithm, Decision, Key, Policy, Quota, RateLimiter},
+    rate_limit::{Algorithm, Decision, Key, Policy, Quota, RateLimiter, Standing},
 };
 
 use super::{command, keys, only_key, patient};
@@ -31,7 +31,7 @@ fn daily(name: &str, permits: u32) -> Policy {
 async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
     let mut admitted = 0;
     for _ in 0..requests {
-        admitted += usize::from(limiter.check(key).await.unwrap().is_allowed());
+        admitted += usize::from(limiter.check(key).await.expect("as arranged").is_allowed());
     }
     admitted
 }
@@ -69,17 +69,14 @@ async fn all_count_a_request_or_none_does() {
         let Decision::Deny(denial) = both.check("alice").await.unwrap() else {
             panic!("admitted");
         };
-        let violated: Vec<_> = denial
-            .violated()
-            .map(|standing| standing.policy())
-            .collect();
+        let violated: Vec<_> = denial.violated().map(Standing::policy).collect();
         assert_eq!(violated, ["small"]);
         assert_eq!(denial.standing().policy(), "small");
         let decision = Decision::Deny(denial);
         let left: Vec<_> = decision
             .standings()
             .iter()
-            .map(|one| one.remaining())
+            .map(Standing::remaining)
             .collect();
         assert_eq!(left, [0, 4], "{algorithm:?}");
 
@@ -96,7 +93,7 @@ async fn the_most_restrictive_is_reported() {
     let limiter = RateLimiter::new(redis, [daily("a", 100), daily("b", 10), daily("c", 50)]);
     let first = limiter.check_n("alice", 5).await.unwrap();
     assert_eq!((first.standing().policy(), first.remaining()), ("b", 5));
-    let names: Vec<_> = first.standings().iter().map(|one| one.policy()).collect();
+    let names: Vec<_> = first.standings().iter().map(Standing::policy).collect();
     assert_eq!(names, ["a", "b", "c"]);
     // 60 is too much for two of them, for one of them for ever: that is what is told.
     let denied = limiter.check_n("alice", 45).await.unwrap();
@@ -156,7 +153,10 @@ async fn send<K: Key>(layer: &RateLimitLayer<K>, address: &str, account: &str) -
     let request = Request::get("/")
         .header("x-address", address)
         .header("x-account", account);
-    let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+    let response = service
+        .oneshot(request.body(()).expect("as arranged"))
+        .await
+        .expect("as arranged");
     response.map(|_| ())
 }
 
@@ -170,18 +170,27 @@ async fn check_two_keys(redis: Redis) {
     for _ in 0..5 {
         let response = send(&layer, "a1", "u1").await;
         assert_eq!(response.status(), DENIED);
-        let decision = response.extensions().get::<Decision>().unwrap();
+        let decision = response
+            .extensions()
+            .get::<Decision>()
+            .expect("as arranged");
         assert_eq!(decision.standing().policy(), "account");
         assert_eq!(decision.standings().len(), 2);
     }
     let address = RateLimiter::new(redis.clone(), daily("address", 4));
     let account = RateLimiter::new(redis, daily("account", 3));
-    assert_eq!(address.peek("a1").await.unwrap().remaining(), 1);
+    assert_eq!(
+        address.peek("a1").await.expect("as arranged").remaining(),
+        1
+    );
     assert_eq!(send(&layer, "a1", "u2").await.status(), OK);
     for _ in 0..5 {
         assert_eq!(send(&layer, "a1", "u2").await.status(), DENIED);
     }
-    assert_eq!(account.peek("u2").await.unwrap().remaining(), 2);
+    assert_eq!(
+        account.peek("u2").await.expect("as arranged").remaining(),
+        2
+    );
     assert_eq!(send(&layer, "a2", "u2").await.status(), OK);
 }
 

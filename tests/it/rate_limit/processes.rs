@@ -48,12 +48,12 @@ async fn check(name: &str) {
     let mut admitted = Vec::new();
     for child in children {
         let output = tokio::task::spawn_blocking(|| process::output(child, "ADMITTED "));
-        admitted.extend(output.await.unwrap());
+        admitted.extend(output.await.expect("as arranged"));
     }
     assert_eq!(admitted.len(), PROCESSES);
     let counts: Vec<usize> = admitted
         .iter()
-        .map(|count| count.parse().unwrap())
+        .map(|count| count.parse().expect("as arranged"))
         .collect();
     assert_eq!(counts.iter().sum::<usize>(), 137, "{counts:?}");
 }

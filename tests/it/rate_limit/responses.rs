@@ -25,7 +25,10 @@ async fn send<K: Key>(layer: &RateLimitLayer<K>, accept: &str) -> Response<Bytes
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("inner")))
     }));
     let request = Request::get("/").header(header::ACCEPT, accept);
-    let response = service.oneshot(request.body(()).unwrap()).await.unwrap();
+    let response = service
+        .oneshot(request.body(()).expect("as arranged"))
+        .await
+        .expect("as arranged");
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     Response::from_parts(parts, body)
@@ -35,7 +38,7 @@ async fn send<K: Key>(layer: &RateLimitLayer<K>, accept: &str) -> Response<Bytes
 fn names(response: &Response<Bytes>, field: &str) -> Vec<String> {
     let lines = response.headers().get_all(field).iter();
     let text = lines
-        .map(|line| line.to_str().unwrap())
+        .map(|line| line.to_str().expect("as arranged"))
         .collect::<Vec<_>>()
         .join(", ");
     let list: List = Parser::new(&text).parse().expect("a structured field");

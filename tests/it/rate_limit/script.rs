@@ -307,7 +307,9 @@ fn check<T: std::fmt::Debug, F: Future<Output = Result<(), TestCaseError>>>(
         ..Config::default()
     };
     let run = |value| tokio::task::block_in_place(|| handle.block_on(property(value)));
-    TestRunner::new(config).run(&strategy, run).unwrap();
+    TestRunner::new(config)
+        .run(&strategy, run)
+        .expect("as arranged");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

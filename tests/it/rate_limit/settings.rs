@@ -41,12 +41,16 @@ async fn send<K: Key>(layer: &RateLimitLayer<K>, path: &str) -> Response<()> {
         *response.status_mut() = status.unwrap_or(StatusCode::OK);
         Ok::<_, Infallible>(response)
     }));
-    let request = Request::get(path).body(()).unwrap();
+    let request = Request::get(path).body(()).expect("as arranged");
     service.oneshot(request).await.unwrap().map(|_| ())
 }
 
 fn remaining(response: &Response<()>) -> u32 {
-    response.extensions().get::<Decision>().unwrap().remaining()
+    response
+        .extensions()
+        .get::<Decision>()
+        .expect("as arranged")
+        .remaining()
 }
 
 #[tokio::test]
