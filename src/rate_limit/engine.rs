@@ -55,11 +55,12 @@ impl Engine {
         if self.max_wait.is_zero() || decision.is_allowed() {
             return Ok(decision);
         }
-        let end = Instant::now() + self.max_wait;
+        // A time that no clock reaches is no bound.
+        let end = Instant::now().checked_add(self.max_wait);
         let mut decision = decision;
         while let Some(wait) = decision.retry_after() {
             let again = Instant::now() + wait;
-            if again > end {
+            if end.is_some_and(|end| again > end) {
                 break;
             }
             time::sleep_until(again).await;

@@ -250,7 +250,8 @@ impl<K> RateLimitLayer<K> {
     /// Counts only requests whose response matches, such as failed logins: the others get their permits back.
     ///
     /// Permits are used before the service is called, so never more than the quota are on their way. Giving them back is
-    /// one more command, before the response leaves. What the service fails to answer stays counted.
+    /// one more command, before the response leaves. What the service fails to answer stays counted, and while Redis
+    /// fails everything does.
     #[must_use]
     pub fn count_when(
         mut self,

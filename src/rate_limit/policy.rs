@@ -70,7 +70,8 @@ impl Policy {
 
     /// At most `places` requests at the same time.
     ///
-    /// A request has a place until its response body ends or is dropped. Whatever it costs, it has one. The place of a
+    /// A request has a place until its response body ends or is dropped. Whatever it costs, it has one; if it costs nothing,
+    /// it has none. The place of a
     /// process that crashed is free again when its [lease](Self::lease) is over.
     ///
     /// # Panics

@@ -96,7 +96,7 @@ where
     request.extensions_mut().insert(decision.clone());
     let (parts, body) = inner.call(request).await?.into_parts();
     let counts = config.count.as_ref().is_none_or(|count| count(&parts));
-    if !counts {
+    if !counts && decision.standings().iter().any(Standing::is_charged) {
         // Without an answer it stays counted: no reason to fail the response.
         let _ = config.engine.refund(&claims, cost, Some(&decision)).await;
     }

@@ -174,6 +174,11 @@ impl Standing {
         }
     }
 
+    /// Whether permits were used, in Redis.
+    pub(super) fn is_charged(&self) -> bool {
+        self.charged
+    }
+
     /// The time of something that is so far away, in microseconds since 1970.
     pub(super) fn time_after(&self, wait: Duration) -> u64 {
         self.at.saturating_add(micros(wait))

@@ -155,15 +155,16 @@ impl Config {
         }
         let now = self.shared.now();
         let readings = self.shared.local.decide(&budgets, now, cost);
-        let charged = readings.iter().all(|(fits, _)| *fits);
+        let admitted = readings.iter().all(|(fits, _)| *fits);
         let standings = limits.iter().zip(readings).map(|(limit, (fits, level))| {
-            let at = now;
-            Standing::new(
-                limit,
-                Reading::of_gcra(fits, level),
-                Request { cost, charged, at },
-            )
+            let request = Request {
+                cost,
+                // Not in Redis: there is nothing to give back.
+                charged: false,
+                at: now,
+            };
+            Standing::new(limit, Reading::of_gcra(fits, level), request)
         });
-        Some(Decision::new(charged, standings.collect()))
+        Some(Decision::new(admitted, standings.collect()))
     }
 }

@@ -10,14 +10,14 @@ use std::{
 };
 
 use http::{HeaderName, Request, Response, StatusCode, request::Parts};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_fred::{
     RateLimitLayer, Redis,
     rate_limit::{Algorithm, Decision, Key, Policies, Policy, Quota, RateLimiter},
 };
 
 use super::patient;
-use crate::support::Server;
+use crate::support::{Server, server::until_served};
 
 const OK: StatusCode = StatusCode::OK;
 const DENIED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
@@ -124,6 +124,33 @@ async fn what_cannot_be_given_back_does_not_harm_the_response() {
     }));
     let response = service.oneshot(Request::new(())).await.unwrap();
     assert_eq!(response.status(), OK);
+}
+
+#[tokio::test]
+async fn what_redis_did_not_count_is_not_given_back() {
+    let server = Server::start();
+    let redis = server.redis().await;
+    let one: fn(&Parts) -> Option<u64> = |_| Some(1);
+    let logins = RateLimitLayer::new(redis.clone(), TEN)
+        .by(one)
+        .count_when(|_| false);
+    let limiter = RateLimiter::new(redis.clone(), TEN);
+    // Counted within the process while Redis was silent, answered when it was back: it used to be given back there.
+    server.kill();
+    let (inner, mut handle) = tower_test::mock::pair::<Request<()>, Response<String>>();
+    let mut service = logins.layer(inner);
+    let response = service.ready().await.unwrap().call(Request::new(()));
+    let answer = async {
+        let (request, send) = handle.next_request().await.unwrap();
+        assert!(request.extensions().get::<Decision>().is_some());
+        server.restart();
+        until_served(&redis).await;
+        assert_eq!(limiter.check_n(1, 4).await.unwrap().remaining(), 6);
+        send.send_response(Response::new(String::new()));
+    };
+    let (response, ()) = tokio::join!(response, answer);
+    assert_eq!(response.unwrap().status(), OK);
+    assert_eq!(limiter.peek(1).await.unwrap().remaining(), 6);
 }
 
 #[tokio::test]
