@@ -24,6 +24,8 @@ pub mod memo;
 pub mod rate_limit;
 #[cfg(feature = "session")]
 pub mod session;
+#[cfg(all(feature = "rate-limit", feature = "session"))]
+mod session_user;
 #[cfg(feature = "cache")]
 mod store;
 
@@ -38,3 +40,5 @@ pub use rate_limit::RateLimitLayer;
 pub use redis::Redis;
 #[cfg(feature = "session")]
 pub use session::{Session, SessionLayer};
+#[cfg(all(feature = "rate-limit", feature = "session"))]
+pub use session_user::SessionUser;

@@ -58,4 +58,9 @@ async fn main() {
         &measure(&cases, 64, 40).await,
         &cases,
     );
+    rate_limit::costs(&redis).await;
+    // Takes a minute and some hundred megabytes of the server.
+    if wanted.as_deref() == Some("subjects") {
+        rate_limit::memory(&redis).await;
+    }
 }

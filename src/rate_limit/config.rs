@@ -1,25 +1,62 @@
-//! What a layer does, whoever the request is from.
+//! What a layer is told to do.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
 };
 
+use bytes::Bytes;
+use http::{Response, request, response};
 use tokio::time::Instant;
 
 use super::{
-    decision::Decision, headers::Fields, identity::Identity, limiter::RateLimiter, local::Local,
+    decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
+    policies::Policies, policy::Policy, tiers::Tiers,
 };
-use crate::error::Error;
+use crate::{error::Error, redis::Redis};
 
 /// The settings of a layer, and the state that all its services share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Config {
-    pub(super) limiter: RateLimiter,
-    pub(super) fields: Fields,
+    pub(super) engine: Engine,
+    /// Those of the layer's own key.
+    pub(super) policies: Policies,
+    /// Other keys and theirs.
+    pub(super) rules: Vec<Rule>,
+    pub(super) tiers: Option<Tiers>,
+    pub(super) cost: Cost,
+    pub(super) skip: Option<Arc<Test<request::Parts>>>,
+    pub(super) count: Option<Arc<Test<response::Parts>>>,
+    pub(super) reject: Option<Arc<Reject>>,
+    pub(super) dialects: Arc<[Dialect]>,
+    pub(super) shadow: bool,
     pub(super) missing_key: MissingKey,
     pub(super) failure: Failure,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// Whether a head matches.
+pub(super) type Test<T> = dyn Fn(&T) -> bool + Send + Sync;
+
+/// Makes the response to a denied request.
+pub(super) type Reject = dyn Fn(&request::Parts, &Decision) -> Response<Bytes> + Send + Sync;
+
+/// A key, and what its subjects are held to.
+#[derive(Clone)]
+pub(super) struct Rule {
+    pub(super) key: Arc<dyn Key>,
+    pub(super) policies: Policies,
+}
+
+/// How many permits a request costs.
+#[derive(Clone)]
+pub(super) enum Cost {
+    Fixed(u64),
+    Of(Arc<dyn Fn(&request::Parts) -> u64 + Send + Sync>),
 }
 
 /// What happens to a request without a key.
@@ -38,41 +75,62 @@ pub(super) enum Failure {
     Closed,
 }
 
-/// What to do with a request.
 #[derive(Debug)]
-pub(super) enum Verdict {
-    /// A decision, of Redis or of this process.
-    Decided(Decision),
-    /// Let it pass, uncounted.
-    Pass,
-    /// It lacks a key.
-    NoKey,
-    /// There is no telling.
-    Unavailable,
-}
-
-#[derive(Debug)]
-struct Shared {
-    local: Local,
-    started: Instant,
+pub(super) struct Shared {
+    pub(super) local: Local,
+    /// When this was made, on a clock that is never set, and in microseconds since 1970.
+    started: (Instant, u64),
     failing: AtomicBool,
     key_was_missing: AtomicBool,
 }
 
 impl Config {
-    pub(super) fn new(limiter: RateLimiter) -> Self {
+    pub(super) fn new(redis: Redis, policies: Policies) -> Self {
         Self {
-            fields: Fields::new(limiter.policy(), limiter.quota()),
-            limiter,
+            engine: Engine::new(redis),
+            policies,
+            rules: Vec::new(),
+            tiers: None,
+            cost: Cost::Fixed(1),
+            skip: None,
+            count: None,
+            reject: None,
+            dialects: [Dialect::Draft11].into(),
+            shadow: false,
             missing_key: MissingKey::Share,
             failure: Failure::Local,
             shared: Arc::new(Shared {
-                local: Local::new(LOCAL_SUBJECTS),
-                started: Instant::now(),
+                local: Local::new(LOCAL_BUDGETS),
+                started: (Instant::now(), unix_micros()),
                 failing: AtomicBool::new(false),
                 key_was_missing: AtomicBool::new(false),
             }),
         }
+    }
+
+    /// With the policies as they are enforced.
+    pub(super) fn settled(mut self) -> Self {
+        self.policies = self.enforced(self.policies.clone());
+        for rule in &mut self.rules {
+            if self.shadow {
+                rule.policies = rule.policies.map(Policy::shadow);
+            }
+        }
+        self
+    }
+
+    pub(super) fn enforced(&self, policies: Policies) -> Policies {
+        match self.shadow {
+            true => policies.map(Policy::shadow),
+            false => policies,
+        }
+    }
+
+    /// The names of the policies, for the log.
+    pub(super) fn names(&self) -> String {
+        let rules = self.rules.iter().flat_map(|rule| rule.policies.iter());
+        let names = self.policies.iter().chain(rules).map(Policy::name);
+        names.collect::<Vec<_>>().join(", ")
     }
 
     /// Logs once that a request came without a key.
@@ -82,45 +140,20 @@ impl Config {
         }
         tracing::warn!(
             target: "tower_fred::rate_limit",
-            policy = self.limiter.policy(),
+            policy = self.names(),
             needs,
             then = ?self.missing_key,
             "a request has no rate limit key"
         );
     }
 
-    pub(super) async fn decide(&self, identity: Option<Identity>) -> Verdict {
-        let identity = match (identity, self.missing_key) {
-            (Some(identity), _) => identity,
-            (None, MissingKey::Share) => Identity::nobody(),
-            (None, MissingKey::Allow) => return Verdict::Pass,
-            (None, MissingKey::Deny) => return Verdict::NoKey,
-        };
-        let decided = self.limiter.check(identity).await;
-        self.note_failure(decided.as_ref().err());
-        match (decided, self.failure) {
-            (Ok(decision), _) => Verdict::Decided(decision),
-            (Err(_), Failure::Local) => Verdict::Decided(self.decide_locally(identity)),
-            (Err(_), Failure::Open) => Verdict::Pass,
-            (Err(_), Failure::Closed) => Verdict::Unavailable,
-        }
-    }
-
-    fn decide_locally(&self, identity: Identity) -> Decision {
-        let now = self.shared.started.elapsed().as_micros();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        let rate = self.limiter.rate();
-        let outcome = self.shared.local.decide(rate, identity, now, 1);
-        self.limiter.decision(outcome, 1)
-    }
-
     /// Logs the first failure after a success.
-    fn note_failure(&self, error: Option<&Error>) {
+    pub(super) fn note_failure(&self, error: Option<&Error>) {
         let failing = &self.shared.failing;
         match error {
             Some(error) if !failing.swap(true, Ordering::Relaxed) => tracing::warn!(
                 target: "tower_fred::rate_limit",
-                policy = self.limiter.policy(),
+                policy = self.names(),
                 then = ?self.failure,
                 %error,
                 "cannot ask redis about a rate limit"
@@ -132,5 +165,41 @@ impl Config {
     }
 }
 
-/// How many subjects are limited within the process while Redis fails: a few megabytes.
-const LOCAL_SUBJECTS: usize = 65_536;
+impl Shared {
+    /// Microseconds since 1970, by a clock that is never set.
+    pub(super) fn now(&self) -> u64 {
+        let (then, micros) = self.started;
+        let since = u64::try_from(then.elapsed().as_micros()).unwrap_or(u64::MAX);
+        micros.saturating_add(since)
+    }
+}
+
+impl Cost {
+    pub(super) fn of(&self, request: &request::Parts) -> u64 {
+        match self {
+            Self::Fixed(cost) => *cost,
+            Self::Of(cost) => cost(request),
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("policies", &self.names())
+            .field("tiers", &self.tiers)
+            .field("dialects", &self.dialects)
+            .field("shadow", &self.shadow)
+            .field("missing_key", &self.missing_key)
+            .field("failure", &self.failure)
+            .finish_non_exhaustive()
+    }
+}
+
+fn unix_micros() -> u64 {
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How many budgets are kept within the process while Redis fails: a few megabytes.
+const LOCAL_BUDGETS: usize = 65_536;

@@ -1,39 +1,39 @@
 //! What was decided about a request.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, mem, sync::Arc, time::Duration};
 
-use super::{gcra::Outcome, gcra::Rate, quota::Quota};
+use super::{
+    lease::Lease,
+    standing::{Standing, Wait},
+};
 
 /// Whether a request may pass, and where that leaves its subject.
 ///
-/// The layer puts it into the extensions of the response, and of the request when that is admitted. These are all the
+/// The layer puts it into the extensions of the response, and of the request when that is admitted. What a
+/// [limiter](super::RateLimiter) gives also holds the place under a [concurrency](super::Policy::concurrency) policy: it is free
+/// again when the decision and its clones are dropped. These are all the
 /// variants there will be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Decision {
     /// It may pass, and was counted.
-    Allow(Standing),
+    Allow(Admission),
     /// It may not. It was not counted, so asking again costs nothing.
     Deny(Denial),
 }
 
 impl Decision {
-    /// What `outcome` means under `quota`, which is `rate` in ticks.
-    pub(super) fn new(
-        policy: &Arc<str>,
-        quota: Quota,
-        rate: &Rate,
-        outcome: Outcome,
-        cost: u32,
-    ) -> Self {
-        let standing = Standing::new(policy, quota, rate, outcome.debt);
-        if outcome.admitted {
-            return Self::Allow(standing);
+    /// What `standings` mean for a request; there is at least one.
+    pub(super) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
+        let standings: Arc<[Standing]> = standings.into();
+        if admitted {
+            return Self::Allow(Admission {
+                tightest: tightest(&standings),
+                standings,
+                places: Vec::new(),
+            });
         }
-        let retry_after = rate.wait(outcome.debt, cost).map(Duration::from_micros);
-        Self::Deny(Denial {
-            standing,
-            retry_after,
-        })
+        let worst = worst(&standings);
+        Self::Deny(Denial { standings, worst })
     }
 
     /// True when the request may pass.
@@ -41,15 +41,24 @@ impl Decision {
         matches!(self, Self::Allow(_))
     }
 
-    /// Where the subject stands after this decision.
+    /// Where the subject stands with the most restrictive policy: of a denial the one with the longest wait, else the one
+    /// that has the smallest part of its limit left.
     pub fn standing(&self) -> &Standing {
         match self {
-            Self::Allow(standing) => standing,
-            Self::Deny(denial) => &denial.standing,
+            Self::Allow(admission) => admission.standing(),
+            Self::Deny(denial) => denial.standing(),
         }
     }
 
-    /// How many permits the subject has left.
+    /// Where the subject stands with each policy, in their order.
+    pub fn standings(&self) -> &[Standing] {
+        match self {
+            Self::Allow(admission) => &admission.standings,
+            Self::Deny(denial) => &denial.standings,
+        }
+    }
+
+    /// How many permits the subject has left under the most restrictive policy.
     pub fn remaining(&self) -> u32 {
         self.standing().remaining
     }
@@ -58,85 +67,136 @@ impl Decision {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Allow(_) => None,
-            Self::Deny(denial) => denial.retry_after,
-        }
-    }
-}
-
-/// Where a subject stands with a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    policy: Arc<str>,
-    quota: Quota,
-    remaining: u32,
-    effective_window: Duration,
-    resets_after: Duration,
-}
-
-impl Standing {
-    fn new(policy: &Arc<str>, quota: Quota, rate: &Rate, debt: u64) -> Self {
-        let remaining = rate.remaining(debt);
-        let effective_window = match remaining {
-            0 => rate.wait(debt, 1).unwrap_or_default(),
-            _ => rate.time_of(remaining),
-        };
-        Self {
-            policy: Arc::clone(policy),
-            quota,
-            remaining,
-            effective_window: Duration::from_micros(effective_window),
-            resets_after: Duration::from_micros(rate.payback(debt)),
+            Self::Deny(denial) => denial.retry_after(),
         }
     }
 
-    /// The name of the policy.
-    pub fn policy(&self) -> &str {
-        &self.policy
+    /// The same with the places that the request holds.
+    pub(super) fn holding(mut self, places: Vec<Arc<Lease>>) -> Self {
+        if let Self::Allow(admission) = &mut self {
+            admission.places = places;
+        }
+        self
     }
 
-    /// The quota of the policy.
-    pub fn quota(&self) -> Quota {
-        self.quota
+    /// Takes the places out.
+    pub(super) fn take_places(&mut self) -> Vec<Arc<Lease>> {
+        match self {
+            Self::Allow(admission) => mem::take(&mut admission.places),
+            Self::Deny(_) => Vec::new(),
+        }
     }
 
-    /// The most that [`remaining`](Self::remaining) can be: the burst.
-    pub fn limit(&self) -> u32 {
-        self.quota.max_burst()
+    /// The same for a subject that has so many permits more, within this process.
+    pub(super) fn with_more(&self, permits: u64) -> Self {
+        let more = |standing: &Standing| standing.with_more(permits);
+        Self::new(
+            self.is_allowed(),
+            self.standings().iter().map(more).collect(),
+        )
+    }
+}
+
+/// A request that may pass.
+#[derive(Clone)]
+pub struct Admission {
+    standings: Arc<[Standing]>,
+    tightest: usize,
+    /// Held until the last clone is dropped.
+    places: Vec<Arc<Lease>>,
+}
+
+impl Admission {
+    /// Where the subject stands with the most restrictive policy.
+    pub fn standing(&self) -> &Standing {
+        &self.standings[self.tightest]
     }
 
-    /// How many permits are left to use at once.
+    /// How many permits the subject has left under the most restrictive policy.
     pub fn remaining(&self) -> u32 {
-        self.remaining
+        self.standing().remaining
     }
+}
 
-    /// The time in which no more than [`remaining`](Self::remaining) should be used: what these permits take to come
-    /// back, or if there is none, the time until there is one.
-    pub fn effective_window(&self) -> Duration {
-        self.effective_window
-    }
-
-    /// The time until the whole burst is there again, if nothing more is used.
-    pub fn resets_after(&self) -> Duration {
-        self.resets_after
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("standings", &self.standings)
+            .field("places", &self.places.len())
+            .finish()
     }
 }
 
 /// A refusal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Denial {
-    standing: Standing,
-    retry_after: Option<Duration>,
+    standings: Arc<[Standing]>,
+    worst: usize,
 }
 
 impl Denial {
-    /// Where the subject stands.
+    /// Where the subject stands with the policy that makes it wait longest.
     pub fn standing(&self) -> &Standing {
-        &self.standing
+        &self.standings[self.worst]
+    }
+
+    /// The policies that refuse, in their order.
+    pub fn violated(&self) -> impl Iterator<Item = &Standing> {
+        let standings = self.standings.iter();
+        standings.filter(|standing| standing.exceeded && !standing.is_shadow())
     }
 
     /// After exactly this time the same request would be admitted, if no other is before it; a microsecond earlier it
-    /// would not. `None` when it never would, because it costs more than a full burst.
+    /// would not.
+    ///
+    /// `None` when nobody can say: when it [never will be](Self::is_permanent), or when it waits for a place, which is
+    /// free when another request ends.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        let waits = self.violated().map(|standing| standing.wait.time());
+        waits.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
+
+    /// True when the request would never be admitted, because it costs more than a limit. No time to retry helps.
+    pub fn is_permanent(&self) -> bool {
+        self.violated().any(|standing| standing.wait == Wait::Never)
+    }
+
+    /// The same denial, so much later.
+    pub(super) fn aged(&self, by: Duration) -> Self {
+        let aged = self.standings.iter().map(|standing| standing.aged(by));
+        Self {
+            standings: aged.collect(),
+            worst: self.worst,
+        }
+    }
+}
+
+/// The one that has the smallest part of its limit left; of shadow policies only if there are no others.
+fn tightest(standings: &[Standing]) -> usize {
+    let left = |standing: &Standing| f64::from(standing.remaining) / f64::from(standing.limit());
+    let mut best = 0;
+    for (at, standing) in standings.iter().enumerate() {
+        let order = (standings[best].is_shadow(), left(&standings[best]));
+        if (standing.is_shadow(), left(standing)) < order {
+            best = at;
+        }
+    }
+    best
+}
+
+/// The one that refuses for longest: for ever, then for an unknown time.
+fn worst(standings: &[Standing]) -> usize {
+    let order = |standing: &Standing| match standing.wait {
+        _ if !standing.exceeded || standing.is_shadow() => (0, Duration::ZERO),
+        Wait::After(time) => (1, time),
+        Wait::Unknown => (2, Duration::ZERO),
+        Wait::Never => (3, Duration::ZERO),
+    };
+    let mut best = 0;
+    for (at, standing) in standings.iter().enumerate() {
+        if order(standing) > order(&standings[best]) {
+            best = at;
+        }
+    }
+    best
 }

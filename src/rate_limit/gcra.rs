@@ -4,7 +4,7 @@
 //! debt with it is at most a full burst. What is stored is when the debt is paid, so an idle subject needs no storage.
 //!
 //! Time is counted in ticks, a fraction of a microsecond that depends on the quota, so that a permit is a whole number
-//! of them. NOTE: `gcra.lua` is the same inside Redis.
+//! of them. NOTE: `lua/gcra.lua` is the same inside Redis.
 
 /// A quota in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,22 +38,36 @@ impl Rate {
         &self,
         stored: Option<PaidAt>,
         now: u64,
-        cost: u32,
+        cost: u64,
     ) -> (Outcome, Option<PaidAt>) {
-        let debt = stored.map_or(0, |paid_at| self.debt(paid_at, now));
+        let owed = stored.map_or(0, |paid_at| self.debt(paid_at, now));
+        // A time further ahead than a full burst comes from a clock that was set back, or from a larger quota. If that
+        // were not stored, the burst would be owed again and again.
+        let debt = u64::try_from(owed).map_or(self.capacity, |owed| owed.min(self.capacity));
+        let heals = owed > u128::from(self.capacity);
         let after = u128::from(debt) + self.price(cost);
         if after > u128::from(self.capacity) {
             let admitted = false;
-            return (Outcome { admitted, debt }, None);
+            return (
+                Outcome { admitted, debt },
+                heals.then(|| self.paid_at(debt, now)),
+            );
         }
         // At most the capacity, so it fits.
         let debt = after as u64;
-        let paid_at = PaidAt {
+        let changes = cost > 0 || heals;
+        let admitted = true;
+        (
+            Outcome { admitted, debt },
+            changes.then(|| self.paid_at(debt, now)),
+        )
+    }
+
+    fn paid_at(&self, debt: u64, now: u64) -> PaidAt {
+        PaidAt {
             micros: now.saturating_add(debt / self.per_micro),
             ticks: debt % self.per_micro,
-        };
-        let admitted = true;
-        (Outcome { admitted, debt }, (cost > 0).then_some(paid_at))
+        }
     }
 
     /// How many permits there are left with this debt.
@@ -63,7 +77,7 @@ impl Rate {
     }
 
     /// The microseconds until `cost` permits fit beside this debt, or nothing when they never do.
-    pub(crate) fn wait(&self, debt: u64, cost: u32) -> Option<u64> {
+    pub(crate) fn wait(&self, debt: u64, cost: u64) -> Option<u64> {
         let capacity = u128::from(self.capacity);
         if self.price(cost) > capacity {
             return None;
@@ -74,7 +88,9 @@ impl Rate {
 
     /// The microseconds that `permits` take to come back.
     pub(crate) fn time_of(&self, permits: u32) -> u64 {
-        let micros = self.price(permits).div_ceil(u128::from(self.per_micro));
+        let micros = self
+            .price(permits.into())
+            .div_ceil(u128::from(self.per_micro));
         u64::try_from(micros).unwrap_or(u64::MAX)
     }
 
@@ -83,19 +99,17 @@ impl Rate {
         debt.div_ceil(self.per_micro)
     }
 
-    fn price(&self, cost: u32) -> u128 {
+    fn price(&self, cost: u64) -> u128 {
         u128::from(cost) * u128::from(self.permit)
     }
 
-    /// What is owed at `now`. Never more than a full burst: a time further ahead comes from a clock that was set back,
-    /// or from a larger quota.
-    fn debt(&self, paid_at: PaidAt, now: u64) -> u64 {
+    /// What is owed at `now`.
+    fn debt(&self, paid_at: PaidAt, now: u64) -> u128 {
         let Some(micros) = paid_at.micros.checked_sub(now) else {
             return 0;
         };
         let ticks = u128::from(paid_at.ticks.min(self.per_micro - 1));
-        let debt = u128::from(micros) * u128::from(self.per_micro) + ticks;
-        debt.min(u128::from(self.capacity)) as u64
+        u128::from(micros) * u128::from(self.per_micro) + ticks
     }
 }
 
@@ -116,13 +130,13 @@ mod tests {
     }
 
     /// Pauses in microseconds and costs.
-    fn requests() -> impl Strategy<Value = Vec<(u64, u32)>> {
+    fn requests() -> impl Strategy<Value = Vec<(u64, u64)>> {
         let pause = prop_oneof![Just(0), 0..10_u64, 0..100_000_u64, 0..5_000_000_u64];
-        prop::collection::vec((pause, 0..6_u32), 1..100)
+        prop::collection::vec((pause, 0..6_u64), 1..100)
     }
 
     /// The times and costs of what is admitted.
-    fn admitted(rate: &Rate, requests: &[(u64, u32)]) -> Vec<(u64, u32)> {
+    fn admitted(rate: &Rate, requests: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let (mut now, mut stored, mut admitted) = (NOW, None, Vec::new());
         for &(pause, cost) in requests {
             now += pause;
@@ -152,7 +166,7 @@ mod tests {
 
         #[test]
         fn a_denied_request_is_admitted_after_its_wait_and_not_before(
-            quota in quotas(), requests in requests(), cost in 1..20_u32,
+            quota in quotas(), requests in requests(), cost in 1..20_u64,
         ) {
             let rate = quota.rate();
             let mut now = NOW;
@@ -165,7 +179,7 @@ mod tests {
             match rate.wait(outcome.debt, cost) {
                 _ if outcome.admitted => {}
                 None => {
-                    prop_assert!(cost > quota.max_burst());
+                    prop_assert!(cost > quota.max_burst().into());
                     prop_assert!(!rate.decide(stored, now + (1 << 52), cost).0.admitted);
                 }
                 Some(wait) => {
@@ -186,8 +200,8 @@ mod tests {
                 stored = paid_at.or(stored);
                 let remaining = rate.remaining(outcome.debt);
                 prop_assert!(remaining <= quota.max_burst());
-                prop_assert!(rate.decide(stored, now, remaining).0.admitted);
-                prop_assert!(!rate.decide(stored, now, remaining + 1).0.admitted);
+                prop_assert!(rate.decide(stored, now, remaining.into()).0.admitted);
+                prop_assert!(!rate.decide(stored, now, u64::from(remaining) + 1).0.admitted);
             }
         }
     }
@@ -206,16 +220,18 @@ mod tests {
         let rate = Quota::per_minute(10).rate();
         for micros in [NOW + (1 << 50), u64::MAX] {
             let ticks = u64::MAX;
-            let (outcome, _) = rate.decide(Some(PaidAt { micros, ticks }), NOW, 1);
+            let (outcome, stored) = rate.decide(Some(PaidAt { micros, ticks }), NOW, 1);
             assert!(!outcome.admitted);
             assert_eq!(rate.wait(outcome.debt, 1), Some(6_000_000));
+            // The clamped debt used to be forgotten, and owed anew at each look until that far time.
+            assert!(rate.decide(stored, NOW + 6_000_000, 1).0.admitted);
         }
     }
 
     #[test]
     fn a_cost_above_the_burst_never_fits() {
         let rate = Quota::per_second(10).rate();
-        for cost in [11, u32::MAX] {
+        for cost in [11, u64::MAX] {
             let (outcome, paid_at) = rate.decide(None, NOW, cost);
             assert_eq!((outcome.admitted, outcome.debt, paid_at), (false, 0, None));
             assert_eq!(rate.wait(0, cost), None);

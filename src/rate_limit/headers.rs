@@ -1,95 +1,160 @@
 //! The header fields that tell a client about its limit.
-//!
-//! `RateLimit` and `RateLimit-Policy` as in draft-ietf-httpapi-ratelimit-headers-11, whose parameters may still change.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 
-use super::{decision::Decision, quota::Quota};
+use super::{decision::Decision, standing::Standing};
 
-/// The fields of one policy, as far as they never change.
-#[derive(Clone, Debug)]
-pub(super) struct Fields {
-    /// The name as an RFC 9651 §3.3.3 String.
-    item: String,
-    policy: HeaderValue,
+/// A set of header fields that tell clients where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `RateLimit` and `RateLimit-Policy` as structured fields, one item for each policy:
+    /// draft-ietf-httpapi-ratelimit-headers-11, whose parameters may still change. The default.
+    Draft11,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` for the most restrictive policy, the last as
+    /// seconds since 1970, as GitHub has it.
+    LegacyEpoch,
+    /// The same with the seconds until then.
+    LegacyDelta,
 }
 
-impl Fields {
-    pub(super) fn new(name: &str, quota: Quota) -> Self {
-        let item = quoted(name);
-        let window = quota.window();
-        // draft §3: sub-second precision is not supported
-        let text = match window.subsec_nanos() {
-            0 => format!("{item};q={};w={}", quota.permits(), window.as_secs()),
-            _ => format!("{item};q={}", quota.permits()),
-        };
-        let policy = HeaderValue::try_from(text).expect("a name is printable ASCII");
-        Self { item, policy }
-    }
-
-    /// Adds what `decision` says. An item that an inner service wrote under the same name stays.
-    pub(super) fn append(&self, headers: &mut HeaderMap, decision: &Decision) {
-        let standing = decision.standing();
-        let window = seconds(standing.effective_window());
-        if !self.is_in(headers, &RATELIMIT) {
-            let text = format!("{};r={};t={window}", self.item, standing.remaining());
-            let value = HeaderValue::try_from(text).expect("a name is printable ASCII");
-            headers.append(RATELIMIT, value);
-        }
-        if !self.is_in(headers, &RATELIMIT_POLICY) {
-            headers.append(RATELIMIT_POLICY, self.policy.clone());
-        }
-        if let Some(wait) = decision.retry_after() {
-            // draft §6: Retry-After is not before the end of the effective window
-            headers.insert(RETRY_AFTER, seconds(wait).max(window).into());
+/// Adds what `decision` says in these dialects, and `Retry-After` to a denial. What an inner service wrote stays.
+pub(super) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[Dialect]) {
+    for dialect in dialects {
+        match dialect {
+            Dialect::Draft11 => draft_11(headers, decision),
+            Dialect::LegacyEpoch => legacy(headers, decision, |standing, reset| {
+                standing.time_after(reset).div_ceil(1_000_000)
+            }),
+            Dialect::LegacyDelta => legacy(headers, decision, |_, reset| seconds(reset)),
         }
     }
-
-    fn is_in(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
-        let item = self.item.as_bytes();
-        headers.get_all(name).iter().any(|value| {
-            value
-                .as_bytes()
-                .windows(item.len())
-                .any(|part| part == item)
-        })
+    if let (Decision::Deny(denial), Some(wait)) = (decision, decision.retry_after()) {
+        // draft §6: Retry-After is not before the end of the effective window
+        let windows = denial.violated().filter_map(Standing::effective_window);
+        let longest = windows.fold(wait, Duration::max);
+        headers.insert(RETRY_AFTER, seconds(longest).into());
     }
 }
 
-/// RFC 9651 §4.1.6: a backslash before quotes and backslashes, quotes around.
-fn quoted(name: &str) -> String {
-    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{escaped}\"")
+fn draft_11(headers: &mut HeaderMap, decision: &Decision) {
+    let told = |standing: &&Standing| !standing.is_shadow();
+    let limits = decision.standings().iter().filter(told).map(|standing| {
+        let item = &standing.fields().item;
+        let window = standing.effective_window().map(seconds);
+        let window = window.map_or(String::new(), |window| format!(";t={window}"));
+        (item, format!("{item};r={}{window}", standing.remaining()))
+    });
+    add(headers, &RATELIMIT, limits);
+    let policies = decision.standings().iter().filter(told).map(|standing| {
+        let fields = standing.fields();
+        (&fields.item, fields.policy.clone())
+    });
+    add(headers, &RATELIMIT_POLICY, policies);
+}
+
+/// Appends those items that are not there yet under their name.
+fn add<'a>(
+    headers: &mut HeaderMap,
+    field: &HeaderName,
+    items: impl Iterator<Item = (&'a String, String)>,
+) {
+    let items = items.filter(|(name, _)| !is_in(headers, field, name.as_bytes()));
+    let line = items.map(|(_, item)| item).collect::<Vec<_>>().join(", ");
+    if line.is_empty() {
+        return;
+    }
+    // A name is printable ASCII, so this is a value.
+    if let Ok(value) = HeaderValue::try_from(line) {
+        headers.append(field, value);
+    }
+}
+
+fn is_in(headers: &HeaderMap, field: &HeaderName, item: &[u8]) -> bool {
+    let mut lines = headers.get_all(field).iter();
+    lines.any(|line| line.as_bytes().windows(item.len()).any(|part| part == item))
+}
+
+fn legacy(
+    headers: &mut HeaderMap,
+    decision: &Decision,
+    reset: impl Fn(&Standing, Duration) -> u64,
+) {
+    let standing = decision.standing();
+    if standing.is_shadow() {
+        return;
+    }
+    let wait = decision.retry_after();
+    let numbers = [
+        (X_LIMIT, standing.limit().into()),
+        (X_REMAINING, standing.remaining().into()),
+        (
+            X_RESET,
+            reset(standing, wait.unwrap_or(standing.resets_after())),
+        ),
+    ];
+    for (field, number) in numbers {
+        headers.entry(field).or_insert_with(|| number.into());
+    }
 }
 
 /// Whole seconds, at least one, never too few.
 fn seconds(duration: Duration) -> u64 {
     let more = u64::from(duration.subsec_nanos() > 0);
-    duration.as_secs().saturating_add(more).max(1)
+    let seconds = duration.as_secs().saturating_add(more).max(1);
+    // RFC 9651 §3.3.1: an integer has up to 15 digits
+    seconds.min(999_999_999_999_999)
 }
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 #[cfg(test)]
 mod tests {
-    use super::{super::gcra::Outcome, *};
+    use super::{
+        super::{
+            policies::Policies,
+            policy::Policy,
+            quota::Quota,
+            standing::{Reading, Request},
+        },
+        *,
+    };
 
-    /// The fields after an empty response to a request that was not admitted.
-    fn denied(quota: Quota, debt: u64, cost: u32) -> HeaderMap {
-        let admitted = false;
-        let outcome = Outcome { admitted, debt };
-        let decision = Decision::new(&"x".into(), quota, &quota.rate(), outcome, cost);
+    /// The fields after an empty response to a request for `cost` permits that was not admitted.
+    fn denied(policy: Policy, level: u64, cost: u64, dialect: Dialect) -> HeaderMap {
+        let limits = Policies::from(policy);
+        let reading = Reading {
+            fits: false,
+            level,
+            wait: 7_000_000,
+            following: 2_000_000,
+            reset: 9_000_000,
+        };
+        let request = Request {
+            cost,
+            charged: false,
+            at: 1_000_000_500_000,
+        };
+        let standing = Standing::new(&limits.limits()[0], reading, request);
+        let decision = Decision::new(false, vec![standing]);
         let mut headers = HeaderMap::new();
-        Fields::new("x", quota).append(&mut headers, &decision);
+        append(&mut headers, &decision, &[dialect]);
         headers
+    }
+
+    fn ten() -> Policy {
+        Policy::new("x", Quota::per_minute(10))
     }
 
     #[test]
     fn a_request_that_never_fits_is_not_told_to_retry() {
-        let headers = denied(Quota::per_minute(10), 0, 11);
+        let headers = denied(ten(), 0, 11, Dialect::Draft11);
         assert_eq!(headers[RATELIMIT], r#""x";r=10;t=60"#);
         assert!(!headers.contains_key(RETRY_AFTER));
     }
@@ -97,25 +162,32 @@ mod tests {
     #[test]
     fn the_retry_is_not_before_the_end_of_the_window() {
         // Half of the ten are used, six are asked for: one more is enough, but the window of the five is longer.
-        let headers = denied(Quota::per_minute(10), 30_000_000, 6);
+        let headers = denied(ten(), 30_000_000, 6, Dialect::Draft11);
         assert_eq!(headers[RATELIMIT], r#""x";r=5;t=30"#);
         assert_eq!(headers[RETRY_AFTER], "30");
     }
 
     #[test]
-    fn a_window_that_is_not_whole_seconds_is_left_out() {
-        let policy = |millis| {
-            let quota = Quota::new(5, Duration::from_millis(millis));
-            Fields::new("x", quota).policy
-        };
-        assert_eq!(policy(500), r#""x";q=5"#);
-        assert_eq!(policy(1_500), r#""x";q=5"#);
-        assert_eq!(policy(2_000), r#""x";q=5;w=2"#);
+    fn a_place_has_no_time() {
+        let headers = denied(Policy::concurrency("x", 3), 3, 1, Dialect::Draft11);
+        assert_eq!(headers[RATELIMIT], r#""x";r=0"#);
+        assert_eq!(
+            headers[RATELIMIT_POLICY],
+            r#""x";q=3;qu="concurrent-requests""#
+        );
+        assert!(!headers.contains_key(RETRY_AFTER));
     }
 
     #[test]
-    fn names_are_escaped() {
-        assert_eq!(quoted(r#"a "b" \c"#), r#""a \"b\" \\c""#);
+    fn legacy_fields_tell_one_policy() {
+        let headers = denied(ten(), 60_000_000, 1, Dialect::LegacyDelta);
+        assert_eq!(headers[X_LIMIT], "10");
+        assert_eq!(headers[X_REMAINING], "0");
+        assert_eq!(headers[X_RESET], "6");
+        assert!(!headers.contains_key(RATELIMIT));
+        // 1,000,000.5 s and 6 s, rounded up.
+        let headers = denied(ten(), 60_000_000, 1, Dialect::LegacyEpoch);
+        assert_eq!(headers[X_RESET], "1000007");
     }
 
     #[test]
@@ -124,6 +196,6 @@ mod tests {
         assert_eq!(seconds(Duration::from_nanos(1)), 1);
         assert_eq!(seconds(Duration::from_secs(2)), 2);
         assert_eq!(seconds(Duration::from_micros(2_000_001)), 3);
-        assert_eq!(seconds(Duration::MAX), u64::MAX);
+        assert_eq!(seconds(Duration::MAX), 999_999_999_999_999);
     }
 }

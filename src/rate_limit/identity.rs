@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
 };
 
 use http::HeaderName;
@@ -37,6 +37,30 @@ impl Identity {
         Self::new(Kind::Nobody, &[])
     }
 
+    /// What names a policy that is not kept by GCRA.
+    pub(super) fn policy(kind: &str, name: &str) -> Self {
+        Self::new(Kind::Policy, &[kind.as_bytes(), name.as_bytes()])
+    }
+
+    /// Several identities together.
+    pub(super) fn all_of(identities: &[Self]) -> Self {
+        let parts: Vec<&[u8]> = identities.iter().map(|Self(digest)| &digest[..]).collect();
+        Self::new(Kind::Several, &parts)
+    }
+
+    /// An address by its network: the first `prefix` bits of IPv6, all of IPv4.
+    pub(super) fn network(address: IpAddr, prefix: u8) -> Self {
+        match canonical(address) {
+            IpAddr::V4(v4) => Self::new(Kind::Address, &[&v4.octets()]),
+            IpAddr::V6(v6) if prefix == 64 => Self::new(Kind::Address, &[&v6.octets()[..8]]),
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128)));
+                let bits = v6.to_bits() & mask.unwrap_or(0);
+                Self::new(Kind::Network, &[&[prefix], &bits.to_be_bytes()])
+            }
+        }
+    }
+
     /// The digest as the hexadecimal text that is part of a Redis key.
     pub(crate) fn to_hex(self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.0))
@@ -64,6 +88,9 @@ enum Kind {
     Number = 2,
     Address = 3,
     Header = 4,
+    Network = 5,
+    Policy = 6,
+    Several = 7,
 }
 
 impl From<&[u8]> for Identity {
@@ -108,14 +135,11 @@ impl From<u64> for Identity {
     }
 }
 
-/// An IPv4 address, or the /64 of an IPv6 address: one subscriber has a whole /64. An IPv4 address mapped into IPv6 is
-/// the IPv4 address.
+/// An IPv4 address, or the /64 of an IPv6 address: one subscriber has a whole /64. An IPv4 address mapped into IPv6,
+/// or translated by NAT64, is the IPv4 address.
 impl From<IpAddr> for Identity {
     fn from(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V4(v4) => Self::new(Kind::Address, &[&v4.octets()]),
-            IpAddr::V6(v6) => Self::new(Kind::Address, &[&network(v6)]),
-        }
+        Self::network(address, 64)
     }
 }
 
@@ -125,10 +149,15 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The first 64 bits.
-fn network(address: Ipv6Addr) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = address.octets();
-    [a, b, c, d, e, f, g, h]
+/// The IPv4 address that an IPv6 address stands for, if it does.
+fn canonical(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        // RFC 6052 §2.1: the well-known prefix of translators
+        IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
+            IpAddr::V4(Ipv4Addr::from_bits(v6.to_bits() as u32))
+        }
+        address => address,
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +182,10 @@ mod tests {
             Identity::header(&name, b""),
             Identity::header(&name, b"x-key"),
             Identity::from("x-key"),
+            Identity::policy("ring", "x-key"),
+            Identity::all_of(&[]),
+            Identity::all_of(&[Identity::from("x-key")]),
+            Identity::network(IpAddr::from([0; 16]), 56),
         ];
         for (at, one) in all.iter().enumerate() {
             assert!(!all[..at].contains(one), "number {at}");
@@ -170,8 +203,22 @@ mod tests {
         assert!(same("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff"));
         assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
         assert!(!same("192.0.2.7", "192.0.2.8"));
+        assert!(same("64:ff9b::192.0.2.7", "192.0.2.7"));
+        assert!(!same("64:ff9b:1::192.0.2.7", "192.0.2.7"));
         // Not a mapped address: it stays in its own /64.
         assert!(!same("2001:db8::192.0.2.7", "192.0.2.7"));
+    }
+
+    #[test]
+    fn networks_have_any_length() {
+        let of = |text: &str, prefix| Identity::network(text.parse().expect("an address"), prefix);
+        assert_eq!(of("2001:db8::1", 56), of("2001:db8:0:ff::1", 56));
+        assert_ne!(of("2001:db8::1", 56), of("2001:db8:0:100::1", 56));
+        assert_ne!(of("2001:db8::1", 56), of("2001:db8::1", 57));
+        assert_ne!(of("2001:db8::1", 128), of("2001:db8::2", 128));
+        assert_eq!(of("2001:db8::1", 0), of("::2", 0));
+        assert_eq!(of("192.0.2.7", 0), of("192.0.2.7", 128));
+        assert_ne!(of("192.0.2.7", 0), of("192.0.2.8", 0));
     }
 
     #[test]

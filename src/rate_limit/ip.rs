@@ -12,10 +12,29 @@ use super::{identity::Identity, key::Key};
 /// router with `into_make_service_with_connect_info::<SocketAddr>()`), or a plain [`SocketAddr`]. IPv6 addresses count
 /// by their /64, which is what one subscriber has.
 ///
-/// Header fields are not looked at: any client can write them. Behind a proxy every peer is the proxy: put what the
-/// proxy says into a [`PeerAddr`] there, and only if the proxy is yours.
+/// Header fields are not looked at: any client can write them. Behind a proxy every peer is the proxy: count by
+/// [`ForwardedIp`](super::ForwardedIp) there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeerIp;
+
+/// As [`PeerIp`], with IPv6 addresses by another part than their /64. Made by [`PeerIp::ipv6_prefix`].
+#[derive(Clone, Copy, Debug)]
+pub struct PeerNetwork {
+    prefix: u8,
+}
+
+impl PeerIp {
+    /// IPv6 addresses that have these first bits in common are one subject: 56 or 48 where whole sites rotate, 128 for
+    /// each address on its own. IPv4 addresses stay on their own.
+    ///
+    /// # Panics
+    ///
+    /// When `bits` is above 128.
+    pub fn ipv6_prefix(self, bits: u8) -> PeerNetwork {
+        assert!(bits <= 128, "an IPv6 address has 128 bits");
+        PeerNetwork { prefix: bits }
+    }
+}
 
 /// The address of the peer, for servers other than axum's: insert it into the extensions of each request of a
 /// connection.
@@ -38,11 +57,22 @@ impl Key for PeerIp {
     }
 
     fn needs(&self) -> &str {
-        "PeerAddr, ConnectInfo<SocketAddr> or SocketAddr in the request's extensions"
+        NEEDS
     }
 }
 
-fn peer(extensions: &Extensions) -> Option<IpAddr> {
+impl Key for PeerNetwork {
+    fn identity(&self, request: &Parts) -> Option<Identity> {
+        peer(&request.extensions).map(|ip| Identity::network(ip, self.prefix))
+    }
+
+    fn needs(&self) -> &str {
+        NEEDS
+    }
+}
+
+/// The other end of the connection.
+pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let address = extensions
         .get::<PeerAddr>()
         .map(|PeerAddr(address)| address)
@@ -63,3 +93,6 @@ fn connect_info(extensions: &Extensions) -> Option<&SocketAddr> {
 fn connect_info(_: &Extensions) -> Option<&SocketAddr> {
     None
 }
+
+pub(super) const NEEDS: &str =
+    "PeerAddr, ConnectInfo<SocketAddr> or SocketAddr in the request's extensions";

@@ -1,30 +1,31 @@
-//! The object: a named quota over Redis.
+//! The object: named quotas over Redis.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
+    call::Claim,
     decision::Decision,
-    gcra::{Outcome, Rate},
+    engine::Engine,
     identity::Identity,
-    quota::Quota,
+    policies::Policies,
+    policy::{Algorithm, Policy},
 };
-use crate::{
-    error::Error,
-    redis::{Redis, Script, Value},
-};
+use crate::{error::Error, redis::Redis};
 
 /// Limits anything by any key, across all processes: what [`RateLimitLayer`](super::RateLimitLayer) does to requests.
 ///
-/// Two limiters with the same namespace and the same [name](Self::name) share their budgets, whatever their quotas. A
-/// decision is one command; the clock is the server's.
+/// Two limiters with the same namespace share the budgets of policies of the same name and algorithm, whatever their
+/// quotas. A decision is one command, however many policies there are; the clock is the server's.
 ///
 /// ```no_run
-/// use tower_fred::{Redis, rate_limit::{Decision, Quota, RateLimiter}};
+/// use tower_fred::{Redis, rate_limit::{Decision, Policy, Quota, RateLimiter}};
 ///
 /// # async fn example(redis: Redis) -> Result<(), tower_fred::Error> {
-/// let mails = RateLimiter::new(redis, Quota::per_hour(20)).name("mails");
+/// let mails = RateLimiter::new(redis, Quota::per_hour(20))
+///     .name("mails")
+///     .policy(Policy::new("mails-daily", Quota::per_day(100)));
 /// match mails.check("alice@example.com").await? {
-///     Decision::Allow(standing) => println!("{} more", standing.remaining()),
+///     Decision::Allow(admission) => println!("{} more", admission.remaining()),
 ///     Decision::Deny(denial) => println!("again in {:?}", denial.retry_after()),
 /// }
 /// # Ok(())
@@ -36,43 +37,85 @@ use crate::{
 /// Cloning bumps reference counts; all clones are one limiter.
 #[derive(Clone, Debug)]
 pub struct RateLimiter {
-    redis: Redis,
-    policy: Arc<Policy>,
-}
-
-#[derive(Debug)]
-struct Policy {
-    name: Arc<str>,
-    quota: Quota,
-    rate: Rate,
-    /// The rate as the script takes it.
-    arguments: [Value; 3],
-    /// What comes before and after the identity in a key.
-    prefix: String,
-    suffix: String,
+    engine: Engine,
+    policies: Policies,
 }
 
 impl RateLimiter {
-    /// A limiter with the name `default`.
-    pub fn new(redis: Redis, quota: Quota) -> Self {
-        let policy = Arc::new(Policy::new(redis.namespace(), "default", quota));
-        Self { redis, policy }
+    /// A limiter with these policies: a [`Quota`](super::Quota), whose name is `default`, a [`Policy`], or several.
+    pub fn new(redis: Redis, policies: impl Into<Policies>) -> Self {
+        Self {
+            engine: Engine::new(redis),
+            policies: policies.into(),
+        }
     }
 
-    /// The name of the policy; default `default`. Part of the keys in Redis, and shown to clients by the layer.
+    /// The name of the only policy; default `default`. Part of the keys in Redis, and shown to clients by the layer.
     ///
     /// # Panics
     ///
-    /// When `name` is empty or has characters other than printable ASCII: RFC 9651 §3.3.3 has no others.
+    /// When `name` is empty or has characters other than printable ASCII (RFC 9651 §3.3.3 has no others), or when there are
+    /// several policies.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        let printable = |byte: u8| matches!(byte, b' '..=b'~');
-        assert!(
-            !name.is_empty() && name.bytes().all(printable),
-            "the name of a policy must be printable ASCII"
-        );
-        let namespace = self.redis.namespace();
-        self.policy = Arc::new(Policy::new(namespace, name, self.policy.quota));
+        self.policies = named(&self.policies, name);
+        self
+    }
+
+    /// How the quotas are kept; default [`Algorithm::Gcra`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Policy::algorithm`].
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.policies = self.policies.map(|policy| policy.algorithm(algorithm));
+        self
+    }
+
+    /// One more policy for the same subjects. A request is counted by all of them or by none.
+    ///
+    /// # Panics
+    ///
+    /// When there is a policy of that name already.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policies = self.policies.and(policy);
+        self
+    }
+
+    /// Holds a request that would be admitted within this time until it is; default zero: it is denied at once.
+    ///
+    /// Those that wait are not counted until they are admitted, and are not in a queue: whoever asks first when a permit
+    /// is back has it. Nobody waits for a place under a concurrency policy.
+    #[must_use]
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.engine = self.engine.with_max_wait(max_wait);
+        self
+    }
+
+    /// Takes up to `permits` at once from Redis and spends them without it; default 1, which takes none in advance.
+    ///
+    /// For subjects with many requests to one process: a request costs 1 / `permits` of a command. How many are taken
+    /// follows how many were used, and those that were not used within a second are given back. Permits are counted when
+    /// they are taken, so in any time a subject is admitted at most `permits` times per process more often than its
+    /// policies say, and it may be denied while other processes hold as many. A process that crashes loses what it holds.
+    ///
+    /// Not for a policy of [concurrency](Policy::concurrency) or a [shadow](Policy::shadow), which are asked each time.
+    #[must_use]
+    pub fn local_batch(mut self, permits: u32) -> Self {
+        self.engine = self.engine.with_batches(permits);
+        self
+    }
+
+    /// Asks Redis even when this process knows from a denial that there is no permit yet.
+    ///
+    /// For limiters whose budgets are often refunded or reset by other processes: those are noticed at once then. By
+    /// default a denial is repeated without Redis until its time is over, or for a minute; refunds and resets by this limiter
+    /// end it.
+    #[must_use]
+    pub fn no_denial_memory(mut self) -> Self {
+        self.engine = self.engine.without_denials();
         self
     }
 
@@ -83,112 +126,71 @@ impl RateLimiter {
     /// When Redis fails. The permit may have been counted if the error [is a timeout](Error::is_timeout); it is never
     /// counted twice.
     pub async fn check(&self, key: impl Into<Identity>) -> Result<Decision, Error> {
-        self.decide(key.into(), 1).await
+        self.check_n(key, 1).await
     }
 
     /// Asks for `cost` permits for `key`: all of them or none.
     ///
-    /// More than a full burst is denied for ever, without a time to retry. A cost of zero always passes, counts
-    /// nothing, and so tells where `key` stands.
+    /// More than a limit is denied for ever, without a time to retry. A cost of zero always passes, counts nothing, and so
+    /// tells where `key` stands.
     ///
     /// # Errors
     ///
     /// As [`check`](Self::check).
-    pub async fn check_n(&self, key: impl Into<Identity>, cost: u32) -> Result<Decision, Error> {
-        self.decide(key.into(), cost).await
+    pub async fn check_n(&self, key: impl Into<Identity>, cost: u64) -> Result<Decision, Error> {
+        self.engine.decide(&[self.claim(key)], cost).await
     }
 
-    async fn decide(&self, identity: Identity, cost: u32) -> Result<Decision, Error> {
-        let policy = &*self.policy;
-        let [permit, per_micro, capacity] = policy.arguments.clone();
-        let arguments = [permit, per_micro, capacity, number(cost.into())];
-        let (admitted, debt): (bool, u64) = self
-            .redis
-            .run(&GCRA, &policy.key(identity), arguments)
-            .await?;
-        Ok(self.decision(Outcome { admitted, debt }, cost))
+    /// What [`check`](Self::check) would say now. Nothing is counted.
+    ///
+    /// # Errors
+    ///
+    /// When Redis fails.
+    pub async fn peek(&self, key: impl Into<Identity>) -> Result<Decision, Error> {
+        self.engine.look(&[self.claim(key)], 1).await
     }
 
-    pub(super) fn decision(&self, outcome: Outcome, cost: u32) -> Decision {
-        let Policy {
-            name, quota, rate, ..
-        } = &*self.policy;
-        Decision::new(name, *quota, rate, outcome, cost)
+    /// Gives `permits` back that `key` did not need after all. No subject ever has more than its limits.
+    ///
+    /// # Errors
+    ///
+    /// When Redis fails.
+    pub async fn refund(&self, key: impl Into<Identity>, permits: u64) -> Result<(), Error> {
+        self.engine.refund(&[self.claim(key)], permits, None).await
     }
 
-    pub(super) fn policy(&self) -> &str {
-        &self.policy.name
+    /// Forgets `key`: it has all its permits again, and its places are free.
+    ///
+    /// # Errors
+    ///
+    /// When Redis fails.
+    pub async fn reset(&self, key: impl Into<Identity>) -> Result<(), Error> {
+        self.engine.reset(&self.claim(key)).await
     }
 
-    pub(super) fn quota(&self) -> Quota {
-        self.policy.quota
+    /// Gives back what [`local_batch`](Self::local_batch) took in advance and nobody used: for the end of a process. The last
+    /// clone does so by itself when it is dropped, if the runtime goes on for long enough.
+    ///
+    /// # Errors
+    ///
+    /// When Redis fails. Then the permits are back when their time is over.
+    pub async fn give_back(&self) -> Result<(), Error> {
+        self.engine.give_back().await
     }
 
-    pub(super) fn rate(&self) -> &Rate {
-        &self.policy.rate
+    fn claim(&self, key: impl Into<Identity>) -> Claim {
+        Claim {
+            identity: key.into(),
+            policies: self.policies.clone(),
+        }
     }
 }
 
-impl Policy {
-    fn new(namespace: &str, name: &str, quota: Quota) -> Self {
-        let rate = quota.rate();
-        Self {
-            name: name.into(),
-            quota,
-            rate,
-            arguments: [rate.permit, rate.per_micro, rate.capacity].map(number),
-            prefix: format!("{namespace}:r:{{"),
-            suffix: format!("}}:{}", Identity::from(name).to_hex()),
-        }
-    }
-
-    /// The braces are a cluster's hash tag: all keys of one subject share a slot.
-    fn key(&self, identity: Identity) -> String {
-        [&self.prefix, identity.to_hex().as_str(), &self.suffix].concat()
-    }
-}
-
-/// A number as an argument of a script.
-fn number(number: u64) -> Value {
-    Value::from(number.to_string())
-}
-
-static GCRA: Script = Script::new(include_str!("gcra.lua"));
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn key(namespace: &str, name: &str, subject: &[u8]) -> String {
-        Policy::new(namespace, name, Quota::per_second(1)).key(subject.into())
-    }
-
-    proptest! {
-        #[test]
-        fn keys_meet_only_for_the_same_namespace_name_and_subject(
-            a in ("[:ar]{1,4}", "[ -~]{1,3}", any::<Vec<u8>>()),
-            b in ("[:ar]{1,4}", "[ -~]{1,3}", any::<Vec<u8>>()),
-            take in any::<[bool; 3]>(),
-        ) {
-            // A stranger that has some of the parts in common.
-            let c = (
-                if take[0] { &a.0 } else { &b.0 },
-                if take[1] { &a.1 } else { &b.1 },
-                if take[2] { &a.2 } else { &b.2 },
-            );
-            let same = (&a.0, &a.1, &a.2) == c;
-            prop_assert_eq!(same, key(&a.0, &a.1, &a.2) == key(c.0, c.1, c.2));
-        }
-
-        #[test]
-        fn a_key_tells_nothing_and_has_one_hash_tag(name in "[ -~]{1,99}", subject: Vec<u8>) {
-            let key = key("shop", &name, &subject);
-            let (tag, policy) = key.strip_prefix("shop:r:{").and_then(|rest| rest.split_once("}:")).expect("a tag");
-            for part in [tag, policy] {
-                prop_assert!(part.len() == 32 && part.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", key);
-            }
-        }
-    }
+/// The only policy under another name.
+pub(super) fn named(policies: &Policies, name: &str) -> Policies {
+    assert!(
+        policies.len() == 1,
+        "several policies: name each with Policy::new"
+    );
+    policies.map(|policy| policy.renamed(name))
 }

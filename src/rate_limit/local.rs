@@ -1,56 +1,58 @@
-//! The same limit within this process, for when Redis fails.
+//! The same limits within this process, for when Redis fails.
 
-use std::{
-    collections::HashMap,
-    mem,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use super::{
-    gcra::{Outcome, PaidAt, Rate},
+    gcra::{PaidAt, Rate},
     identity::Identity,
+    recent::Recent,
 };
 
 /// The debts of a bounded number of subjects.
-///
-/// They live in two halves. When the young half is full it becomes the old one, and what was in that is forgotten:
-/// subjects that asked for nothing while many others did.
 #[derive(Debug)]
 pub(super) struct Local {
-    halves: Mutex<Halves>,
-    half: usize,
+    debts: Mutex<Recent<Budget, PaidAt>>,
 }
 
-#[derive(Debug, Default)]
-struct Halves {
-    young: HashMap<Identity, PaidAt>,
-    old: HashMap<Identity, PaidAt>,
-}
+/// A subject and one of its policies, by name.
+pub(super) type Budget = (Identity, Identity);
 
 impl Local {
-    /// Room for `subjects` at most.
-    pub(super) fn new(subjects: usize) -> Self {
+    /// Room for `budgets` at most.
+    pub(super) fn new(budgets: usize) -> Self {
         Self {
-            halves: Mutex::default(),
-            half: (subjects / 2).max(1),
+            debts: Mutex::new(Recent::new(budgets)),
         }
     }
 
-    /// Decides at `now`, in microseconds of any clock that does not run backwards.
-    pub(super) fn decide(&self, rate: &Rate, identity: Identity, now: u64, cost: u32) -> Outcome {
+    /// Decides at `now`, in microseconds of any clock that does not run backwards: counted under all the policies or none.
+    /// Gives whether each admits, and its debt.
+    pub(super) fn decide(
+        &self,
+        budgets: &[(Budget, Rate)],
+        now: u64,
+        cost: u64,
+    ) -> Vec<(bool, u64)> {
         // A panic elsewhere cannot leave a debt half written.
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = halves.young.get(&identity).copied();
-        let stored = known.or_else(|| halves.old.get(&identity).copied());
-        let (outcome, paid_at) = rate.decide(stored, now, cost);
-        // A denied subject is kept too, as long as it keeps asking.
-        if let Some(paid_at) = paid_at.or(stored) {
-            if known.is_none() && halves.young.len() >= self.half {
-                halves.old = mem::take(&mut halves.young);
-            }
-            halves.young.insert(identity, paid_at);
+        let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
+        let decide = |(budget, rate): &(Budget, Rate), cost| {
+            let stored = debts.get(budget).copied();
+            let (outcome, paid_at) = rate.decide(stored, now, cost);
+            (outcome, paid_at.or(stored))
+        };
+        let mut after: Vec<_> = budgets.iter().map(|one| decide(one, cost)).collect();
+        let fits: Vec<bool> = after.iter().map(|(outcome, _)| outcome.admitted).collect();
+        if !fits.iter().all(|fits| *fits) {
+            after = budgets.iter().map(|one| decide(one, 0)).collect();
         }
-        outcome
+        // A denied subject is kept too, as long as it keeps asking.
+        for ((budget, _), (_, paid_at)) in budgets.iter().zip(&after) {
+            if let Some(paid_at) = paid_at {
+                debts.insert(*budget, *paid_at);
+            }
+        }
+        let debts = after.iter().map(|(outcome, _)| outcome.debt);
+        fits.into_iter().zip(debts).collect()
     }
 }
 
@@ -61,7 +63,8 @@ mod tests {
 
     fn admits(local: &Local, subject: u64, now: u64) -> bool {
         let rate = Quota::per_second(2).rate();
-        local.decide(&rate, subject.into(), now, 1).admitted
+        let budget = (subject.into(), Identity::nobody());
+        local.decide(&[(budget, rate)], now, 1)[0].0
     }
 
     #[test]
@@ -76,6 +79,28 @@ mod tests {
     }
 
     #[test]
+    fn all_policies_count_a_request_or_none_does() {
+        let local = Local::new(10);
+        let budget = |name: &str, quota: Quota| ((Identity::from("a"), name.into()), quota.rate());
+        let budgets = [
+            budget("small", Quota::per_day(2)),
+            budget("large", Quota::per_day(5)),
+        ];
+        let fits = |cost| {
+            local
+                .decide(&budgets, 7, cost)
+                .iter()
+                .map(|(fits, _)| *fits)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(fits(2), [true, true]);
+        for _ in 0..9 {
+            assert_eq!(fits(1), [false, true]);
+        }
+        assert!(local.decide(&budgets[1..], 7, 3)[0].0);
+    }
+
+    #[test]
     fn a_flood_of_subjects_forgets_the_idle_and_keeps_the_busy() {
         let local = Local::new(100);
         assert!(admits(&local, 0, 0) && admits(&local, 0, 0));
@@ -83,8 +108,7 @@ mod tests {
         for subject in 2..10_000 {
             assert!(admits(&local, subject, 0));
             assert!(!admits(&local, 0, 0), "forgotten at {subject}");
-            let halves = local.halves.lock().expect("halves");
-            assert!(halves.young.len() + halves.old.len() <= 100);
+            assert!(local.debts.lock().expect("debts").values().count() <= 100);
         }
         assert!(admits(&local, 1, 0), "it asked for nothing for long");
     }

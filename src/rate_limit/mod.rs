@@ -34,13 +34,47 @@
 //!
 //! # What a quota promises
 //!
-//! A [`Quota`] is a rate and a burst, kept by the generic cell rate algorithm (GCRA): in any time `t` a subject is
-//! admitted at most `burst + rate × t` times, whichever processes its requests reach. A denied request costs nothing,
-//! so a client that keeps trying is let in as soon as one that waits. What is stored is one number per subject, gone
-//! when the subject has been idle for long enough to have its full burst again.
+//! A [`Quota`] is a rate and a burst, kept by an [`Algorithm`]; a [`Policy`] has a name besides.
 //!
-//! The clock is that of Redis. When it is set back, or a quota becomes smaller, nobody waits longer than a full burst
-//! takes to come back.
+//! | algorithm | the worst window admits | what is stored for a subject |
+//! | --- | --- | --- |
+//! | [`Gcra`](Algorithm::Gcra), the default | the quota and a burst | a number, until the burst is there again |
+//! | [`SlidingLog`](Algorithm::SlidingLog) | the quota | each admitted request of the last window, up to 10,000 |
+//! | [`SlidingWindow`](Algorithm::SlidingWindow) | the quota; a busy subject gets about 1 % less | 260 bytes, for a window |
+//! | [`CalendarWindow`](Algorithm::CalendarWindow) | twice the quota, across a boundary | a number, until the window ends |
+//! | [`Policy::concurrency`] | so many at the same time | each request that is being served |
+//!
+//! More exactly: with GCRA, in any time `t` a subject is admitted at most `burst + rate × t` times, whichever processes
+//! its requests reach. A denied request costs nothing, so a client that keeps trying is let in as soon as one that waits.
+//! Every decision is made by one script inside Redis, and every key is gone when there is nothing left to count.
+//!
+//! The clock is that of Redis. When it is set back, or a quota becomes smaller, nobody waits longer than a full burst or a
+//! window takes.
+//!
+//! # Several policies
+//!
+//! A subject may be held to several policies, and a request may have several subjects. It is counted by all or by none,
+//! with one command:
+//!
+//! ```
+//! use tower_fred::{RateLimitLayer, Redis, rate_limit::{Algorithm, BearerToken, Policy, Quota}};
+//!
+//! fn limit(redis: Redis) -> RateLimitLayer {
+//!     let daily = Policy::new("daily", Quota::per_day(50_000)).algorithm(Algorithm::CalendarWindow);
+//!     RateLimitLayer::new(redis, Policy::new("burst", Quota::per_second(10).burst(20)))
+//!         .policy(daily)
+//!         .and_by(BearerToken, [
+//!             Policy::new("account", Quota::per_hour(5_000)),
+//!             Policy::concurrency("at-once", 8),
+//!         ])
+//! }
+//! ```
+//!
+//! What is counted belongs to a subject and the name of a policy. So layers of several routes share a policy by giving it
+//! the same name and the same key, and each has its own by another name.
+//!
+//! In a cluster, policies of one subject are on one server. Several subjects are asked at once with a command each, and a
+//! denial by one is followed by a refund to the others.
 //!
 //! # What clients see
 //!
@@ -48,8 +82,8 @@
 //! may still change), added to those of other limits; a 429 also `Retry-After` (RFC 9110 §10.2.3):
 //!
 //! ```text
-//! RateLimit-Policy: "search";q=5;w=1
-//! RateLimit: "search";r=0;t=1
+//! RateLimit-Policy: "search";q=5;w=1, "daily";q=50000;w=86400
+//! RateLimit: "search";r=0;t=1, "daily";r=4711;t=8141
 //! Retry-After: 1
 //! ```
 //!
@@ -57,13 +91,23 @@
 //! client that spreads them over `t` seconds keeps to the rate. With a burst above `q`, `r` may be above it too. Browsers
 //! show these fields to scripts of other origins only with `Access-Control-Expose-Headers`.
 //!
+//! The body of a 429 is a problem (RFC 9457) of the type `quota-exceeded` when the client's `Accept` takes one, else a line
+//! of text. [`headers`](RateLimitLayer::headers) adds or leaves out header fields, [`rejection`](RateLimitLayer::rejection)
+//! makes another response.
+//!
 //! The [`Decision`] is in the extensions of the response, and of the request as the service sees it.
+//!
+//! # What a process knows by itself
+//!
+//! A denial is repeated without Redis until its time is over, or for a minute: a flood of denied requests does not reach
+//! Redis. With [`local_batch`](RateLimitLayer::local_batch) permits are taken in advance, which has bounds of its own.
 //!
 //! # When Redis fails
 //!
 //! After the [deadline](crate::redis::RedisBuilder::deadline) of the handle, the layer decides by itself:
 //! [`fail_local`](RateLimitLayer::fail_local) (default), [`fail_open`](RateLimitLayer::fail_open) or
-//! [`fail_closed`](RateLimitLayer::fail_closed). It never makes an error of the wrapped service.
+//! [`fail_closed`](RateLimitLayer::fail_closed). It never makes an error of the wrapped service. Denials that are known
+//! hold.
 //!
 //! A request that timed out may have been counted, but never twice. Where Redis loses its data, or evicts keys under
 //! memory pressure, the quotas start afresh.
@@ -71,28 +115,54 @@
 //! # Who is limited
 //!
 //! [`PeerIp`] by default, which needs the peer's address in the request's extensions; with [`by`](RateLimitLayer::by)
-//! anything else. A request without a key shares one budget with all others without, unless
+//! anything else: behind proxies [`ForwardedIp`], for accounts [`BearerToken`] or `SessionUser`, with tuples several
+//! together. A request without a key shares one budget with all others without, unless
 //! [`missing_key_allow`](RateLimitLayer::missing_key_allow) or [`missing_key_deny`](RateLimitLayer::missing_key_deny)
 //! says otherwise.
 
+mod apart;
+mod batch;
+mod call;
 mod config;
 mod decision;
+mod denials;
+mod engine;
+mod fields;
+mod forwarded;
 mod gcra;
 mod headers;
+mod held;
+mod hops;
 mod identity;
 mod ip;
 mod key;
 mod layer;
+mod lease;
 mod limiter;
 mod local;
+mod policies;
+mod policy;
+mod problem;
 mod quota;
+mod recent;
 mod service;
+mod standing;
+mod tiers;
+mod verdict;
 
-pub use decision::{Decision, Denial, Standing};
+pub use decision::{Admission, Decision, Denial};
+pub use forwarded::ForwardedIp;
+pub use headers::Dialect;
+pub use held::Held;
 pub use identity::Identity;
-pub use ip::{PeerAddr, PeerIp};
-pub use key::{Header, Key};
+pub use ip::{PeerAddr, PeerIp, PeerNetwork};
+#[cfg(feature = "axum")]
+pub use key::MatchedPath;
+pub use key::{AsyncKey, BearerToken, Header, Key, Method, Search};
 pub use layer::RateLimitLayer;
 pub use limiter::RateLimiter;
+pub use policies::Policies;
+pub use policy::{Algorithm, Policy};
 pub use quota::Quota;
 pub use service::RateLimit;
+pub use standing::Standing;

@@ -8,11 +8,15 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
-    config::{Config, Verdict},
-    decision::Decision,
-    identity::Identity,
+    config::Config,
+    decision::{Decision, Denial},
+    headers,
+    held::Held,
     ip::PeerIp,
     key::Key,
+    problem::{self, Text},
+    standing::Standing,
+    verdict::{Plan, Verdict},
 };
 use crate::{body::ResponseBody, future::ResponseFuture};
 
@@ -43,11 +47,11 @@ where
     S::Future: Send,
     K: Key,
     ReqBody: Send + 'static,
-    ResBody: 'static,
+    ResBody: Send + 'static,
 {
-    type Response = Response<ResponseBody<ResBody>>;
+    type Response = Response<ResponseBody<Held<ResBody>>>;
     type Error = S::Error;
-    type Future = ResponseFuture<ResponseBody<ResBody>, S::Error>;
+    type Future = ResponseFuture<ResponseBody<Held<ResBody>>, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -59,12 +63,9 @@ where
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
         let (parts, body) = request.into_parts();
-        let identity = self.key.identity(&parts);
-        if identity.is_none() {
-            self.config.note_missing_key(self.key.needs());
-        }
+        let plan = self.config.plan(&*self.key, &parts);
         let request = Request::from_parts(parts, body);
-        ResponseFuture::new(run(inner, request, identity, Arc::clone(&self.config)))
+        ResponseFuture::new(run(inner, request, plan, Arc::clone(&self.config)))
     }
 }
 
@@ -72,39 +73,63 @@ where
 async fn run<S, ReqBody, ResBody>(
     mut inner: S,
     mut request: Request<ReqBody>,
-    identity: Option<Identity>,
+    plan: Plan,
     config: Arc<Config>,
-) -> Result<Response<ResponseBody<ResBody>>, S::Error>
+) -> Result<Response<ResponseBody<Held<ResBody>>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
-    let decision = match config.decide(identity).await {
-        Verdict::Decided(decision) if decision.is_allowed() => decision,
-        Verdict::Decided(decision) => return Ok(denied(&config, decision)),
-        Verdict::Pass => return Ok(inner.call(request).await?.map(ResponseBody::wrapped)),
-        Verdict::NoKey => return Ok(answer(StatusCode::BAD_REQUEST, NO_KEY)),
-        Verdict::Unavailable => return Ok(unavailable()),
+    let (mut decision, claims, cost) = match config.decide(plan).await {
+        Verdict::Decided(Decision::Deny(denial), ..) => {
+            return Ok(denied(&config, request, denial));
+        }
+        Verdict::Decided(decision, claims, cost) => (decision, claims, cost),
+        Verdict::Pass => {
+            let response = inner.call(request).await?;
+            return Ok(response.map(|body| ResponseBody::wrapped(Held::new(body, Vec::new()))));
+        }
+        Verdict::NoKey => return Ok(answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY))),
+        Verdict::Unavailable => return Ok(unavailable(&request)),
     };
+    note_shadows(&decision);
+    let places = decision.take_places();
     request.extensions_mut().insert(decision.clone());
-    let mut response = inner.call(request).await?.map(ResponseBody::wrapped);
+    let (parts, body) = inner.call(request).await?.into_parts();
+    let counts = config.count.as_ref().is_none_or(|count| count(&parts));
+    if !counts && decision.standings().iter().any(Standing::is_charged) {
+        // Without an answer it stays counted: no reason to fail the response.
+        let _ = config.engine.refund(&claims, cost, Some(&decision)).await;
+    }
+    let body = ResponseBody::wrapped(Held::new(body, places));
+    let mut response = Response::from_parts(parts, body);
     tell(&config, &mut response, decision);
     Ok(response)
 }
 
-fn denied<B>(config: &Config, decision: Decision) -> Response<ResponseBody<B>> {
+fn denied<ReqBody, B>(
+    config: &Config,
+    request: Request<ReqBody>,
+    denial: Denial,
+) -> Response<ResponseBody<B>> {
     tracing::debug!(
         target: "tower_fred::rate_limit",
-        policy = decision.standing().policy(),
-        retry_after = ?decision.retry_after(),
+        policy = denial.standing().policy(),
+        retry_after = ?denial.retry_after(),
         "denied"
     );
-    let mut response = answer(StatusCode::TOO_MANY_REQUESTS, DENIED);
-    tell(config, &mut response, decision);
+    let (parts, _) = request.into_parts();
+    let text = || problem::denied(&parts.headers, &denial);
+    let mut response = match &config.reject {
+        None => answer(StatusCode::TOO_MANY_REQUESTS, text()),
+        Some(reject) => reject(&parts, &Decision::Deny(denial.clone())).map(ResponseBody::own),
+    };
+    tell(config, &mut response, Decision::Deny(denial));
     response
 }
 
-fn unavailable<B>() -> Response<ResponseBody<B>> {
-    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE);
+fn unavailable<ReqBody, B>(request: &Request<ReqBody>) -> Response<ResponseBody<B>> {
+    let text = problem::unavailable(request.headers());
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, text);
     let soon = HeaderValue::from_static("1");
     response.headers_mut().insert(header::RETRY_AFTER, soon);
     response
@@ -112,18 +137,31 @@ fn unavailable<B>() -> Response<ResponseBody<B>> {
 
 /// Adds the decision to a response, in words for the client and as data for the layers around this one.
 fn tell<B>(config: &Config, response: &mut Response<B>, decision: Decision) {
-    config.fields.append(response.headers_mut(), &decision);
+    headers::append(response.headers_mut(), &decision, &config.dialects);
     // A denial by an inner limit is what the response is about.
     if response.extensions().get().is_none_or(Decision::is_allowed) {
         response.extensions_mut().insert(decision);
     }
 }
 
-fn answer<B>(status: StatusCode, text: &'static str) -> Response<ResponseBody<B>> {
-    let mut response = Response::new(ResponseBody::own(text));
+/// Logs what shadow policies would have denied.
+fn note_shadows(decision: &Decision) {
+    let shadows = decision.standings().iter();
+    for standing in shadows.filter(|standing| standing.is_exceeded()) {
+        tracing::debug!(
+            target: "tower_fred::rate_limit",
+            policy = standing.policy(),
+            retry_after = ?Standing::wait(standing),
+            "would deny"
+        );
+    }
+}
+
+fn answer<B>(status: StatusCode, text: Text) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::own(text.body));
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, text.media_type);
     response
 }
 
@@ -146,9 +184,7 @@ impl<S: fmt::Debug, K> fmt::Debug for RateLimit<S, K> {
     }
 }
 
-const DENIED: &str = "too many requests\n";
 const NO_KEY: &str = "the request lacks what its rate limit is counted by\n";
-const UNAVAILABLE: &str = "rate limits cannot be checked at the moment\n";
 
 const _: () = {
     const fn shared<T: Clone + Send + Sync + 'static>() {}

@@ -162,6 +162,12 @@ impl Redis {
         Ok(())
     }
 
+    /// Whether keys may be on different servers: one script then has only keys of one hash tag.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.client().is_clustered()
+    }
+
     pub(super) fn new(deployment: Deployment, board: Arc<Board>, builder: RedisBuilder) -> Self {
         Self {
             inner: Arc::new(Inner {

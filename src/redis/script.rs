@@ -17,7 +17,7 @@ use fred::{
 use super::{client::Redis, clock::Clock};
 use crate::error::{Error, Kind};
 
-/// A Lua script over one key. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
+/// A Lua script over one key, or keys of one hash tag. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
 ///
 /// The first argument of every run is a number that no other run of this process has. A reply that does not begin with
 /// it belongs to somebody else's command and is dropped.
@@ -64,15 +64,30 @@ impl Redis {
         key: &str,
         args: impl IntoIterator<Item = Value>,
     ) -> Result<R, Error> {
+        self.run_on(script, &[key], args).await
+    }
+
+    /// As [`run`](Self::run), on several keys, of which there is at least one. In a [cluster](Self::is_cluster) they share
+    /// a hash tag.
+    pub(crate) async fn run_on<R: FromValue>(
+        &self,
+        script: &'static Script,
+        keys: &[impl AsRef<str>],
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<R, Error> {
         let call = Call {
             script: script.loaded(),
-            key: Bytes::copy_from_slice(key.as_bytes()),
+            keys: keys
+                .iter()
+                .map(|key| Bytes::copy_from_slice(key.as_ref().as_bytes()))
+                .collect(),
             proof: NEXT_PROOF
                 .fetch_add(1, Ordering::Relaxed)
                 .to_string()
                 .into(),
             args: args.into_iter().collect(),
         };
+        let key = keys.first().map_or("", AsRef::as_ref);
         let deadline = self.deadline();
         let reply = self
             .send(key, async |client, clock| {
@@ -92,7 +107,7 @@ impl Redis {
 /// A run of a script. All words are shared, not copied.
 struct Call<'a> {
     script: &'a Loaded,
-    key: Bytes,
+    keys: Vec<Bytes>,
     proof: Bytes,
     args: Vec<Value>,
 }
@@ -100,17 +115,22 @@ struct Call<'a> {
 impl Call<'_> {
     async fn send(&self, client: &WithOptions<Client>, limit: i64) -> Result<Value, FredError> {
         let words = |script: &Bytes| -> Vec<Value> {
-            let first = [script, &Bytes::from_static(b"1"), &self.key, &self.proof]
-                .map(|word| Value::from(word.clone()));
-            let args = self.args.iter().cloned();
-            first
-                .into_iter()
+            let count = self.keys.len().to_string().into();
+            let first = [script, &count].into_iter();
+            let words = first.chain(&self.keys).chain([&self.proof]);
+            words
+                .map(|word| Value::from(word.clone()))
                 .chain([limit.into()])
-                .chain(args)
+                .chain(self.args.iter().cloned())
                 .collect()
         };
         // Typed `evalsha` would drop the options of the client.
-        let command = |name| CustomCommand::new_static(name, ClusterHash::from(&*self.key), false);
+        let hash = || {
+            self.keys
+                .first()
+                .map_or(ClusterHash::FirstKey, |key| ClusterHash::from(&**key))
+        };
+        let command = |name| CustomCommand::new_static(name, hash(), false);
         let answer = client
             .custom(command("EVALSHA"), words(&self.script.sha1))
             .await;

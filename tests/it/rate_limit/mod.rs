@@ -1,10 +1,15 @@
+mod concurrency;
 mod failure;
 mod keys;
 mod layer;
 mod limiter;
 mod logs;
+mod memory;
+mod policies;
 mod processes;
+mod responses;
 mod script;
+mod settings;
 
 use std::time::Duration;
 

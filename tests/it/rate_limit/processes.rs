@@ -2,7 +2,7 @@
 
 use tower_fred::{
     Redis,
-    rate_limit::{Quota, RateLimiter},
+    rate_limit::{Algorithm, Policies, Policy, Quota, RateLimiter},
 };
 
 use super::command;
@@ -12,11 +12,30 @@ const PROCESSES: usize = 4;
 const REQUESTS: usize = 250;
 const QUOTA: Quota = Quota::per_day(137);
 
-#[tokio::test]
-async fn exactly_the_quota_of_concurrent_requests_is_admitted() {
+/// What all processes are held to, and the name that tells them.
+fn policies(name: &str) -> Policies {
+    let policy = |algorithm| Policy::new("shared", QUOTA).algorithm(algorithm);
+    match name {
+        "gcra" => policy(Algorithm::Gcra).into(),
+        "log" => policy(Algorithm::SlidingLog).into(),
+        "window" => policy(Algorithm::SlidingWindow).into(),
+        "calendar" => policy(Algorithm::CalendarWindow).into(),
+        "places" => Policy::concurrency("shared", 137).into(),
+        "several" => Policies::from([
+            Policy::new("large", Quota::per_day(500)),
+            policy(Algorithm::SlidingLog),
+            Policy::new("larger", Quota::per_day(900)).algorithm(Algorithm::CalendarWindow),
+        ]),
+        other => panic!("{other}"),
+    }
+}
+
+/// Exactly so many of 1,000 concurrent requests from four processes.
+async fn check(name: &str) {
     let server = Server::start();
     let admin = server.admin().await;
-    let start = |_| process::start("rate_limit::processes::child", &server.url());
+    let input = format!("{name} {}", server.url());
+    let start = |_| process::start("rate_limit::processes::child", &input);
     let children: Vec<_> = (0..PROCESSES).map(start).collect();
 
     // All are connected before any may begin.
@@ -29,24 +48,57 @@ async fn exactly_the_quota_of_concurrent_requests_is_admitted() {
     let mut admitted = Vec::new();
     for child in children {
         let output = tokio::task::spawn_blocking(|| process::output(child, "ADMITTED "));
-        admitted.extend(output.await.unwrap());
+        admitted.extend(output.await.expect("as arranged"));
     }
     assert_eq!(admitted.len(), PROCESSES);
     let counts: Vec<usize> = admitted
         .iter()
-        .map(|count| count.parse().unwrap())
+        .map(|count| count.parse().expect("as arranged"))
         .collect();
     assert_eq!(counts.iter().sum::<usize>(), 137, "{counts:?}");
 }
 
-/// Another process of the test above.
+#[tokio::test]
+async fn exactly_the_quota_by_gcra() {
+    check("gcra").await;
+}
+
+#[tokio::test]
+async fn exactly_the_quota_by_the_log() {
+    check("log").await;
+}
+
+#[tokio::test]
+async fn exactly_the_quota_by_the_window() {
+    check("window").await;
+}
+
+#[tokio::test]
+async fn exactly_the_quota_by_the_calendar() {
+    check("calendar").await;
+}
+
+#[tokio::test]
+async fn exactly_as_many_as_there_are_places() {
+    check("places").await;
+}
+
+#[tokio::test]
+async fn exactly_the_smallest_of_several() {
+    check("several").await;
+}
+
+/// Another process of the tests above.
 #[tokio::test]
 async fn child() {
-    let Some(url) = process::input() else { return };
+    let Some(input) = process::input() else {
+        return;
+    };
+    let (name, url) = input.split_once(' ').unwrap();
     // Enough for a busy machine: an answer that comes late is not counted here, but in Redis it is.
     let deadline = std::time::Duration::from_secs(60);
     let redis = Redis::builder().namespace("shared").deadline(deadline);
-    let redis = redis.connect(&url).await.unwrap();
+    let redis = redis.connect(url).await.unwrap();
     let gate = redis.client().clone_new();
     tower_fred::fred::interfaces::ClientLike::init(&gate)
         .await
@@ -55,17 +107,21 @@ async fn child() {
     let go: Option<(String, String)> = command(&gate, "BLPOP", &["go", "60"]).await;
     assert!(go.is_some());
 
-    let limiter = RateLimiter::new(redis, QUOTA);
+    let limiter = RateLimiter::new(redis, policies(name)).no_denial_memory();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..REQUESTS {
         let limiter = limiter.clone();
-        tasks.spawn(async move { limiter.check("everybody").await.unwrap().is_allowed() });
+        tasks.spawn(async move { limiter.check("everybody").await.unwrap() });
     }
-    let admitted = tasks
-        .join_all()
-        .await
-        .into_iter()
-        .filter(|admitted| *admitted)
-        .count();
-    println!("ADMITTED {admitted}");
+    // Places are held until all have asked.
+    let decisions = tasks.join_all().await;
+    let _: i64 = command(&gate, "RPUSH", &["asked", "1"]).await;
+    for _ in 0..1_000_000 {
+        let asked: usize = command(&gate, "LLEN", &["asked"]).await;
+        if asked == PROCESSES {
+            break;
+        }
+    }
+    let admitted = decisions.iter().filter(|decision| decision.is_allowed());
+    println!("ADMITTED {}", admitted.count());
 }

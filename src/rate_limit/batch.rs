@@ -1,0 +1,264 @@
+//! Permits that this process takes from Redis in advance.
+
+use std::{
+    mem, slice,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::Mutex as AsyncMutex,
+    task::AbortHandle,
+    time::{self, Instant},
+};
+
+use super::{
+    call::{self, Ask, Claim},
+    decision::Decision,
+    denials::Denials,
+    identity::Identity,
+    recent::Recent,
+};
+use crate::{error::Error, redis::Redis};
+
+/// The permits that this process holds of a bounded number of subjects.
+#[derive(Debug)]
+pub(super) struct Batches {
+    redis: Redis,
+    most: u64,
+    accounts: Mutex<Recent<(Identity, u64), Arc<Account>>>,
+}
+
+/// What is held of one subject. What is left when it is dropped is given back.
+#[derive(Debug)]
+struct Account {
+    redis: Redis,
+    claim: Claim,
+    stock: Mutex<Stock>,
+    /// One request asks Redis, the others wait for what it brings.
+    asking: AsyncMutex<()>,
+}
+
+#[derive(Debug)]
+struct Stock {
+    held: u64,
+    /// How many to take at once: so many as are used before they are given back.
+    batch: u64,
+    /// What Redis said when it granted the last ones.
+    granted: Option<Granted>,
+}
+
+#[derive(Debug)]
+struct Granted {
+    decision: Decision,
+    at: Instant,
+    runtime: Handle,
+    giving_back: Option<AbortHandle>,
+}
+
+impl Batches {
+    /// Takes up to `most` permits at once.
+    pub(super) fn new(redis: Redis, most: u64) -> Self {
+        Self {
+            redis,
+            most,
+            accounts: Mutex::new(Recent::new(ACCOUNTS)),
+        }
+    }
+
+    /// Whether permits under these policies can be taken in advance.
+    pub(super) fn suits(claims: &[Claim]) -> bool {
+        let plain = |claim: &Claim| {
+            let mut policies = claim.policies.iter();
+            policies.all(|policy| policy.quota().is_some() && !policy.is_shadow())
+        };
+        claims.len() == 1 && claims.iter().all(plain)
+    }
+
+    /// Decides by what is held, else by asking Redis for more. What that denies goes to `denials`.
+    pub(super) async fn take(
+        &self,
+        claim: &Claim,
+        cost: u64,
+        denials: Option<&Denials>,
+    ) -> Result<Decision, Error> {
+        let claims = slice::from_ref(claim);
+        let account = self.account(claim);
+        if let Some(decision) = account.stock().spend(cost) {
+            return Ok(decision);
+        }
+        let _asking = account.asking.lock().await;
+        // What somebody was told meanwhile.
+        if let Some(denial) = denials.and_then(|denials| denials.find(claims, cost)) {
+            return Ok(denial);
+        }
+        let sent = Instant::now();
+        let ask = {
+            let mut stock = account.stock();
+            if let Some(decision) = stock.spend(cost) {
+                return Ok(decision);
+            }
+            let least = cost - stock.held;
+            let most = least.max(stock.next_batch(self.most));
+            let look = false;
+            Ask { least, most, look }
+        };
+        let grant = call::decide(&self.redis, claims, ask).await?;
+        if !grant.decision.is_allowed() {
+            if let Some(denials) = denials {
+                denials.note(claims, cost, sent, &grant.decision);
+            }
+            return Ok(grant.decision);
+        }
+        Ok(account.put(grant.decision, grant.permits, ask.least))
+    }
+
+    /// Gives back what is held of one subject, or of all.
+    pub(super) async fn give_back(&self, claim: Option<&Claim>) -> Result<(), Error> {
+        let accounts: Vec<Arc<Account>> = {
+            let accounts = lock(&self.accounts);
+            match claim {
+                Some(claim) => accounts.get(&claim.place()).cloned().into_iter().collect(),
+                None => accounts.values().cloned().collect(),
+            }
+        };
+        for account in accounts {
+            account.give_back().await?;
+        }
+        Ok(())
+    }
+
+    fn account(&self, claim: &Claim) -> Arc<Account> {
+        let mut accounts = lock(&self.accounts);
+        let known = accounts.get(&claim.place()).cloned();
+        let account = known.unwrap_or_else(|| Arc::new(Account::new(&self.redis, claim)));
+        accounts.insert(claim.place(), Arc::clone(&account));
+        account
+    }
+}
+
+impl Account {
+    fn new(redis: &Redis, claim: &Claim) -> Self {
+        Self {
+            redis: redis.clone(),
+            claim: claim.clone(),
+            stock: Mutex::new(Stock {
+                held: 0,
+                batch: 0,
+                granted: None,
+            }),
+            asking: AsyncMutex::new(()),
+        }
+    }
+
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        lock(&self.stock)
+    }
+
+    /// Keeps what was granted beyond what is `used`, and gives what is not spent back after a while.
+    fn put(self: &Arc<Self>, decision: Decision, granted: u64, used: u64) -> Decision {
+        let held = granted.saturating_sub(used);
+        let told = decision.with_more(held);
+        let Ok(runtime) = Handle::try_current() else {
+            return told;
+        };
+        let later = give_back_later(Arc::downgrade(self));
+        let giving_back = (held > 0).then(|| runtime.spawn(later).abort_handle());
+        let mut stock = self.stock();
+        stock.held = held;
+        let before = stock.granted.replace(Granted {
+            decision,
+            at: Instant::now(),
+            runtime,
+            giving_back,
+        });
+        if let Some(before) = before {
+            before.stop();
+        }
+        told
+    }
+
+    async fn give_back(&self) -> Result<(), Error> {
+        let (held, decision) = {
+            let mut stock = self.stock();
+            let Some(granted) = stock.granted.take() else {
+                return Ok(());
+            };
+            granted.stop();
+            // The next batch is for a subject that does not come as often.
+            stock.batch /= 2;
+            (mem::take(&mut stock.held), granted.decision)
+        };
+        if held == 0 {
+            return Ok(());
+        }
+        let claims = slice::from_ref(&self.claim);
+        call::refund(&self.redis, claims, held, decision.standings()).await
+    }
+}
+
+impl Stock {
+    /// Decides by what is held, if that is enough.
+    fn spend(&mut self, cost: u64) -> Option<Decision> {
+        let granted = self.granted.as_ref()?;
+        self.held = self.held.checked_sub(cost)?;
+        Some(granted.decision.with_more(self.held))
+    }
+
+    /// Twice as many as the last time if those were used up soon, else half.
+    fn next_batch(&mut self, most: u64) -> u64 {
+        let batch = match &self.granted {
+            Some(granted) if granted.at.elapsed() < HOLD => self.batch.saturating_mul(2),
+            Some(_) => self.batch / 2,
+            None => self.batch,
+        };
+        self.batch = batch.clamp(1, most);
+        self.batch
+    }
+}
+
+impl Granted {
+    /// What is held is not given back by itself any more.
+    fn stop(&self) {
+        if let Some(giving_back) = &self.giving_back {
+            giving_back.abort();
+        }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let stock = self.stock.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(granted) = stock.granted.take() else {
+            return;
+        };
+        granted.stop();
+        let (redis, claim, held) = (self.redis.clone(), self.claim.clone(), stock.held);
+        if held > 0 {
+            granted.runtime.spawn(async move {
+                let standings = granted.decision.standings();
+                // Without an answer they are back when their time is over.
+                let _ = call::refund(&redis, slice::from_ref(&claim), held, standings).await;
+            });
+        }
+    }
+}
+
+async fn give_back_later(account: Weak<Account>) {
+    time::sleep(HOLD).await;
+    if let Some(account) = account.upgrade() {
+        // Without an answer they are back when their time is over.
+        let _ = account.give_back().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long permits are held before the rest is given back.
+const HOLD: Duration = Duration::from_secs(1);
+
+/// How many subjects are known at most.
+const ACCOUNTS: usize = 65_536;

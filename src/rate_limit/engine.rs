@@ -1,0 +1,157 @@
+//! Decides: by what this process knows, else by asking Redis.
+
+use std::{slice, sync::Arc, time::Duration};
+
+use tokio::time::{self, Instant};
+
+use super::{
+    apart,
+    batch::Batches,
+    call::{self, Ask, Claim, Grant},
+    decision::Decision,
+    denials::Denials,
+    standing::Standing,
+};
+use crate::{error::Error, redis::Redis};
+
+/// What limiters and layers decide with. Clones share what they know.
+#[derive(Clone, Debug)]
+pub(super) struct Engine {
+    redis: Redis,
+    denials: Option<Arc<Denials>>,
+    batches: Option<Arc<Batches>>,
+    max_wait: Duration,
+}
+
+impl Engine {
+    pub(super) fn new(redis: Redis) -> Self {
+        Self {
+            redis,
+            denials: Some(Arc::new(Denials::new(DENIALS))),
+            batches: None,
+            max_wait: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn without_denials(mut self) -> Self {
+        self.denials = None;
+        self
+    }
+
+    pub(super) fn with_batches(mut self, most: u32) -> Self {
+        let redis = self.redis.clone();
+        self.batches = (most > 1).then(|| Arc::new(Batches::new(redis, most.into())));
+        self
+    }
+
+    pub(super) fn with_max_wait(mut self, max_wait: Duration) -> Self {
+        self.max_wait = max_wait;
+        self
+    }
+
+    /// Decides on a request for `cost` permits, after a wait if that makes it an admission.
+    pub(super) async fn decide(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
+        let decision = self.decide_now(claims, cost).await?;
+        if self.max_wait.is_zero() || decision.is_allowed() {
+            return Ok(decision);
+        }
+        // A time that no clock reaches is no bound.
+        let end = Instant::now().checked_add(self.max_wait);
+        let mut decision = decision;
+        while let Some(wait) = decision.retry_after() {
+            let again = Instant::now() + wait;
+            if end.is_some_and(|end| again > end) {
+                break;
+            }
+            time::sleep_until(again).await;
+            decision = self.decide_now(claims, cost).await?;
+        }
+        Ok(decision)
+    }
+
+    async fn decide_now(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
+        if cost == 0 {
+            return self.ask(claims, Ask::exactly(0)).await;
+        }
+        if let Some(decision) = self.remembered(claims, cost) {
+            return Ok(decision);
+        }
+        let sent = Instant::now();
+        if let (Some(batches), [claim], true) = (&self.batches, claims, Batches::suits(claims)) {
+            return batches.take(claim, cost, self.denials.as_deref()).await;
+        }
+        let decision = self.ask(claims, Ask::exactly(cost)).await?;
+        if let Some(denials) = &self.denials {
+            denials.note(claims, cost, sent, &decision);
+        }
+        Ok(decision)
+    }
+
+    /// What would be decided now, by Redis; nothing is used.
+    pub(super) async fn look(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
+        let look = true;
+        let ask = Ask {
+            look,
+            ..Ask::exactly(cost)
+        };
+        self.ask(claims, ask).await
+    }
+
+    async fn ask(&self, claims: &[Claim], ask: Ask) -> Result<Decision, Error> {
+        let grant: Grant = if claims.len() > 1 && self.redis.is_cluster() {
+            apart::decide(&self.redis, claims, ask).await?
+        } else {
+            call::decide(&self.redis, claims, ask).await?
+        };
+        Ok(grant.decision)
+    }
+
+    /// Gives permits back: those that a decision used, or any.
+    pub(super) async fn refund(
+        &self,
+        claims: &[Claim],
+        permits: u64,
+        decision: Option<&Decision>,
+    ) -> Result<(), Error> {
+        let mut standings: &[Standing] = decision.map_or(&[], Decision::standings);
+        claims.iter().for_each(|claim| self.forget(claim));
+        if claims.len() == 1 || !self.redis.is_cluster() {
+            return call::refund(&self.redis, claims, permits, standings).await;
+        }
+        for claim in claims {
+            let (own, rest) = standings.split_at(claim.policies.len().min(standings.len()));
+            standings = rest;
+            call::refund(&self.redis, slice::from_ref(claim), permits, own).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn reset(&self, claim: &Claim) -> Result<(), Error> {
+        if let Some(batches) = &self.batches {
+            batches.give_back(Some(claim)).await?;
+        }
+        self.forget(claim);
+        call::reset(&self.redis, claim).await
+    }
+
+    /// Gives back what was taken in advance.
+    pub(super) async fn give_back(&self) -> Result<(), Error> {
+        match &self.batches {
+            Some(batches) => batches.give_back(None).await,
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn remembered(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
+        self.denials.as_ref()?.find(claims, cost)
+    }
+
+    fn forget(&self, claim: &Claim) {
+        if let Some(denials) = &self.denials {
+            denials.forget(claim);
+        }
+    }
+}
+
+/// How many denials are remembered: a few megabytes.
+const DENIALS: usize = 16_384;

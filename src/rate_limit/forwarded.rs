@@ -1,0 +1,277 @@
+//! The address of a client behind proxies.
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, request::Parts};
+use ipnet::IpNet;
+
+use super::{
+    hops::{addresses, forwarded, real_ip},
+    identity::Identity,
+    ip::{NEEDS, peer},
+    key::Key,
+};
+use crate::error::Error;
+
+/// Counts by the address of the client as proxies that you trust report it.
+///
+/// Each proxy adds whom it heard from. Anybody can send such a field, so it is read from the end that your own proxies
+/// wrote: beginning with the peer of the connection, as long as an address is one of yours, the one before it is taken.
+/// The first that is not is the client, and whatever it wrote itself is not looked at. Where a trusted proxy wrote
+/// something that is no address, its own address counts.
+///
+/// One field is read and no other, since a proxy that sets one may pass on others as clients send them:
+/// `X-Forwarded-For` unless [`forwarded`](Self::forwarded) or [`x_real_ip`](Self::x_real_ip) says otherwise. IPv6
+/// addresses count by their /64, or as [`ipv6_prefix`](Self::ipv6_prefix) says.
+///
+/// ```
+/// use tower_fred::rate_limit::ForwardedIp;
+///
+/// // The load balancers of the private network.
+/// let by_network = ForwardedIp::trusting(["10.0.0.0/8", "fd00::/8"])?;
+/// // Exactly two proxies, whatever their addresses.
+/// let by_count = ForwardedIp::trusting_hops(2).forwarded();
+/// # Ok::<_, tower_fred::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ForwardedIp {
+    trust: Trust,
+    field: Field,
+    prefix: u8,
+}
+
+#[derive(Clone, Debug)]
+enum Trust {
+    Networks(Vec<IpNet>),
+    Hops(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    XForwardedFor,
+    XRealIp,
+    Forwarded,
+}
+
+impl ForwardedIp {
+    /// Trusts proxies with addresses in these networks, such as `10.0.0.0/8`; an address alone is a network of one.
+    ///
+    /// # Errors
+    ///
+    /// A [config](Error::is_config) error for text that is neither.
+    pub fn trusting<T: AsRef<str>>(networks: impl IntoIterator<Item = T>) -> Result<Self, Error> {
+        let networks = networks.into_iter().map(|text| network(text.as_ref()));
+        Ok(Self::new(Trust::Networks(
+            networks.collect::<Result<_, _>>()?,
+        )))
+    }
+
+    /// Trusts this many proxies, whoever they are: the peer of the connection is the first. For proxies without known
+    /// addresses. Nobody else may be able to connect: whoever comes around a proxy could claim any address.
+    ///
+    /// With zero, the peer is the client.
+    pub fn trusting_hops(proxies: usize) -> Self {
+        Self::new(Trust::Hops(proxies))
+    }
+
+    fn new(trust: Trust) -> Self {
+        Self {
+            trust,
+            field: Field::XForwardedFor,
+            prefix: 64,
+        }
+    }
+
+    /// Reads `Forwarded` (RFC 7239) instead.
+    #[must_use]
+    pub fn forwarded(mut self) -> Self {
+        self.field = Field::Forwarded;
+        self
+    }
+
+    /// Reads `X-Real-IP` instead, which has one address: the one that the peer heard from.
+    #[must_use]
+    pub fn x_real_ip(mut self) -> Self {
+        self.field = Field::XRealIp;
+        self
+    }
+
+    /// How many of the first bits of an IPv6 address make the subject; default 64, what one subscriber has.
+    ///
+    /// # Panics
+    ///
+    /// When `bits` is above 128.
+    #[must_use]
+    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
+        assert!(bits <= 128, "an IPv6 address has 128 bits");
+        self.prefix = bits;
+        self
+    }
+
+    /// The client's address.
+    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut hops: Box<dyn Iterator<Item = Option<IpAddr>> + '_> = match self.field {
+            Field::XForwardedFor => Box::new(addresses(headers)),
+            Field::Forwarded => Box::new(forwarded(headers)),
+            Field::XRealIp => Box::new(real_ip(headers)),
+        };
+        let (mut client, mut passed) = (peer.to_canonical(), 0);
+        while self.trusts(client, passed) {
+            match hops.next() {
+                Some(Some(before)) => client = before.to_canonical(),
+                // Its own word is as far as anybody can be trusted.
+                Some(None) | None => break,
+            }
+            passed += 1;
+        }
+        client
+    }
+
+    /// Whether an address that so many proxies came after is one of a proxy that is trusted.
+    fn trusts(&self, address: IpAddr, passed: usize) -> bool {
+        passed < LONGEST_CHAIN
+            && match &self.trust {
+                Trust::Networks(networks) => networks.iter().any(|own| own.contains(&address)),
+                Trust::Hops(proxies) => passed < *proxies,
+            }
+    }
+}
+
+impl Key for ForwardedIp {
+    fn identity(&self, request: &Parts) -> Option<Identity> {
+        let client = self.client(peer(&request.extensions)?, &request.headers);
+        Some(Identity::network(client, self.prefix))
+    }
+
+    fn needs(&self) -> &str {
+        NEEDS
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, Error> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse::<IpNet>()
+        .ok()
+        .or_else(address)
+        .ok_or_else(|| Error::config(format!("{text:?} is not a network such as 10.0.0.0/8")))
+}
+
+/// How many proxies are followed, whatever a header field has.
+const LONGEST_CHAIN: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn client(key: &ForwardedIp, peer: &str, name: &'static str, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let value = HeaderValue::from_bytes(line.as_bytes()).expect("a value");
+            headers.append(name, value);
+        }
+        let peer = peer.parse().expect("an address");
+        key.client(peer, &headers).to_string()
+    }
+
+    fn own() -> ForwardedIp {
+        ForwardedIp::trusting(["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"]).expect("networks")
+    }
+
+    #[test]
+    fn the_first_that_is_not_ours_is_the_client() {
+        let of = |peer, lines: &[&str]| client(&own(), peer, "x-forwarded-for", lines);
+        // What a stranger claims does not matter.
+        assert_eq!(of("203.0.113.9", &["198.51.100.1"]), "203.0.113.9");
+        assert_eq!(
+            of("10.1.1.1", &["fake, 203.0.113.9, 10.1.1.2"]),
+            "203.0.113.9"
+        );
+        assert_eq!(
+            of("10.1.1.1", &["198.51.100.1", "203.0.113.9,10.1.1.2"]),
+            "203.0.113.9"
+        );
+        assert_eq!(of("192.0.2.7", &["203.0.113.9:4711"]), "203.0.113.9");
+        assert_eq!(of("2001:db8:1::1", &["[2001:db8::7]:80"]), "2001:db8::7");
+        assert_eq!(of("10.1.1.1", &["2001:db8::7"]), "2001:db8::7");
+        // Mapped into IPv6 it is the same proxy and the same client.
+        assert_eq!(
+            of("::ffff:10.1.1.1", &["::ffff:203.0.113.9"]),
+            "203.0.113.9"
+        );
+        // All are ours: the first of them asks by itself.
+        assert_eq!(of("10.1.1.1", &["10.1.1.3, 10.1.1.2"]), "10.1.1.3");
+        assert_eq!(of("10.1.1.1", &[]), "10.1.1.1");
+    }
+
+    #[test]
+    fn garbage_is_where_trust_ends() {
+        let of = |lines: &[&str]| client(&own(), "10.1.1.1", "x-forwarded-for", lines);
+        for garbage in [
+            "unknown",
+            "",
+            ",",
+            "203.0.113.9, ",
+            "_hidden",
+            "203.0.113",
+            "\u{e9}",
+        ] {
+            assert_eq!(of(&[garbage]), "10.1.1.1", "{garbage:?}");
+            assert_eq!(
+                of(&[&format!("{garbage}, 10.1.1.2")]),
+                "10.1.1.2",
+                "{garbage:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn hops_are_counted_from_the_end() {
+        let of = |proxies, lines: &[&str]| {
+            let key = ForwardedIp::trusting_hops(proxies);
+            client(&key, "198.51.100.1", "x-forwarded-for", lines)
+        };
+        let chain = "fake, 203.0.113.9, 198.51.100.2";
+        assert_eq!(of(0, &[chain]), "198.51.100.1");
+        assert_eq!(of(1, &[chain]), "198.51.100.2");
+        assert_eq!(of(2, &[chain]), "203.0.113.9");
+        assert_eq!(of(3, &[chain]), "203.0.113.9");
+        assert_eq!(of(2, &["203.0.113.9"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn only_one_field_is_read() {
+        let of = |key: ForwardedIp, name| client(&key, "10.1.1.1", name, &["203.0.113.9"]);
+        assert_eq!(of(own().x_real_ip(), "x-real-ip"), "203.0.113.9");
+        assert_eq!(of(own().x_real_ip(), "x-forwarded-for"), "10.1.1.1");
+        assert_eq!(of(own(), "x-real-ip"), "10.1.1.1");
+        assert_eq!(of(own().forwarded(), "x-forwarded-for"), "10.1.1.1");
+        let line = ["for=198.51.100.1, For=\"[2001:db8::7]:80\";proto=https"];
+        let forwarded = own().forwarded();
+        assert_eq!(
+            client(&forwarded, "10.1.1.1", "forwarded", &line),
+            "2001:db8::7"
+        );
+    }
+
+    #[test]
+    fn a_chain_has_an_end() {
+        let long = vec!["10.1.1.1"; 10_000].join(",");
+        let of = client(
+            &own(),
+            "10.1.1.1",
+            "x-forwarded-for",
+            &[&format!("203.0.113.9,{long}")],
+        );
+        assert_eq!(of, "10.1.1.1");
+    }
+
+    #[test]
+    fn networks_are_checked() {
+        for nonsense in ["", "10.0.0.0/33", "example.com", "10.0.0.0/8/8"] {
+            let error = ForwardedIp::trusting([nonsense]).expect_err("nonsense");
+            assert!(error.is_config());
+        }
+    }
+}

@@ -1,0 +1,6 @@
+-- Forgets a subject.
+--
+-- KEYS     one for each policy
+-- Replies  nothing
+redis.call('DEL', unpack(KEYS))
+return reply()

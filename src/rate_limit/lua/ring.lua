@@ -1,0 +1,71 @@
+-- The sliding window in constant memory: a string with the permits used in each of the last 61 sub-windows, of which 60
+-- make a window. A permit counts until all of its sub-window has left the window, so no window ever has too many.
+--
+-- The string is, big-endian: the number of the newest sub-window and the length of one as doubles, 61 counts as 32 bits,
+-- newest first.
+--
+-- a, b     permits in a window, microseconds of a sub-window
+-- level    permits used
+local RING = 60
+local RING_FORMAT = '>dd' .. string.rep('I4', RING + 1)
+local RING_BYTES = 16 + 4 * (RING + 1)
+
+-- When so many of the permits will have left the window.
+local function ring_free(p, permits)
+  for age = RING, 0, -1 do
+    permits = permits - p.counts[age]
+    if permits <= 0 then return (p.head - age + RING + 1) * p.b - now end
+  end
+  return p.b * (RING + 1)
+end
+
+local function ring_store(p)
+  local value = struct.pack(RING_FORMAT, p.head, p.b, unpack(p.counts, 0, RING))
+  redis.call('SET', p.key, value, 'PXAT', until_ms((p.head + RING + 1) * p.b))
+end
+
+kinds.ring = {
+  look = function(p)
+    p.head, p.counts, p.used = whole(now, p.b), {}, 0
+    for age = 0, RING do p.counts[age] = 0 end
+    local stored = read(p.key)
+    if #stored == RING_BYTES then
+      local values = { struct.unpack(RING_FORMAT, stored) }
+      local shift = p.head - values[1]
+      -- Of another quota, or of a clock that was set back: all of it counts as of now.
+      local same = values[2] == p.b and shift >= 0
+      for age = 0, RING do
+        local place = same and age + shift or 0
+        if p.counts[place] then
+          p.counts[place] = math.min(4294967295, p.counts[place] + values[3 + age])
+        end
+      end
+      for age = 0, RING do p.used = p.used + p.counts[age] end
+      if not same then ring_store(p) end
+    end
+    return math.max(0, p.a - p.used)
+  end,
+  take = function(p, n)
+    p.counts[0], p.used = p.counts[0] + n, p.used + n
+    ring_store(p)
+  end,
+  -- From the oldest on, so that what stays is in the window for as long as any of it could be.
+  give = function(p, n)
+    for age = RING, 0, -1 do
+      local some = math.min(n, p.counts[age])
+      n, p.counts[age] = n - some, p.counts[age] - some
+    end
+    ring_store(p)
+  end,
+  state = function(p, n)
+    local wait, following, reset = 0, 0, 0
+    if n > p.a then
+      wait = -1
+    elseif p.used + n > p.a then
+      wait = ring_free(p, p.used + n - p.a)
+    end
+    if p.used >= p.a then following = ring_free(p, p.used + 1 - p.a) end
+    if p.used > 0 then reset = ring_free(p, p.used) end
+    return p.used, wait, following, reset
+  end,
+}

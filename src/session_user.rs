@@ -1,0 +1,48 @@
+//! Limits by who is logged in: the one thing that needs two of the layers.
+
+use http::request::Parts;
+
+use crate::{
+    rate_limit::{Identity, Key, Search},
+    session::Session,
+};
+
+/// Counts by the user of the session, as [`Session::login`] has it: a [`Key`] for
+/// [`RateLimitLayer::by`](crate::RateLimitLayer::by).
+///
+/// The session layer is outside of the limit. Reading the user is one round trip, which the handler's own reads then need
+/// not make. A request without a session, without a user, or whose session cannot be read has no key.
+///
+/// ```
+/// use tower::ServiceBuilder;
+/// use tower_fred::{RateLimitLayer, Redis, SessionLayer, SessionUser, rate_limit::{PeerIp, Policy, Quota}};
+///
+/// fn layers(redis: Redis) -> impl Clone {
+///     // By address for everybody, and by user for those who are logged in.
+///     let limit = RateLimitLayer::new(redis.clone(), Policy::new("address", Quota::per_minute(600)))
+///         .by(PeerIp)
+///         .and_by(SessionUser, Policy::new("user", Quota::per_minute(300)))
+///         .missing_key_allow();
+///     ServiceBuilder::new().layer(SessionLayer::new(redis)).layer(limit)
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SessionUser;
+
+impl Key for SessionUser {
+    fn identity(&self, _: &Parts) -> Option<Identity> {
+        None
+    }
+
+    fn search(&self, request: &Parts) -> Option<Search> {
+        let session = request.extensions.get::<Session>()?.clone();
+        Some(Search::new(async move {
+            let user = session.user().await.ok()??;
+            Some(user.into())
+        }))
+    }
+
+    fn needs(&self) -> &str {
+        "the user of a session, and SessionLayer outside of this layer"
+    }
+}
