@@ -30,7 +30,7 @@ impl Session {
     ///
     /// As [`get`](Self::get) and [`commit`](Self::commit).
     pub async fn csrf_token(&self) -> Result<String, Error> {
-        drop(self.used());
+        self.mark_used();
         let _io = self.inner.io.lock().await;
         // A new token is on its way to the browser: the one to answer for.
         let replaced = !matches!(self.state().changes.renewal, Renewal::Keep);
@@ -67,7 +67,7 @@ impl Session {
     /// A [forbidden](Error::is_forbidden) one, 403 as a response, for any other text and where there is no session;
     /// otherwise as [`get`](Self::get).
     pub async fn check_csrf(&self, token: &str) -> Result<(), Error> {
-        drop(self.used());
+        self.mark_used();
         let mut bytes = [0; 2 * LENGTH];
         let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes);
         if length == Ok(bytes.len()) {

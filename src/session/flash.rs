@@ -54,7 +54,7 @@ impl Session {
     ///
     /// As [`get`](Self::get). A message that is no `T` is removed all the same: no page is stuck with it.
     pub async fn take_flashes<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
-        drop(self.used());
+        self.mark_used();
         self.load().await?;
         let mut state = self.state();
         let is_flash = |key: &&str| key.starts_with(FLASH);

@@ -164,8 +164,12 @@ impl Session {
 
     /// The state, for a handler that uses the session: what it answers may depend on it.
     pub(super) fn used(&self) -> MutexGuard<'_, State> {
-        self.inner.personal.set();
+        self.mark_used();
         self.state()
+    }
+
+    pub(super) fn mark_used(&self) {
+        self.inner.personal.set();
     }
 
     pub(super) fn store(&self) -> &SessionStore {

@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
+    fn record_mut(&mut self) -> Option<&mut Record> {
         match &mut self.origin {
             Origin::Verified(_, record) => record.as_mut(),
             _ => None,
@@ -231,6 +231,13 @@ impl State {
     pub(super) fn note(&mut self, key: &str, plain: Bytes) {
         if let Some(record) = self.record_mut() {
             record.apply(&[(key.to_owned(), Some(plain))].into());
+        }
+    }
+
+    /// Another request wrote this.
+    pub(super) fn found(&mut self, key: &str, stored: Bytes) {
+        if let Some(record) = self.record_mut() {
+            record.found(key, stored);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Changes that depend on the value before, and lose no other.
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
@@ -44,19 +45,13 @@ impl Session {
         F: FnMut(Option<T>) -> T,
     {
         check_key(key)?;
-        drop(self.used());
+        self.mark_used();
         let _io = self.inner.io.lock().await;
         self.flush().await?;
         self.load_locked().await?;
         let codec = &self.store().settings.codec;
         for _ in 0..ATTEMPTS {
-            let (stored, plain) = {
-                let state = self.state();
-                let record = state.record();
-                let stored = record.and_then(|record| record.stored(key)).cloned();
-                let plain = record.map(|record| record.plain(key)).transpose()?;
-                (stored.unwrap_or_default(), plain.flatten())
-            };
+            let (stored, plain) = self.before(key)?;
             let before = plain.map(|bytes| decode(key, &bytes)).transpose()?;
             let value = change(before);
             let plain = encode(codec, key, &value)?;
@@ -66,20 +61,14 @@ impl Session {
                     Ok(vec![Op::Expect(key, stored.clone()), Op::Set(key, next)])
                 })
                 .await?;
-            let mut state = self.state();
             match outcome {
                 Some(Outcome::Done(_)) => {
-                    state.note(key, plain);
+                    self.state().note(key, plain);
                     return Ok(value);
                 }
-                Some(Outcome::Conflict(found)) => {
-                    if let Some(record) = state.record_mut() {
-                        record.found(key, found);
-                    }
-                }
+                Some(Outcome::Conflict(found)) => self.state().found(key, found),
                 _ => {
-                    state.buffer(key, plain);
-                    drop(state);
+                    self.state().buffer(key, plain);
                     self.flush().await?;
                     return Ok(value);
                 }
@@ -89,6 +78,16 @@ impl Session {
             Kind::Unavailable,
             "too many requests updated one session field at once",
         ))
+    }
+
+    /// What is stored under `key`, empty for nothing, and what that stands for.
+    fn before(&self, key: &str) -> Result<(Bytes, Option<Bytes>), Error> {
+        let state = self.state();
+        let Some(record) = state.record() else {
+            return Ok((Bytes::new(), None));
+        };
+        let stored = record.stored(key).cloned().unwrap_or_default();
+        Ok((stored, record.plain(key)?))
     }
 
     /// Adds to the whole number under `key`, which is 0 when there is none, and gives the sum.
@@ -112,7 +111,7 @@ impl Session {
             });
             return sum.await;
         }
-        drop(self.used());
+        self.mark_used();
         let _io = self.inner.io.lock().await;
         self.flush().await?;
         #[cfg(feature = "tower-sessions-import")]

@@ -1,4 +1,9 @@
-use std::{convert::Infallible, future::Future, sync::Mutex};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::Mutex,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -238,6 +243,13 @@ impl Keys {
             .expect("an answer of redis")
     }
 
+    /// The keys of sessions, without those of users' lists.
+    pub(super) async fn sessions(&self) -> Vec<String> {
+        let mut keys = self.all().await;
+        keys.retain(|key| key.contains(":s:") || key.contains(":s."));
+        keys
+    }
+
     pub(super) async fn exists(&self, token: &str) -> bool {
         self.admin
             .exists::<bool, _>(self.key(token))
@@ -268,7 +280,10 @@ impl Keys {
         self.admin.pttl(self.key(token)).await.expect("an answer")
     }
 
+    /// As if the session had been used last when this is what is left of half an hour.
     pub(super) async fn live_for(&self, token: &str, millis: i64) {
+        let seen = now() - (30 * 60_000 - millis);
+        self.set_field(token, "!s", seen.to_string()).await;
         self.admin
             .pexpire::<(), _>(self.key(token), millis, None)
             .await
@@ -279,9 +294,18 @@ impl Keys {
     pub(super) async fn assert_all_expire(&self) {
         for key in self.all().await {
             let left: i64 = self.admin.pttl(key.as_str()).await.expect("an end of life");
-            assert!(left > 0, "{key} has PTTL {left}");
+            // -2: it just met its end.
+            assert_ne!(left, -1, "{key} stays for ever");
         }
     }
+}
+
+/// This host's clock, in Unix milliseconds.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time after 1970");
+    i64::try_from(since.as_millis()).expect("milliseconds")
 }
 
 /// The first 16 of a token's 48 bytes, as the id and the key show them.

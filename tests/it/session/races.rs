@@ -125,7 +125,7 @@ async fn a_slow_writer_does_not_undo_a_login() {
         assert_eq!(browser.user().await.as_deref(), Some("alice"));
         assert_eq!(browser.get("seed").await, Some(1));
         assert_eq!(keys.field(&browser.token(), "late").await, None);
-        assert_eq!(keys.all().await.len(), 1);
+        assert_eq!(keys.sessions().await.len(), 1);
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless(
     assert!(slow.value);
     slow.assert_no_cookie();
     assert_eq!(browser.user().await.as_deref(), Some("alice"));
-    assert_eq!(keys.all().await.len(), 1);
+    assert_eq!(keys.sessions().await.len(), 1);
 }
 
 #[tokio::test]
@@ -392,7 +392,7 @@ async fn a_token_from_a_commit_is_not_sent_when_it_was_replaced_meanwhile() {
         let admin = keys.admin.clone();
         let answer = browser
             .visit(move |session| async move {
-                session.login("alice").unwrap();
+                session.rotate();
                 session.commit().await.unwrap();
                 assert!(!store.destroy(&token).await.unwrap());
                 // Ended from elsewhere, as an administrator does.

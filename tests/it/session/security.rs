@@ -13,7 +13,7 @@ use tower_fred::{
 };
 
 use super::browser::{Browser, Keys, send, stage};
-use crate::support::Server;
+use crate::support::{Server, topology::run};
 
 /// A well-formed token that no server issued.
 fn foreign_token() -> String {
@@ -236,6 +236,13 @@ async fn dump(keys: &Keys) -> Vec<u8> {
     let mut dump = Vec::new();
     for key in keys.all().await {
         dump.extend_from_slice(key.as_bytes());
+        if !keys.sessions().await.contains(&key) {
+            let members: Vec<String> = run(&keys.admin, "ZRANGE", &[&key, "0", "-1"])
+                .await
+                .expect("a sorted set");
+            dump.extend_from_slice(members.concat().as_bytes());
+            continue;
+        }
         let fields: std::collections::HashMap<String, bytes::Bytes> =
             keys.admin.hgetall(key).await.expect("a hash");
         for (field, value) in fields {
@@ -353,7 +360,9 @@ async fn a_key_that_is_taken_is_left_alone() {
         include_str!("../../../src/redis/prelude.lua"),
         include_str!("../../../src/session/create.lua")
     );
-    let args = ["proof", "0", "hash", "1000", "1000", "", "seed", "666"];
+    let args = [
+        "proof", "0", "hash", "lineage", "1000", "1000", "1", "7", "seed", "666",
+    ];
     let reply: Vec<String> = tower_fred::fred::interfaces::LuaInterface::eval(
         &redis.client(),
         script,
