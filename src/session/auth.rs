@@ -1,6 +1,6 @@
 //! Who the session is of: logins, logouts, and what they allow.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use super::{
     changes::Renewal, devices::Device, login::Login, outcome::Held, record::Found,
@@ -30,7 +30,7 @@ impl Session {
             return Err(too_late());
         }
         let mut login = login.into();
-        login.checked_at = login.checked_at.or(state.revoked_at);
+        login.revoked_at = state.revoked_at;
         state.changes.log_in(login)
     }
 
@@ -162,11 +162,11 @@ impl Session {
             return Ok(0);
         };
         let kept = self.id().unwrap_or_default();
-        let count = self.store().revoke_others(&user, &kept).await?;
+        let (count, at) = self.store().revoke_except(&user, Some(&kept)).await?;
         // A login of this request is by who asked for it.
         let mut state = self.state();
-        state.revoked_at = Some(Instant::now());
-        state.changes.checked_at(Instant::now());
+        state.revoked_at = at;
+        state.changes.revoked_at(at);
         Ok(count)
     }
 }

@@ -51,10 +51,10 @@ impl Changes {
         Ok(())
     }
 
-    /// The credentials of a login that is buffered count as checked from this instant on.
-    pub(super) fn checked_at(&mut self, instant: std::time::Instant) {
+    /// A login that is buffered is by who revoked the user's sessions then.
+    pub(super) fn revoked_at(&mut self, unix_millis: i64) {
         if let Renewal::Login(login) = &mut self.renewal {
-            login.checked_at = Some(instant);
+            login.revoked_at = unix_millis;
         }
     }
 

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_promises_what_the_attributes_keep() {
+    fn d17_the_prefix_promises_what_the_attributes_keep() {
         let new = CookieConfig::new;
         let domain = new().with_domain("example.com".into());
         assert_eq!(domain.name(), "__Secure-id");
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn same_site_none_needs_secure_in_either_order() {
+    fn d19_same_site_none_needs_secure_in_either_order() {
         assert!(!refused(|config| config.with_same_site(SameSite::None)));
         assert!(refused(|config| {
             config.with_same_site(SameSite::None).without_secure()
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn partitioned_needs_secure_in_either_order() {
+    fn d19_partitioned_needs_secure_in_either_order() {
         let partitioned = CookieConfig::new()
             .with_partitions()
             .with_same_site(SameSite::None);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_smuggled_into_the_header() {
+    fn d20_nothing_can_be_smuggled_into_the_header() {
         for bad in ["", "a b", "a;b", "a=b", "a\r\nb", "ä", "a,b", "\"a\""] {
             assert!(refused(|config| config.with_name(bad.into())), "{bad:?}");
         }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_in_the_name_is_refused_in_any_case() {
+    fn d17_a_prefix_in_the_name_is_refused_in_any_case() {
         for bad in [
             "__Host-id",
             "__host-id",

@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_is_kept_says_for_how_long_up_to_400_days() {
+    fn d20_a_cookie_that_is_kept_says_for_how_long_up_to_400_days() {
         let lifetime = |days: u64| {
             let lifetime = std::time::Duration::from_secs(days * 24 * 60 * 60);
             let cookie = Cookie::Set(token(), Some(lifetime));

@@ -96,7 +96,7 @@ impl SessionStore {
     ///
     /// An [unavailable](Error::is_unavailable) error when Redis does not answer.
     pub async fn list(&self, user: &str) -> Result<Vec<Device>, Error> {
-        let listed = self.listed(user, 0, Revoking::No).await?;
+        let (_, listed) = self.listed(user, 0, Revoking::No).await?;
         let mut gone = Vec::new();
         let mut devices = Vec::with_capacity(listed.len());
         for (id, device) in self.describe_all(listed).await? {
@@ -140,7 +140,7 @@ impl SessionStore {
     ///
     /// As [`list`](Self::list); some sessions may live on then. Call it again.
     pub async fn revoke_all(&self, user: &str) -> Result<usize, Error> {
-        self.revoke_except(user, None).await
+        Ok(self.revoke_except(user, None).await?.0)
     }
 
     /// Ends all sessions of a user but the one with this handle: how many there were. Otherwise as
@@ -150,24 +150,28 @@ impl SessionStore {
     ///
     /// As [`revoke_all`](Self::revoke_all).
     pub async fn revoke_others(&self, user: &str, kept: &str) -> Result<usize, Error> {
-        self.revoke_except(user, Some(kept)).await
+        Ok(self.revoke_except(user, Some(kept)).await?.0)
     }
 
-    async fn revoke_except(&self, user: &str, kept: Option<&str>) -> Result<usize, Error> {
+    /// Also says when, by Redis's clock in Unix milliseconds.
+    pub(super) async fn revoke_except(
+        &self,
+        user: &str,
+        kept: Option<&str>,
+    ) -> Result<(usize, i64), Error> {
+        let (at, mut page) = self.listed(user, 0, Revoking::Now).await?;
         let (mut ended, mut from) = (0, 0);
-        let mut revoking = Revoking::Now;
         loop {
-            let mut page = self.listed(user, from, revoking).await?;
             let length = page.len();
-            revoking = Revoking::No;
             page.retain(|id| Some(id.as_str()) != kept);
             // The one that is kept stays in the list, before what is read next.
             from += length - page.len();
             ended += self.revoke_all_of(&page).await?;
             self.unlist(user, &page).await;
             if length < PAGE {
-                return Ok(ended);
+                return Ok((ended, at));
             }
+            (_, page) = self.listed(user, from, Revoking::No).await?;
         }
     }
 

@@ -1,11 +1,12 @@
 -- Lists a session among those of its user, before the session becomes the user's.
 -- KEYS[1]  the user's index: session ids by their end in ms, and under '!' the negative of when all were revoked
 -- ARGV     from the third: id; ms that the session may live; ms since the credentials began to be checked; ms that ARGV[2]
---          is ahead of when this was sent; most sessions, or 0; what to do with more (ask, refuse, evict); then ids that
---          are known to be dead
+--          is ahead of when this was sent; most sessions, or 0; what to do with more (ask, refuse, evict); when
+--          this login's own request revoked all, or 0; then ids that are known to be dead
 -- Replies  revoked (all were, since the check began); full, then the ids listed; or done, then the ids to evict, which stay
 --          listed until they are gone
 local id, life, age, patience, most, policy = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local own = tonumber(ARGV[9])
 local revoked = redis.call('ZSCORE', KEYS[1], '!')
 if revoked then
   revoked = -revoked
@@ -16,11 +17,11 @@ if revoked then
   end
   -- This server's time when the check began, rather too early than too late.
   local began = math.min(now_ms, (limit_ms > 0 and limit_ms or now_ms) - patience) - age - 2
-  if revoked >= began then
+  if revoked >= began and revoked ~= own then
     return reply('revoked')
   end
 end
-for i = 9, #ARGV do
+for i = 10, #ARGV do
   redis.call('ZREM', KEYS[1], ARGV[i])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))

@@ -84,23 +84,20 @@ impl SessionStore {
         age: Duration,
     ) -> Result<(), Error> {
         let user = &login.user;
-        let words = self.ask_to_enrol(user, id, life, age, "ask", &[]).await?;
+        let words = self.ask_to_enrol(login, id, life, age, "ask", &[]).await?;
         let mut words = words.into_iter();
         let word = words.next();
         if word.as_deref() != Some("full") {
             return self.enrolled(user, word.as_deref(), words.collect()).await;
         }
-        let listed: Vec<String> = words.collect();
-        let mut dead = listed.clone();
-        for (id, session) in self.describe_all(listed).await? {
-            if session.is_some_and(|session| session.user == *user) {
-                dead.retain(|other| *other != id);
-            }
-        }
+        let listed = self.describe_all(words.collect()).await?;
+        // Not those that are not the user's: a login may be about to make them that.
+        let dead = listed.into_iter().filter(|(_, session)| session.is_none());
+        let dead: Vec<String> = dead.map(|(id, _)| id).collect();
         let evicts = self.settings.per_user.is_some_and(|limit| limit.evicts);
         let policy = if evicts { "evict" } else { "refuse" };
         let words = self
-            .ask_to_enrol(user, id, life, age, policy, &dead)
+            .ask_to_enrol(login, id, life, age, policy, &dead)
             .await?;
         let mut words = words.into_iter();
         let word = words.next();
@@ -109,7 +106,7 @@ impl SessionStore {
 
     async fn ask_to_enrol(
         &self,
-        user: &str,
+        login: &Login,
         id: &str,
         life: i64,
         age: Duration,
@@ -126,9 +123,10 @@ impl SessionStore {
             patience.into(),
             i64::from(most).into(),
             policy.into(),
+            login.revoked_at.into(),
         ];
         args.extend(dead.iter().map(|id| id.as_str().into()));
-        self.redis.run(&ENROL, &self.index(user), args).await
+        self.redis.run(&ENROL, &self.index(&login.user), args).await
     }
 
     async fn enrolled(
@@ -158,13 +156,13 @@ impl SessionStore {
         Ok(())
     }
 
-    /// One page of the ids listed. Notes that all were revoked just now, if that `is` what they are read for.
+    /// One page of the ids listed. Notes that all were revoked just now, if that is what they are read for, and says when.
     pub(super) async fn listed(
         &self,
         user: &str,
         from: usize,
         revoking: Revoking,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<(i64, Vec<String>), Error> {
         let known_for = match revoking {
             Revoking::No => "".into(),
             Revoking::Now => millis(REVOCATION_KNOWN).into(),
@@ -172,7 +170,10 @@ impl SessionStore {
         let from = i64::try_from(from).unwrap_or(i64::MAX);
         let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let args: [Value; 3] = [from.into(), page.into(), known_for];
-        self.redis.run(&LIST, &self.index(user), args).await
+        let mut words: Vec<String> = self.redis.run(&LIST, &self.index(user), args).await?;
+        let ids = words.split_off(words.len().min(1));
+        let at = words.first().and_then(|at| at.parse().ok());
+        Ok((at.unwrap_or(0), ids))
     }
 
     /// Takes sessions that are over out of the index. Failing is harmless: they are left out when they are met.

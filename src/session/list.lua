@@ -1,7 +1,7 @@
 -- The sessions of a user.
 -- KEYS[1]  the user's index, as in enrol.lua
 -- ARGV     third: from which place, fourth: how many; fifth: ms for which a revocation of all must be known, or '' for none
--- Replies  the ids
+-- Replies  when all were revoked, if that was noted now, or ''; then the ids
 if ARGV[5] ~= '' then
   redis.call('ZADD', KEYS[1], string.format('%.0f', -now_ms), '!')
   if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then
@@ -9,4 +9,4 @@ if ARGV[5] ~= '' then
   end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))
-return reply(unpack(redis.call('ZRANGEBYSCORE', KEYS[1], 0, '+inf', 'LIMIT', ARGV[3], ARGV[4])))
+return reply(ARGV[5] ~= '' and string.format('%.0f', now_ms) or '', unpack(redis.call('ZRANGEBYSCORE', KEYS[1], 0, '+inf', 'LIMIT', ARGV[3], ARGV[4])))

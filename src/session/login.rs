@@ -26,6 +26,8 @@ pub struct Login {
     pub(super) metadata: Bytes,
     pub(super) remembered: bool,
     pub(super) checked_at: Option<Instant>,
+    /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not.
+    pub(super) revoked_at: i64,
 }
 
 impl Login {
@@ -38,6 +40,7 @@ impl Login {
             metadata: Bytes::new(),
             remembered: false,
             checked_at: None,
+            revoked_at: 0,
         }
     }
 
@@ -83,8 +86,8 @@ impl Login {
     /// When the check of the credentials began; default: when the request did.
     ///
     /// A login whose check began before all sessions of the user were [revoked](super::SessionStore::revoke_all) is
-    /// refused: the password that it checked may be the old one. Give the time of now where the same request revoked
-    /// them.
+    /// refused: the password that it checked may be the old one. A request that revokes the others itself, by
+    /// [`Session::revoke_others`](super::Session::revoke_others), need not say anything.
     #[must_use]
     pub fn checked_at(mut self, instant: Instant) -> Self {
         self.checked_at = Some(instant);

@@ -1,6 +1,6 @@
 //! What a request knows of its session, and what it will tell the browser. No I/O.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,8 +20,8 @@ pub(super) struct State {
     /// What the last read left to be done.
     due: Due,
     cookie: Option<Cookie>,
-    /// When this request revoked other sessions of its user.
-    pub(super) revoked_at: Option<Instant>,
+    /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
+    pub(super) revoked_at: i64,
     read: bool,
     sent: bool,
     /// Counts logouts, so that I/O begun before one does not bring the session back.
@@ -64,7 +64,7 @@ impl State {
             ending: Vec::new(),
             due: Due::default(),
             cookie: None,
-            revoked_at: None,
+            revoked_at: 0,
             read: false,
             sent: false,
             logouts: 0,

@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn without_randomness_there_is_no_token() {
+    fn d01_without_randomness_there_is_no_token() {
         let error = Token::generate_from(|_| Err(io::Error::other("no entropy"))).unwrap_err();
         assert!(error.is_unavailable());
     }
 
     /// Every byte position takes every value about equally often: a stuck or short generator fails by far.
     #[test]
-    fn tokens_are_unique_and_evenly_spread() {
+    fn d01_tokens_are_unique_and_evenly_spread() {
         const COUNT: usize = 20_000;
         let mut seen = HashSet::with_capacity(COUNT);
         let mut histogram = [0_u32; 256];

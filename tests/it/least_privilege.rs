@@ -281,7 +281,13 @@ async fn use_everything(redis: &Redis) {
     let token = store.create_for("ada", &fields).await.expect("a session");
     let value = token.cookie_value();
     assert_eq!(store.list("ada").await.expect("a list").len(), 1);
-    assert_eq!(store.revoke_others("ada", &token.id()).await.expect("an answer"), 0);
+    assert_eq!(
+        store
+            .revoke_others("ada", &token.id())
+            .await
+            .expect("an answer"),
+        0
+    );
     assert!(store.destroy(&value).await.expect("an answer"));
 
     let http = HttpServer::axum(app(redis)).await;

@@ -1,8 +1,8 @@
 use std::{
     convert::Infallible,
     future::Future,
-    sync::Mutex,
-    time::{SystemTime, UNIX_EPOCH},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -15,13 +15,17 @@ use tower_fred::{
     Redis, Session, SessionLayer,
     fred::{
         clients::Client,
-        interfaces::{ClientLike, HashesInterface, KeysInterface},
-        types::{CustomCommand, Value},
+        interfaces::{HashesInterface, KeysInterface},
+        types::Value,
     },
 };
 use url::Url;
 
-use crate::support::Server;
+use crate::support::{
+    Server,
+    server::namespace,
+    topology::{Cluster, run},
+};
 
 /// What a request got, and what its handler returned.
 pub(super) struct Answer<T> {
@@ -218,13 +222,58 @@ impl Browser {
 /// What the tests look at beside the layer: the raw keys.
 pub(super) struct Keys {
     pub(super) admin: Client,
+    /// Where keys are, when there is more than one server.
+    primaries: Vec<Client>,
     namespace: String,
+}
+
+/// Where a test runs: on one server, or on a cluster.
+pub(super) enum Place {
+    Server(Arc<Server>),
+    Cluster(Cluster),
+}
+
+impl Place {
+    pub(super) fn server() -> Self {
+        Self::Server(Server::shared())
+    }
+
+    /// A handle with a namespace of its own, and time for a machine that is busy.
+    pub(super) async fn redis(&self) -> Redis {
+        let builder = Redis::builder()
+            .namespace(namespace())
+            .deadline(Duration::from_secs(10));
+        let url = match self {
+            Self::Server(server) => server.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        };
+        builder.connect(&url).await.expect("a handle")
+    }
+
+    pub(super) async fn stage(&self) -> (SessionLayer, Redis, Keys) {
+        let redis = self.redis().await;
+        let keys = self.keys(&redis).await;
+        (SessionLayer::new(redis.clone()), redis, keys)
+    }
+
+    pub(super) async fn keys(&self, redis: &Redis) -> Keys {
+        match self {
+            Self::Server(server) => Keys::of(server, redis).await,
+            Self::Cluster(cluster) => Keys {
+                admin: redis.client(),
+                primaries: cluster.primaries().to_vec(),
+                namespace: redis.namespace().to_owned(),
+            },
+        }
+    }
 }
 
 impl Keys {
     pub(super) async fn of(server: &Server, redis: &Redis) -> Self {
+        let admin = server.admin().await;
         Self {
-            admin: server.admin().await,
+            primaries: vec![admin.clone()],
+            admin,
             namespace: redis.namespace().to_owned(),
         }
     }
@@ -236,11 +285,13 @@ impl Keys {
 
     pub(super) async fn all(&self) -> Vec<String> {
         // The servers of these tests are small.
-        let command = CustomCommand::new_static("KEYS", None::<u16>, false);
-        self.admin
-            .custom(command, vec![format!("{}:*", self.namespace)])
-            .await
-            .expect("an answer of redis")
+        let mut keys = Vec::new();
+        for primary in &self.primaries {
+            let pattern = format!("{}:*", self.namespace);
+            let found: Vec<String> = run(primary, "KEYS", &[&pattern]).await.expect("an answer");
+            keys.extend(found);
+        }
+        keys
     }
 
     /// The keys of sessions, without those of users' lists.

@@ -29,7 +29,7 @@ fn assert_reads(counts: &Counts, reads: u64) {
 }
 
 #[tokio::test]
-async fn an_anonymous_request_costs_nothing_whether_it_reads_or_not() {
+async fn d16_an_anonymous_request_costs_nothing_whether_it_reads_or_not() {
     let server = Server::start();
     let (layer, ..) = stage(&server).await;
     let browser = Browser::new(&layer);

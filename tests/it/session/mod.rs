@@ -9,8 +9,12 @@ mod compose;
 mod cookies;
 // Round trips and Set-Cookie of each kind of request.
 mod cost;
+// A user's sessions: listed, ended, bounded in number.
+mod devices;
 // Redis gone, hung, or holding what is not ours.
 mod failures;
+// From login to the end: renewed tokens, remembered logins, the age of a login.
+mod life;
 // Requests that overlap each other, logins and logouts.
 mod races;
 // Fixation, replay, secrets at rest and in logs.

@@ -12,7 +12,7 @@ use tower_fred::{
     session::SessionStore,
 };
 
-use super::browser::{Browser, Keys, send, stage};
+use super::browser::{Browser, Keys, Place, send, stage};
 use crate::support::{Server, topology::run};
 
 /// A well-formed token that no server issued.
@@ -21,7 +21,7 @@ fn foreign_token() -> String {
 }
 
 #[tokio::test]
-async fn a_token_that_was_not_issued_is_never_adopted() {
+async fn d02_a_token_that_was_not_issued_is_never_adopted() {
     for read in [true, false] {
         let server = Server::shared();
         let (layer, _, keys) = stage(&server).await;
@@ -89,9 +89,15 @@ async fn the_id_with_another_secret_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_login_changes_the_token_by_itself_and_the_old_one_is_dead() {
-    let server = Server::shared();
-    let (layer, ..) = stage(&server).await;
+async fn d04_d05_a_login_changes_the_token_by_itself_and_the_old_one_is_dead() {
+    check_d04_d05_a_login_changes_the_token_by_itself_and_the_old_one_is_dead(&Place::server())
+        .await;
+}
+
+pub(super) async fn check_d04_d05_a_login_changes_the_token_by_itself_and_the_old_one_is_dead(
+    place: &Place,
+) {
+    let (layer, ..) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     let before = browser.copy();
     browser
@@ -192,7 +198,7 @@ async fn names_with_a_mark_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn sizes_are_bounded_before_anything_is_sent() {
+async fn d31_sizes_are_bounded_before_anything_is_sent() {
     let server = Server::start();
     let (layer, ..) = stage(&server).await;
     let browser = Browser::with_session(&layer).await;
@@ -258,7 +264,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn no_secret_is_at_rest() {
+async fn d23_no_secret_is_at_rest() {
     let server = Server::shared();
     let (layer, redis, keys) = stage(&server).await;
     let browser = Browser::logged_in(&layer, "alice").await;
@@ -295,7 +301,7 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_a_log_a_header_a_body_or_debug() {
+async fn d18_no_secret_is_in_a_log_a_header_a_body_or_debug() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
