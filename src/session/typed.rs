@@ -16,9 +16,10 @@ use crate::error::{Error, Kind};
 /// Requests that change different fields of the struct at once keep both, as with [`Session::insert`]: only the fields
 /// that were changed are written.
 ///
-/// No derive of this crate is needed: serde tells the fields of anything that it serializes as a struct or map. They pass
-/// through `serde_json::Value`, so a field may be whatever JSON can say, `#[serde(rename, flatten, skip)]` work as ever,
-/// and whole numbers have at most 64 bits. A field that is not stored has its value of `Default`.
+/// No derive of this crate is needed: serde tells the fields of anything that it serializes as a struct. They pass through
+/// `serde_json::Value`, so a field may be whatever JSON can say, `#[serde(rename, flatten, skip)]` work as ever, and whole
+/// numbers have at most 64 bits. A field that is not stored has its value of `Default`. Its names are those that
+/// `T::default()` serializes as: `#[serde(skip_serializing_if)]` must not leave one of them out, or it is never read.
 ///
 /// ```no_run
 /// use serde::{Deserialize, Serialize};
