@@ -1,8 +1,11 @@
 //! Lua scripts that survive SCRIPT FLUSH, restarts and failovers.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -64,8 +67,32 @@ impl Redis {
         key: &str,
         args: impl IntoIterator<Item = Value>,
     ) -> Result<R, Error> {
+        self.run_call(script, key, None, args).await
+    }
+
+    /// The same with the milliseconds since an instant before `args`: `ARGV[3]` is those, taken after the limit in
+    /// `ARGV[2]` was, so that the one less the other is no later than the instant.
+    #[cfg(feature = "session")]
+    pub(crate) async fn run_since<R: FromValue>(
+        &self,
+        script: &'static Script,
+        key: &str,
+        since: Instant,
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<R, Error> {
+        self.run_call(script, key, Some(since), args).await
+    }
+
+    async fn run_call<R: FromValue>(
+        &self,
+        script: &'static Script,
+        key: &str,
+        since: Option<Instant>,
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<R, Error> {
         let call = Call {
             script: script.loaded(),
+            since,
             key: Bytes::copy_from_slice(key.as_bytes()),
             proof: NEXT_PROOF
                 .fetch_add(1, Ordering::Relaxed)
@@ -92,6 +119,7 @@ impl Redis {
 /// A run of a script. All words are shared, not copied.
 struct Call<'a> {
     script: &'a Loaded,
+    since: Option<Instant>,
     key: Bytes,
     proof: Bytes,
     args: Vec<Value>,
@@ -103,9 +131,14 @@ impl Call<'_> {
             let first = [script, &Bytes::from_static(b"1"), &self.key, &self.proof]
                 .map(|word| Value::from(word.clone()));
             let args = self.args.iter().cloned();
+            let age = self.since.map(|since| {
+                let age = since.elapsed().as_millis();
+                Value::from(i64::try_from(age).unwrap_or(i64::MAX / 4))
+            });
             first
                 .into_iter()
                 .chain([limit.into()])
+                .chain(age)
                 .chain(args)
                 .collect()
         };

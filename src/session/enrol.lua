@@ -1,11 +1,11 @@
 -- Lists a session among those of its user, before the session becomes the user's.
 -- KEYS[1]  the user's index: session ids by their end in ms, and under '!' the negative of when all were revoked
--- ARGV     from the third: id; ms that the session may live; ms since the credentials began to be checked; ms that ARGV[2]
---          is ahead of when this was sent; most sessions, or 0; what to do with more (ask, refuse, evict); when
---          this login's own request revoked all, or 0; then ids that are known to be dead
+-- ARGV     from the third: ms since the credentials began to be checked; id; ms that the session may live; ms that ARGV[2]
+--          is ahead of when this was sent; most sessions, or 0; what to do with more (ask, refuse, evict); when this
+--          login's own request revoked all, or 0; then ids that are known to be dead
 -- Replies  revoked (all were, since the check began); full, then the ids listed; or done, then the ids to evict, which stay
 --          listed until they are gone
-local id, life, age, patience, most, policy = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
+local age, id, life, patience, most, policy = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local own = tonumber(ARGV[9])
 local revoked = redis.call('ZSCORE', KEYS[1], '!')
 if revoked then

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -234,7 +234,7 @@ impl SessionStore {
             Some(user) => {
                 let login = Login::of(user).check()?;
                 changes.log_in(login.clone())?;
-                self.begin_for(&login, &changes, Duration::ZERO).await?.0
+                self.begin_for(&login, &changes, Instant::now()).await?.0
             }
         };
         // Only now: had this been cut off before, the values would be lost.

@@ -8,7 +8,7 @@
 //! guarded write finds nothing; one that comes to be listed later is refused if the check of its credentials began
 //! before.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -34,7 +34,7 @@ impl SessionStore {
         &self,
         login: &Login,
         changes: &Changes,
-        age: Duration,
+        began: Instant,
     ) -> Result<(Token, Option<Duration>), Error> {
         let token = self.begin(changes).await?;
         let (id, next) = (token.id(), token.renewed()?);
@@ -42,7 +42,7 @@ impl SessionStore {
             lineage: token.lineage(),
             token,
         };
-        let enrolled = self.enrol(login, &id, self.life(login, 0), age).await;
+        let enrolled = self.enrol(login, &id, self.life(login, 0), began).await;
         if let Err(error) = enrolled {
             // Best effort: nobody has its token.
             let _ = self.end(&held).await;
@@ -75,16 +75,18 @@ impl SessionStore {
 
     /// Lists a session among those of who logs in, or says why the login must not happen.
     ///
-    /// `life` is how long the session may live, in milliseconds; `age` is how long ago the check of the credentials began.
+    /// `life` is how long the session may live, in milliseconds; the check of the credentials `began` then.
     pub(super) async fn enrol(
         &self,
         login: &Login,
         id: &str,
         life: i64,
-        age: Duration,
+        began: Instant,
     ) -> Result<(), Error> {
         let user = &login.user;
-        let words = self.ask_to_enrol(login, id, life, age, "ask", &[]).await?;
+        let words = self
+            .ask_to_enrol(login, id, life, began, "ask", &[])
+            .await?;
         let mut words = words.into_iter();
         let word = words.next();
         if word.as_deref() != Some("full") {
@@ -97,7 +99,7 @@ impl SessionStore {
         let evicts = self.settings.per_user.is_some_and(|limit| limit.evicts);
         let policy = if evicts { "evict" } else { "refuse" };
         let words = self
-            .ask_to_enrol(login, id, life, age, policy, &dead)
+            .ask_to_enrol(login, id, life, began, policy, &dead)
             .await?;
         let mut words = words.into_iter();
         let word = words.next();
@@ -109,7 +111,7 @@ impl SessionStore {
         login: &Login,
         id: &str,
         life: i64,
-        age: Duration,
+        began: Instant,
         policy: &'static str,
         dead: &[String],
     ) -> Result<Vec<String>, Error> {
@@ -119,14 +121,15 @@ impl SessionStore {
         let mut args: Vec<Value> = vec![
             id.into(),
             life.max(1).into(),
-            millis(age).into(),
             patience.into(),
             i64::from(most).into(),
             policy.into(),
             login.revoked_at.into(),
         ];
         args.extend(dead.iter().map(|id| id.as_str().into()));
-        self.redis.run(&ENROL, &self.index(&login.user), args).await
+        self.redis
+            .run_since(&ENROL, &self.index(&login.user), began, args)
+            .await
     }
 
     async fn enrolled(

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -176,9 +176,9 @@ impl Session {
         &self.inner.shared.store
     }
 
-    /// How long ago the check of a login's credentials began.
-    pub(super) fn age(&self, login: &Login) -> Duration {
-        login.checked_at.unwrap_or(self.inner.began).elapsed()
+    /// When the check of a login's credentials began.
+    pub(super) fn began(&self, login: &Login) -> Instant {
+        login.checked_at.unwrap_or(self.inner.began)
     }
 
     /// Tells of a token that opens nothing.

@@ -1,6 +1,9 @@
 //! Sessions in Redis, with or without HTTP: settings, and sessions by the value of their cookie.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -272,11 +275,9 @@ impl SessionStore {
     ) -> Result<Token, Error> {
         let mut changes = self.changes_from(fields)?;
         let login = login.into().check()?;
-        let age = login.checked_at.map(|began| began.elapsed());
+        let began = login.checked_at.unwrap_or_else(Instant::now);
         changes.log_in(login.clone())?;
-        let (token, _) = self
-            .begin_for(&login, &changes, age.unwrap_or_default())
-            .await?;
+        let (token, _) = self.begin_for(&login, &changes, began).await?;
         Ok(token)
     }
 

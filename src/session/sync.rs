@@ -127,7 +127,7 @@ impl Session {
         };
         let end = self.state().record().map_or(0, Record::end);
         let life = store.life(login, end);
-        let enrolled = store.enrol(login, &id, life, self.age(login)).await;
+        let enrolled = store.enrol(login, &id, life, self.began(login)).await;
         self.dropped(enrolled)?;
         let outcome = store.commit(held, &changes.renewal, next, ops).await;
         if matches!(outcome, Ok(Outcome::Gone)) {
@@ -159,7 +159,7 @@ impl Session {
         let (token, remembered) = match changes.login() {
             None => (store.begin(changes).await?, None),
             Some(login) => {
-                let begun = store.begin_for(login, changes, self.age(login)).await;
+                let begun = store.begin_for(login, changes, self.began(login)).await;
                 self.dropped(begun)?
             }
         };
