@@ -46,6 +46,9 @@ pub(crate) enum Kind {
     /// The session ended, or its token was replaced, while this request ran.
     #[cfg(feature = "session")]
     Interrupted,
+    /// The session may not do what was asked of it.
+    #[cfg(feature = "session")]
+    Forbidden,
     /// The response has left, and with it the last chance to set a cookie.
     #[cfg(feature = "session")]
     TooLate,
@@ -118,6 +121,13 @@ impl Error {
         self.kind == Kind::Interrupted
     }
 
+    /// True when a session is there and this is not allowed: a CSRF token that is not the session's, a login that is too
+    /// long ago, a login of a user who has too many sessions or whose sessions were revoked meanwhile.
+    #[cfg(feature = "session")]
+    pub fn is_forbidden(&self) -> bool {
+        self.kind == Kind::Forbidden
+    }
+
     /// True when a session was to begin or to get a new token after the response headers had left.
     #[cfg(feature = "session")]
     pub fn is_too_late(&self) -> bool {
@@ -135,6 +145,8 @@ impl Error {
             match self.kind {
                 #[cfg(feature = "session")]
                 Kind::Interrupted => (StatusCode::CONFLICT, "the session ended meanwhile\n"),
+                #[cfg(feature = "session")]
+                Kind::Forbidden => (StatusCode::FORBIDDEN, "forbidden\n"),
                 _ => (StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"),
             }
         };
@@ -155,7 +167,7 @@ impl Error {
 }
 
 /// 503 with `Retry-After` when Redis [is unavailable](Error::is_unavailable), 409 when the session
-/// [was interrupted](Error::is_interrupted), otherwise 500. The cause is logged, not sent.
+/// [was interrupted](Error::is_interrupted), 403 when it [may not](Error::is_forbidden), otherwise 500. The cause is logged, not sent.
 #[cfg(feature = "axum")]
 impl axum::response::IntoResponse for Error {
     fn into_response(self) -> axum::response::Response {

@@ -79,27 +79,11 @@ impl Redis {
         .await
     }
 
-    /// `HGETALL key` and `PTTL key` in one write: the fields, and the milliseconds left to live.
-    ///
-    /// No fields when there is no such key.
-    pub(crate) async fn hash_with_ttl(
-        &self,
-        key: &str,
-    ) -> Result<(HashMap<String, Bytes>, i64), Error> {
-        self.send(key, async |client, _| {
-            tokio::try_join!(client.hgetall(key), client.pttl(key))
-        })
-        .await
-    }
-
-    /// `PEXPIREAT key at GT`: moves the end of life of an existing key forward, never back.
-    pub(crate) async fn extend_until(&self, key: &str, unix_millis: i64) -> Result<(), Error> {
-        self.send(key, async |client, _| {
-            client
-                .pexpire_at(key, unix_millis, Some(ExpireOptions::GT))
-                .await
-        })
-        .await
+    /// `HGETALL key`: the fields, none when there is no such key.
+    #[cfg(feature = "session")]
+    pub(crate) async fn hash(&self, key: &str) -> Result<HashMap<String, Bytes>, Error> {
+        self.send(key, async |client, _| client.hgetall(key).await)
+            .await
     }
 }
 

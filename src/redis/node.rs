@@ -81,10 +81,11 @@ impl Node {
             )));
         }
         let link = self.link();
-        let command = command(
+        // In a box: what fred nests in it is too deep for the compiler once callers nest it further.
+        let command = Box::pin(command(
             link.client().with_options(&bounds.options),
             Arc::clone(&self.clock),
-        );
+        ));
         // fred's own timeout is the shorter fence: a command that it ends is not sent later. This one is for a client
         // whose task is stuck or gone.
         let (error, unanswered) = match timeout(bounds.deadline + bounds.deadline / 10, command)

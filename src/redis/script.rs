@@ -1,8 +1,11 @@
 //! Lua scripts that survive SCRIPT FLUSH, restarts and failovers.
 
-use std::sync::{
-    OnceLock,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -64,15 +67,39 @@ impl Redis {
         key: &str,
         args: impl IntoIterator<Item = Value>,
     ) -> Result<R, Error> {
-        self.run_on(script, &[key], args).await
+        self.run_call(script, &[key], None, args).await
     }
 
     /// As [`run`](Self::run), on several keys, of which there is at least one. In a [cluster](Self::is_cluster) they share
     /// a hash tag.
+    #[cfg(feature = "rate-limit")]
     pub(crate) async fn run_on<R: FromValue>(
         &self,
         script: &'static Script,
         keys: &[impl AsRef<str>],
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<R, Error> {
+        self.run_call(script, keys, None, args).await
+    }
+
+    /// The same with the milliseconds since an instant before `args`: `ARGV[3]` is those, taken after the limit in
+    /// `ARGV[2]` was, so that the one less the other is no later than the instant.
+    #[cfg(feature = "session")]
+    pub(crate) async fn run_since<R: FromValue>(
+        &self,
+        script: &'static Script,
+        key: &str,
+        since: Instant,
+        args: impl IntoIterator<Item = Value>,
+    ) -> Result<R, Error> {
+        self.run_call(script, &[key], Some(since), args).await
+    }
+
+    async fn run_call<R: FromValue>(
+        &self,
+        script: &'static Script,
+        keys: &[impl AsRef<str>],
+        since: Option<Instant>,
         args: impl IntoIterator<Item = Value>,
     ) -> Result<R, Error> {
         let call = Call {
@@ -81,6 +108,7 @@ impl Redis {
                 .iter()
                 .map(|key| Bytes::copy_from_slice(key.as_ref().as_bytes()))
                 .collect(),
+            since,
             proof: NEXT_PROOF
                 .fetch_add(1, Ordering::Relaxed)
                 .to_string()
@@ -108,6 +136,7 @@ impl Redis {
 struct Call<'a> {
     script: &'a Loaded,
     keys: Vec<Bytes>,
+    since: Option<Instant>,
     proof: Bytes,
     args: Vec<Value>,
 }
@@ -118,9 +147,14 @@ impl Call<'_> {
             let count = self.keys.len().to_string().into();
             let first = [script, &count].into_iter();
             let words = first.chain(&self.keys).chain([&self.proof]);
+            let age = self.since.map(|since| {
+                let age = since.elapsed().as_millis();
+                Value::from(i64::try_from(age).unwrap_or(i64::MAX / 4))
+            });
             words
                 .map(|word| Value::from(word.clone()))
                 .chain([limit.into()])
+                .chain(age)
                 .chain(self.args.iter().cloned())
                 .collect()
         };

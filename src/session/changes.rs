@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{
-    record::{MAX_USER, Record},
-    token::Token,
-};
-use crate::error::{Error, Kind};
+use super::{codec::Codec, login::Login, outcome::Op, record::Record, token::Token};
+use crate::error::Error;
 
 /// Buffered changes: values to set or remove, and a new token.
 #[derive(Clone, Default)]
@@ -16,6 +13,8 @@ pub(super) struct Changes {
     /// By key, the new value; `None` removes.
     pub(super) fields: BTreeMap<String, Option<Bytes>>,
     pub(super) renewal: Renewal,
+    /// A session is wanted even if nothing is in it.
+    pub(super) begin: bool,
 }
 
 /// Whether the token is replaced, and why.
@@ -23,45 +22,53 @@ pub(super) struct Changes {
 pub(super) enum Renewal {
     #[default]
     Keep,
+    /// The token is old: another for the same rights.
+    Renew,
     Rotate,
-    Login(String),
+    Login(Login),
 }
 
 impl Changes {
     pub(super) fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.renewal == Renewal::Keep
+        self.fields.is_empty() && self.renewal == Renewal::Keep && !self.begin
     }
 
-    /// The user who logs in with these changes.
-    pub(super) fn login(&self) -> Option<&str> {
+    /// Whether nobody asked for these changes: what becomes of them is nobody's concern.
+    pub(super) fn are_upkeep(&self) -> bool {
+        self.fields.is_empty() && self.renewal == Renewal::Renew && !self.begin
+    }
+
+    /// The login among these changes.
+    pub(super) fn login(&self) -> Option<&Login> {
         match &self.renewal {
-            Renewal::Login(user) => Some(user),
-            Renewal::Keep | Renewal::Rotate => None,
+            Renewal::Login(login) => Some(login),
+            Renewal::Keep | Renewal::Renew | Renewal::Rotate => None,
         }
     }
 
-    pub(super) fn log_in(&mut self, user: String) -> Result<(), Error> {
-        if user.is_empty() || user.len() > MAX_USER {
-            return Err(Error::new(
-                Kind::Codec,
-                format!("a user of a session must have 1 to {MAX_USER} bytes"),
-            ));
-        }
-        self.renewal = Renewal::Login(user);
+    pub(super) fn log_in(&mut self, login: Login) -> Result<(), Error> {
+        self.renewal = Renewal::Login(login.check()?);
         Ok(())
+    }
+
+    /// A login that is buffered is by who revoked the user's sessions then.
+    pub(super) fn revoked_at(&mut self, unix_millis: i64) {
+        if let Renewal::Login(login) = &mut self.renewal {
+            login.revoked_at = unix_millis;
+        }
     }
 
     /// The token that these changes put in the place of `token`, if they do.
     pub(super) fn next(&self, token: &Token) -> Result<Option<Token>, Error> {
         match self.renewal {
             Renewal::Keep => Ok(None),
-            Renewal::Rotate | Renewal::Login(_) => token.renewed().map(Some),
+            Renewal::Renew | Renewal::Rotate | Renewal::Login(_) => token.renewed().map(Some),
         }
     }
 
     /// Whether these changes are worth a session where there is none.
     pub(super) fn need_a_session(&self) -> bool {
-        self.login().is_some() || self.fields.values().any(Option::is_some)
+        self.begin || self.login().is_some() || self.fields.values().any(Option::is_some)
     }
 
     /// The values to set.
@@ -71,18 +78,26 @@ impl Changes {
             .filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)))
     }
 
-    /// The keys to remove.
-    pub(super) fn removals(&self) -> impl Iterator<Item = &str> {
-        self.fields
-            .iter()
-            .filter(|(_, value)| value.is_none())
-            .map(|(key, _)| key.as_str())
+    /// The steps that write the values to the session with this id.
+    pub(super) fn ops(&self, codec: &Codec, id: &str) -> Result<Vec<Op<'_>>, Error> {
+        let mut ops = Vec::with_capacity(self.fields.len());
+        for (key, value) in &self.fields {
+            ops.push(match value {
+                Some(plain) => Op::Set(key, codec.close(id, key, plain)?),
+                None => Op::Remove(key),
+            });
+        }
+        Ok(ops)
     }
 
     /// Leaves out what would change nothing in `record`.
     pub(super) fn prune(&mut self, record: &Record) {
         self.fields
-            .retain(|key, value| record.field(key) != value.as_ref());
+            .retain(|key, value| match (record.plain(key), value) {
+                (Ok(stored), value) => stored.as_ref() != value.as_ref(),
+                // What cannot be read may be overwritten on purpose.
+                (Err(_), _) => true,
+            });
     }
 
     /// Leaves out what was written, and keeps what came after.
@@ -92,6 +107,7 @@ impl Changes {
         if self.renewal == written.renewal {
             self.renewal = Renewal::Keep;
         }
+        self.begin &= !written.begin;
     }
 }
 
@@ -104,12 +120,16 @@ mod tests {
             .iter()
             .map(|(key, value)| ((*key).to_owned(), value.map(Bytes::from)))
             .collect();
-        Changes { fields, renewal }
+        Changes {
+            fields,
+            renewal,
+            begin: false,
+        }
     }
 
     #[test]
     fn what_changes_nothing_is_not_written() {
-        let mut record = Record::new("id".into(), None);
+        let mut record = Record::new("id".into(), Bytes::new(), Codec::default());
         record.apply(&changes(&[("same", Some("1")), ("other", Some("1"))], Renewal::Keep).fields);
         let mut pending = changes(
             &[
@@ -138,7 +158,7 @@ mod tests {
         pending.settle(&written);
         let left: Vec<&str> = pending.fields.keys().map(String::as_str).collect();
         assert_eq!(left, ["b", "c"]);
-        assert_eq!(pending.login(), Some("y"));
+        assert_eq!(pending.login(), Some(&Login::of("y")));
         let mut same = written.clone();
         same.settle(&written);
         assert!(same.is_empty());

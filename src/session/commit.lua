@@ -1,36 +1,103 @@
--- Writes the changes of one request to a session that this caller still holds.
--- KEYS[1]  the record
--- ARGV     from the third: hash of the caller's secret, idle timeout in ms, next hash or '', tombstone in ms, user or '',
---          number of fields to set, then key and value of each, then the keys to remove
--- Replies  done, gone (no record), stale (the secret was replaced lately), unknown (another secret), corrupt
-local hash, idle, next_hash, tombstone, user = ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
-local stored = redis.call('HMGET', KEYS[1], '!h', '!x', '!p', '!g')
-local ends = tonumber(stored[2])
+-- Writes the changes of one request to a session that this caller still holds, all of them or none.
+-- ARGV     after those of guard.lua: idle timeout in ms; next hash or ''; why the secret is replaced (renew, rotate, login)
+--          or ''; tombstone in ms; grace in ms; next lineage or ''; user, label, metadata, lifetime of a remembered session
+--          in ms or '', absolute timeout in ms; most fields, most bytes; then triples:
+--            e key value   go on only while the field has this value, or none for ''
+--            s key value   set
+--            d key ''      remove
+--            i key number  add
+-- Replies  as guard.lua; conflict and the value found; full (too many fields or bytes); nan (no number to add to); or done,
+--          whether the secret was replaced (1 or 0), ms that a remembered session has left or '', the user before if it was
+--          another, the lineage, the sum after an addition
+local idle, next_hash, kind = tonumber(stored[7]) or tonumber(ARGV[5]), ARGV[6], ARGV[7]
+local tombstone, grace, next_lineage = ARGV[8], ARGV[9], ARGV[10]
+local user, label, metadata, remembered, absolute = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
+local bytes, fields = tonumber(stored[9]) or 0, tonumber(stored[10]) or 0
+local bytes_before, fields_before = bytes, fields
 
-if not stored[1] or not ends then
-  return reply(redis.call('EXISTS', KEYS[1]) == 0 and 'gone' or 'corrupt')
+for i = 18, #ARGV, 3 do
+  local op, key, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if op == 'e' then
+    local found = redis.call('HGET', KEYS[1], key) or ''
+    if found ~= value then
+      return reply('conflict', found)
+    end
+  else
+    local before = redis.call('HSTRLEN', KEYS[1], key)
+    local after = op == 's' and #value or op == 'i' and math.max(before, 1) or 0
+    bytes = bytes + after - before
+    if before == 0 and after > 0 then
+      bytes, fields = bytes + #key, fields + 1
+    elseif before > 0 and after == 0 then
+      bytes, fields = bytes - #key, fields - 1
+    end
+  end
 end
-if now_ms >= ends then
-  redis.call('DEL', KEYS[1])
-  return reply('gone')
-end
-if stored[1] ~= hash then
-  local lately = stored[3] == hash and now_ms < (tonumber(stored[4]) or 0)
-  return reply(lately and 'stale' or 'unknown')
+if (fields > fields_before and fields > tonumber(ARGV[16])) or (bytes > bytes_before and bytes > tonumber(ARGV[17])) then
+  return reply('full')
 end
 
-local sets_end = 8 + 2 * ARGV[8]
-for i = 9, sets_end, 2 do
-  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+local sum = ''
+for i = 18, #ARGV, 3 do
+  local op, key, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  if op == 's' then
+    redis.call('HSET', KEYS[1], key, value)
+  elseif op == 'd' then
+    redis.call('HDEL', KEYS[1], key)
+  elseif op == 'i' then
+    local added = redis.pcall('HINCRBY', KEYS[1], key, value)
+    if type(added) == 'table' then
+      return reply('nan')
+    end
+    sum = redis.call('HGET', KEYS[1], key)
+  end
 end
-for i = sets_end + 1, #ARGV do
-  redis.call('HDEL', KEYS[1], ARGV[i])
+if bytes ~= bytes_before or fields ~= fields_before then
+  redis.call('HSET', KEYS[1], '!b', number(bytes), '!f', number(fields))
 end
-if next_hash ~= '' then
-  redis.call('HSET', KEYS[1], '!h', next_hash, '!p', hash, '!g', string.format('%.0f', now_ms + tombstone))
+
+local replaced, lineage, user_before = '0', stored[6] or '', ''
+if kind == 'renew' then
+  -- The browser has never used the token that it was given in place of this one: that one is lost.
+  local lost = holder == 'previous' and stored[11] and now_ms >= tonumber(stored[5]) - grace / 2
+  if holder == 'current' or lost then
+    local good_until = now_ms + grace
+    redis.call('HSET', KEYS[1], '!h', next_hash, '!n', number(now_ms), '!p', hash, '!k', number(good_until),
+      '!g', number(good_until + tombstone), '!o', '1')
+    replaced = '1'
+  end
+elseif kind ~= '' then
+  local before = holder == 'current' and hash or stored[1]
+  redis.call('HSET', KEYS[1], '!h', next_hash, '!n', number(now_ms), '!p', before, '!g', number(now_ms + tombstone),
+    '!v', next_lineage)
+  redis.call('HDEL', KEYS[1], '!k', '!o')
+  replaced, lineage = '1', next_lineage
+elseif holder == 'current' and stored[1] ~= hash then
+  -- Stored under a key that is being replaced.
+  redis.call('HSET', KEYS[1], '!h', hash)
 end
-if user ~= '' then
-  redis.call('HSET', KEYS[1], '!u', user, '!a', string.format('%.0f', now_ms))
+
+local is_remembered = stored[7]
+if kind == 'login' then
+  local another = stored[8] ~= user
+  user_before = another and stored[8] or ''
+  redis.call('HSET', KEYS[1], '!u', user, '!a', number(now_ms))
+  for name, value in pairs({ ['!l'] = label, ['!m'] = metadata }) do
+    if value ~= '' then
+      redis.call('HSET', KEYS[1], name, value)
+    elseif another then
+      redis.call('HDEL', KEYS[1], name)
+    end
+  end
+  if remembered ~= '' then
+    ends, idle, is_remembered = now_ms + remembered, tonumber(remembered), true
+    redis.call('HSET', KEYS[1], '!x', number(ends), '!i', remembered)
+  elseif is_remembered and another then
+    ends, idle, is_remembered = math.min(ends, now_ms + absolute), tonumber(ARGV[5]), false
+    redis.call('HSET', KEYS[1], '!x', number(ends))
+    redis.call('HDEL', KEYS[1], '!i')
+  end
 end
-redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.min(ends, now_ms + idle)))
-return reply('done')
+redis.call('HSET', KEYS[1], '!s', number(now_ms))
+redis.call('PEXPIREAT', KEYS[1], number(math.min(ends, now_ms + idle)))
+return reply('done', replaced, is_remembered and number(ends - now_ms) or '', user_before, lineage, sum)

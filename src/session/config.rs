@@ -21,6 +21,7 @@ pub(super) struct CookieConfig {
     path: String,
     same_site: SameSite,
     secure: bool,
+    partitioned: bool,
     name: String,
     attributes: String,
 }
@@ -33,6 +34,7 @@ impl CookieConfig {
             path: "/".into(),
             same_site: SameSite::Lax,
             secure: true,
+            partitioned: false,
             name: String::new(),
             attributes: String::new(),
         };
@@ -101,12 +103,22 @@ impl CookieConfig {
         self.settled()
     }
 
+    pub(super) fn with_partitions(mut self) -> Self {
+        self.partitioned = true;
+        self.settled()
+    }
+
     /// Refuses what browsers would drop, and writes down what every cookie needs.
     fn settled(mut self) -> Self {
         // RFC 6265bis §5.7: a SameSite=None cookie without Secure is not stored.
         assert!(
             self.secure || self.same_site != SameSite::None,
             "a cookie with SameSite=None must be Secure"
+        );
+        // CHIPS: a Partitioned cookie without Secure is not stored.
+        assert!(
+            self.secure || !self.partitioned,
+            "a Partitioned cookie must be Secure"
         );
         // RFC 6265bis §4.1.3: `__Host-` promises Secure, Path=/ and no Domain; `__Secure-` promises Secure.
         let prefix = match (&self.domain, self.path.as_str()) {
@@ -129,6 +141,9 @@ impl CookieConfig {
             SameSite::Lax => "Lax",
             SameSite::None => "None",
         });
+        if self.partitioned {
+            self.attributes.push_str("; Partitioned");
+        }
         self
     }
 }
@@ -163,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_promises_what_the_attributes_keep() {
+    fn d17_the_prefix_promises_what_the_attributes_keep() {
         let new = CookieConfig::new;
         let domain = new().with_domain("example.com".into());
         assert_eq!(domain.name(), "__Secure-id");
@@ -181,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn same_site_none_needs_secure_in_either_order() {
+    fn d19_same_site_none_needs_secure_in_either_order() {
         assert!(!refused(|config| config.with_same_site(SameSite::None)));
         assert!(refused(|config| {
             config.with_same_site(SameSite::None).without_secure()
@@ -192,7 +207,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_can_be_smuggled_into_the_header() {
+    fn d19_partitioned_needs_secure_in_either_order() {
+        let partitioned = CookieConfig::new()
+            .with_partitions()
+            .with_same_site(SameSite::None);
+        assert!(
+            partitioned
+                .attributes()
+                .ends_with("; SameSite=None; Partitioned")
+        );
+        assert!(refused(|config| config.with_partitions().without_secure()));
+        assert!(refused(|config| config.without_secure().with_partitions()));
+    }
+
+    #[test]
+    fn d20_nothing_can_be_smuggled_into_the_header() {
         for bad in ["", "a b", "a;b", "a=b", "a\r\nb", "ä", "a,b", "\"a\""] {
             assert!(refused(|config| config.with_name(bad.into())), "{bad:?}");
         }
@@ -211,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prefix_in_the_name_is_refused_in_any_case() {
+    fn d17_a_prefix_in_the_name_is_refused_in_any_case() {
         for bad in [
             "__Host-id",
             "__host-id",

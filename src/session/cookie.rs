@@ -9,25 +9,31 @@ use super::{config::CookieConfig, state::Cookie, token::Token};
 /// There may be several: another host of the same site can set a cookie of the same name, in another path or domain.
 /// Which of them is the session only its record tells.
 pub(super) fn candidates(headers: &HeaderMap, name: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
+    let mut tokens: Vec<Token> = Vec::new();
     let mut seen: Vec<&[u8]> = Vec::new();
+    values(headers, name, |value| {
+        if tokens.len() == MAX_CANDIDATES || seen.contains(&value) {
+            return;
+        }
+        // What is no token costs nothing, so it takes nobody's place.
+        if let Some(token) = Token::parse(value) {
+            tokens.push(token);
+            seen.push(value);
+        }
+    });
+    tokens
+}
+
+/// Visits the value of each cookie with this name.
+pub(super) fn values<'a>(headers: &'a HeaderMap, name: &str, mut visit: impl FnMut(&'a [u8])) {
     // RFC 6265 §5.4 has clients send one field; HTTP/2 (RFC 9113 §8.2.3) allows several.
     for field in headers.get_all(header::COOKIE) {
         for pair in field.as_bytes().split(|byte| *byte == b';') {
-            let Some(value) = value_of(pair, name).filter(|value| !seen.contains(value)) else {
-                continue;
-            };
-            // What is no token costs nothing, so it takes nobody's place.
-            if let Some(token) = Token::parse(value) {
-                tokens.push(token);
-                seen.push(value);
-            }
-            if tokens.len() == MAX_CANDIDATES {
-                return tokens;
+            if let Some(value) = value_of(pair, name) {
+                visit(value);
             }
         }
     }
-    tokens
 }
 
 fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -40,15 +46,33 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 pub(super) fn set_cookie(config: &CookieConfig, cookie: &Cookie) -> HeaderValue {
     let (name, attributes) = (config.name(), config.attributes());
     let text = match cookie {
-        Cookie::Set(token) => format!("{name}={}{attributes}", token.cookie_value()),
+        Cookie::Set(token, None) => format!("{name}={}{attributes}", token.cookie_value()),
+        Cookie::Set(token, Some(lifetime)) => {
+            let seconds = lifetime.as_secs().min(MAX_AGE);
+            format!(
+                "{name}={}{attributes}; Max-Age={seconds}",
+                token.cookie_value()
+            )
+        }
         Cookie::Remove => format!("{name}={attributes}; Max-Age=0"),
     };
-    let mut value = HeaderValue::from_str(&text)
+    sensitive(&text)
+}
+
+/// What a browser sends back.
+pub(super) fn pair(config: &CookieConfig, token: &Token) -> HeaderValue {
+    sensitive(&format!("{}={}", config.name(), token.cookie_value()))
+}
+
+fn sensitive(text: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(text)
         .expect("the token is base64 and the rest was checked when it was set");
     value.set_sensitive(true);
     value
 }
 
+/// RFC 6265bis §5.5: browsers keep a cookie for at most 400 days.
+const MAX_AGE: u64 = 400 * 24 * 60 * 60;
 /// How many cookies of one name are asked about: each costs a command.
 const MAX_CANDIDATES: usize = 3;
 
@@ -110,6 +134,19 @@ mod tests {
         );
         let more = format!("{NAME}={}; {NAME}={}", values[2], values[3]);
         assert_eq!(found(&[line.as_bytes(), more.as_bytes()]), values[..3]);
+    }
+
+    #[test]
+    fn d20_a_cookie_that_is_kept_says_for_how_long_up_to_400_days() {
+        let lifetime = |days: u64| {
+            let lifetime = std::time::Duration::from_secs(days * 24 * 60 * 60);
+            let cookie = Cookie::Set(token(), Some(lifetime));
+            let value = set_cookie(&CookieConfig::new(), &cookie);
+            let text = value.to_str().unwrap().to_owned();
+            text.rsplit_once("; Max-Age=").unwrap().1.to_owned()
+        };
+        assert_eq!(lifetime(30), "2592000");
+        assert_eq!(lifetime(401), "34560000");
     }
 
     proptest! {

@@ -1,9 +1,9 @@
-//! The session as an axum extractor.
+//! Sessions as axum extractors.
 
 use axum::extract::FromRequestParts;
 use http::{StatusCode, request::Parts};
 
-use super::session::Session;
+use super::{marked::Marked, session::Session};
 
 /// The session of the request, without asking Redis for it.
 ///
@@ -12,12 +12,29 @@ impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        let session = parts.extensions.get::<Self>().cloned();
-        session.ok_or_else(|| {
-            tracing::error!(target: "tower_fred::session", path = parts.uri.path(), "{MISSING}");
-            (StatusCode::INTERNAL_SERVER_ERROR, MISSING)
-        })
+        extension(parts, MISSING)
     }
 }
 
+/// The session of another cookie, as [`Session`] is that of the first.
+impl<S: Sync, M: 'static> FromRequestParts<S> for Marked<M> {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        extension(parts, MISSING_MARKED)
+    }
+}
+
+fn extension<T: Clone + Send + Sync + 'static>(
+    parts: &Parts,
+    missing: &'static str,
+) -> Result<T, (StatusCode, &'static str)> {
+    parts.extensions.get::<T>().cloned().ok_or_else(|| {
+        tracing::error!(target: "tower_fred::session", path = parts.uri.path(), "{missing}");
+        (StatusCode::INTERNAL_SERVER_ERROR, missing)
+    })
+}
+
 const MISSING: &str = "no session: add `SessionLayer` around this route";
+const MISSING_MARKED: &str =
+    "no session with this marker: add `SessionLayer::marked` around this route";

@@ -2,11 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::{Extensions, request::Parts};
 use tower_layer::Layer;
 
 use super::{
     config::{CookieConfig, SameSite},
+    events::{Describe, Hook, SecurityEvent},
+    marked::Marked,
     service::Sessions,
+    session::Session,
     store::SessionStore,
 };
 use crate::redis::Redis;
@@ -43,18 +47,57 @@ pub(super) struct Shared {
     pub(super) store: SessionStore,
     pub(super) cookie: CookieConfig,
     pub(super) anonymous_on_failure: bool,
+    pub(super) hook: Option<Hook>,
+    pub(super) describe: Option<Describe>,
+    #[cfg(feature = "tower-sessions-import")]
+    pub(super) import: Option<super::import::TowerSessions>,
+    /// Puts the session where handlers find it.
+    pub(super) give: fn(&mut Extensions, Session),
 }
 
 impl SessionLayer {
     /// A layer with the default settings.
     pub fn new(redis: Redis) -> Self {
+        Self::over(SessionStore::new(redis))
+    }
+
+    /// A layer over a store, with its settings.
+    pub fn over(store: SessionStore) -> Self {
         Self {
             shared: Arc::new(Shared {
-                store: SessionStore::new(redis),
+                store,
                 cookie: CookieConfig::new(),
                 anonymous_on_failure: false,
+                hook: None,
+                describe: None,
+                #[cfg(feature = "tower-sessions-import")]
+                import: None,
+                give: |extensions, session| {
+                    extensions.insert(session);
+                },
             }),
         }
+    }
+
+    /// A layer for one more session of the same browser, beside those of other layers: with a cookie and a
+    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`]. A cookie of one layer opens
+    /// nothing in the other.
+    ///
+    /// # Panics
+    ///
+    /// When the name is not of 1 to 64 lower-case letters, digits, `-` and `_`.
+    pub fn marked<M: 'static>(store: SessionStore, name: &str) -> Self {
+        let mut layer = Self::over(store.realm(name)).cookie_name(name);
+        Arc::make_mut(&mut layer.shared).give = |extensions, session| {
+            extensions.insert(Marked::<M>::new(session));
+        };
+        layer
+    }
+
+    /// The sessions of this layer, for [`list`](SessionStore::list) and [`revoke_all`](SessionStore::revoke_all) outside a
+    /// request.
+    pub fn store(&self) -> SessionStore {
+        self.shared.store.clone()
     }
 
     /// How long a session lives without being used; default 30 minutes. See [`SessionStore::idle_timeout`].
@@ -122,12 +165,22 @@ impl SessionLayer {
         self.with_cookie(|cookie| cookie.with_same_site(same_site))
     }
 
+    /// Keeps the cookie apart for each site that embeds this one (CHIPS); of use with [`SameSite::None`].
+    ///
+    /// # Panics
+    ///
+    /// After [`no_secure`](Self::no_secure): browsers drop such a cookie.
+    #[must_use]
+    pub fn partitioned(self) -> Self {
+        self.with_cookie(CookieConfig::with_partitions)
+    }
+
     /// Leaves out Secure and the name's prefix, for development over plain HTTP. Never in production: the cookie would
     /// travel in plain text.
     ///
     /// # Panics
     ///
-    /// After [`SameSite::None`]: browsers drop such a cookie.
+    /// After [`SameSite::None`] or [`partitioned`](Self::partitioned): browsers drop such a cookie.
     #[must_use]
     pub fn no_secure(self) -> Self {
         self.with_cookie(CookieConfig::without_secure)
@@ -140,6 +193,42 @@ impl SessionLayer {
     #[must_use]
     pub fn anonymous_on_failure(mut self) -> Self {
         Arc::make_mut(&mut self.shared).anonymous_on_failure = true;
+        self
+    }
+
+    /// Calls a function for each token that opens nothing, such as to count them by client. It must be quick: the request
+    /// waits for it.
+    ///
+    /// ```no_run
+    /// # fn example(layer: tower_fred::SessionLayer) {
+    /// use tower_fred::session::Suspicion;
+    ///
+    /// let layer = layer
+    ///     .client_from(|parts| parts.headers.get("x-real-ip").map_or("?", |ip| ip.to_str().unwrap_or("?")).into())
+    ///     .on_security_event(|event| {
+    ///         if event.suspicion() == Suspicion::Mismatch {
+    ///             eprintln!("{:?} guesses the secret of session {}", event.client(), event.session());
+    ///         }
+    ///     });
+    /// # let _ = layer;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_security_event(
+        mut self,
+        hook: impl Fn(&SecurityEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.shared).hook = Some(Hook::new(hook));
+        self
+    }
+
+    /// Says who asks, for [`SecurityEvent::client`]. Called for requests that have a session cookie.
+    #[must_use]
+    pub fn client_from(
+        mut self,
+        describe: impl Fn(&Parts) -> String + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.shared).describe = Some(Describe::new(describe));
         self
     }
 

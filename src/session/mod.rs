@@ -102,26 +102,53 @@
 //! for prolonging the idle time, for not showing a session past its absolute end, and for the minute in which a replaced
 //! token is told from an unknown one. Keep the two in step within seconds.
 
+mod auth;
 mod changes;
+mod codec;
 mod config;
 mod cookie;
+mod csrf;
+mod devices;
+mod events;
 #[cfg(feature = "axum")]
 mod extract;
+mod flash;
 mod headers;
+#[cfg(feature = "tower-sessions-import")]
+mod import;
+mod index;
+mod keys;
 mod layer;
+mod login;
+mod marked;
+mod outcome;
 mod record;
+mod records;
+#[cfg(feature = "seal")]
+mod seal;
 mod service;
 #[expect(clippy::module_inception, reason = "named by role, as the type is")]
 mod session;
+mod settings;
 mod state;
 mod store;
 mod sync;
+mod testing;
 mod token;
+mod typed;
+mod update;
 
 pub use config::SameSite;
+pub use devices::Device;
+pub use events::{SecurityEvent, Suspicion};
+#[cfg(feature = "tower-sessions-import")]
+pub use import::TowerSessions;
 pub use layer::SessionLayer;
-pub use record::{MAX_KEY, MAX_USER, MAX_VALUE, Record};
+pub use login::Login;
+pub use marked::Marked;
+pub use record::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE, Record};
 pub use service::Sessions;
 pub use session::Session;
 pub use store::SessionStore;
 pub use token::Token;
+pub use typed::Typed;

@@ -6,14 +6,14 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use super::{
     cookie::candidates,
     headers,
     layer::{SessionLayer, Shared},
-    session::Session,
+    session::{Session, Told},
     state::Sending,
 };
 use crate::{body::ResponseBody, error::Error, future::ResponseFuture, personal::Personal};
@@ -46,20 +46,30 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut req: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, req: Request<ReqBody>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        let tokens = candidates(req.headers(), shared.cookie.name());
-        let personal = Personal::of(req.extensions_mut());
-        let session = Session::new(
-            shared.store.clone(),
-            tokens,
-            shared.anonymous_on_failure,
-            personal,
-        );
-        req.extensions_mut().insert(session.clone());
+        let (mut parts, body) = req.into_parts();
+        let session = Session::new(Arc::clone(&shared), told(&mut parts, &shared));
+        (shared.give)(&mut parts.extensions, session.clone());
         // Called at once, so the service that was made ready is the one that is used.
-        let response = self.inner.call(req);
+        let response = self.inner.call(Request::from_parts(parts, body));
         ResponseFuture::new(run(response, session, shared))
+    }
+}
+
+/// What the request says of its session.
+fn told(parts: &mut Parts, shared: &Shared) -> Told {
+    let tokens = candidates(&parts.headers, shared.cookie.name());
+    let describe = shared.describe.as_ref().filter(|_| !tokens.is_empty());
+    Told {
+        client: describe.map(|describe| describe.call(parts)),
+        #[cfg(feature = "tower-sessions-import")]
+        legacy: shared
+            .import
+            .as_ref()
+            .and_then(|import| import.of(&parts.headers)),
+        personal: Personal::of(&mut parts.extensions),
+        tokens,
     }
 }
 
@@ -78,10 +88,12 @@ async fn run<B, E>(
         (Ok(_), Some(error)) => error.response().map(ResponseBody::own),
         (result, _) => result?.map(ResponseBody::wrapped),
     };
-    if let Some((token, until)) = sending.extend {
+    if let Some(held) = sending.touch {
         let store = shared.store.clone();
-        tokio::spawn(async move { store.extend(&token, until).await });
+        tokio::spawn(async move { store.touch(&held).await });
     }
+    #[cfg(feature = "tower-sessions-import")]
+    session.forget_imported(response.headers_mut());
     headers::write(
         response.headers_mut(),
         &shared.cookie,
@@ -101,7 +113,9 @@ fn judge(error: Error, sending: &Sending, shared: &Shared) -> Option<Error> {
         tracing::warn!(target: "tower_fred::session", %error, "changes dropped");
         return None;
     }
-    if !error.is_unavailable() {
+    if error.is_forbidden() {
+        tracing::debug!(target: "tower_fred::session", %error, "login refused");
+    } else if !error.is_unavailable() {
         tracing::error!(target: "tower_fred::session", %error, "changes lost");
     }
     Some(error)

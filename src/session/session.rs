@@ -3,13 +3,17 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    changes::Renewal,
-    record::{decode, encode, is_reserved},
+    codec::decode,
+    events::{SecurityEvent, Suspicion},
+    layer::Shared,
+    login::Login,
+    record::{encode, is_reserved},
     state::State,
     store::SessionStore,
     token::Token,
@@ -46,30 +50,41 @@ pub struct Session {
 }
 
 pub(super) struct Inner {
-    pub(super) store: SessionStore,
-    /// Reads go on with an empty session when Redis does not answer.
-    pub(super) anonymous_on_failure: bool,
+    pub(super) shared: Arc<Shared>,
     /// Tells a cache that this request's answer is for nobody else.
     personal: Personal,
+    /// Who asks, where the layer was told how to say that.
+    client: Option<String>,
+    /// The session of another crate that the browser names.
+    #[cfg(feature = "tower-sessions-import")]
+    pub(super) legacy: Mutex<Option<super::import::Legacy>>,
+    began: Instant,
     /// Never locked over an await.
     state: Mutex<State>,
     /// One load or write at a time: clones that read at once load once.
     pub(super) io: tokio::sync::Mutex<()>,
 }
 
+/// What a request says that a session has to know.
+pub(super) struct Told {
+    pub(super) tokens: Vec<Token>,
+    pub(super) client: Option<String>,
+    pub(super) personal: Personal,
+    #[cfg(feature = "tower-sessions-import")]
+    pub(super) legacy: Option<super::import::Legacy>,
+}
+
 impl Session {
-    pub(super) fn new(
-        store: SessionStore,
-        tokens: Vec<Token>,
-        anonymous_on_failure: bool,
-        personal: Personal,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, told: Told) -> Self {
         Self {
             inner: Arc::new(Inner {
-                store,
-                anonymous_on_failure,
-                personal,
-                state: Mutex::new(State::new(tokens)),
+                shared,
+                personal: told.personal,
+                client: told.client,
+                #[cfg(feature = "tower-sessions-import")]
+                legacy: Mutex::new(told.legacy),
+                began: Instant::now(),
+                state: Mutex::new(State::new(told.tokens)),
                 io: tokio::sync::Mutex::new(()),
             }),
         }
@@ -91,20 +106,23 @@ impl Session {
             Some(value) => value,
             None => {
                 self.load().await?;
-                self.state().field(key)
+                let state = self.state();
+                let stored = state.record().map(|record| record.plain(key));
+                stored.transpose()?.flatten()
             }
         };
         value.map(|bytes| decode(key, &bytes)).transpose()
     }
 
-    /// Sets the value under `key`, as JSON, when the response leaves. A value equal to the loaded one is not written.
+    /// Sets the value under `key` when the response leaves. A value equal to the loaded one is not written.
     ///
     /// # Errors
     ///
-    /// A [codec](Error::is_codec) error when the value cannot be JSON or is larger than [`MAX_VALUE`](super::MAX_VALUE),
-    /// or the key is empty, longer than [`MAX_KEY`](super::MAX_KEY) or begins with `!`. Nothing changes then.
+    /// A [codec](Error::is_codec) error when the value cannot be encoded or is larger than
+    /// [`MAX_VALUE`](super::MAX_VALUE), or the key is empty, longer than [`MAX_KEY`](super::MAX_KEY) or begins with `!` or
+    /// `~`. Nothing changes then.
     pub fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Error> {
-        let value = encode(key, value)?;
+        let value = encode(&self.store().settings.codec, key, value)?;
         let mut state = self.used();
         state.changes.fields.insert(key.to_owned(), Some(value));
         Ok(())
@@ -115,57 +133,6 @@ impl Session {
         // Names that no value can have are not ours to remove.
         if !is_reserved(key) {
             self.used().changes.fields.insert(key.to_owned(), None);
-        }
-    }
-
-    /// Makes this the session of `user`, under a new token: the one from before the login is dead.
-    ///
-    /// Call it when the credentials were checked, also when the same user proves them again. The values stay; where the
-    /// session may belong to somebody else, call [`logout`](Self::logout) first. A login never fails because the old
-    /// session just ended: a new one begins then.
-    ///
-    /// # Errors
-    ///
-    /// A [codec](Error::is_codec) error when `user` is not of 1 to [`MAX_USER`](super::MAX_USER) bytes, a
-    /// [too late](Error::is_too_late) one when the response has left: its cookie cannot be changed.
-    pub fn login(&self, user: impl Into<String>) -> Result<(), Error> {
-        let mut state = self.used();
-        if state.is_sent() {
-            return Err(super::state::too_late());
-        }
-        state.changes.log_in(user.into())
-    }
-
-    /// The user of this session, if one logged in. It reads as [`get`](Self::get) does.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub async fn user(&self) -> Result<Option<String>, Error> {
-        let pending = self.used().changes.login().map(str::to_owned);
-        if pending.is_some() {
-            return Ok(pending);
-        }
-        self.load().await?;
-        let state = self.state();
-        let user = state.record().and_then(|record| record.user());
-        Ok(user.map(str::to_owned))
-    }
-
-    /// Ends the session when the response leaves, whatever its status, and removes the cookie.
-    ///
-    /// Changes made before are dropped; changes made after begin a new session that has nothing of this one.
-    pub fn logout(&self) {
-        self.used().log_out();
-    }
-
-    /// Replaces the token when the response leaves: the old one is dead. [`login`](Self::login) does so by itself.
-    ///
-    /// Call it when the session's rights change in another way. Where there is no session it does nothing.
-    pub fn rotate(&self) {
-        let renewal = &mut self.used().changes.renewal;
-        if *renewal == Renewal::Keep {
-            *renewal = Renewal::Rotate;
         }
     }
 
@@ -196,9 +163,35 @@ impl Session {
     }
 
     /// The state, for a handler that uses the session: what it answers may depend on it.
-    fn used(&self) -> MutexGuard<'_, State> {
-        self.inner.personal.set();
+    pub(super) fn used(&self) -> MutexGuard<'_, State> {
+        self.mark_used();
         self.state()
+    }
+
+    pub(super) fn mark_used(&self) {
+        self.inner.personal.set();
+    }
+
+    pub(super) fn store(&self) -> &SessionStore {
+        &self.inner.shared.store
+    }
+
+    /// When the check of a login's credentials began.
+    pub(super) fn began(&self, login: &Login) -> Instant {
+        login.checked_at.unwrap_or(self.inner.began)
+    }
+
+    /// Tells of a token that opens nothing.
+    pub(super) fn suspect(&self, what: Suspicion, token: &Token) {
+        let session = self.store().pseudonym(&token.id());
+        tracing::debug!(target: "tower_fred::session", sid_hash = %session, "{}", what.text());
+        if let Some(hook) = &self.inner.shared.hook {
+            hook.call(&SecurityEvent::new(
+                what,
+                session,
+                self.inner.client.as_deref(),
+            ));
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {

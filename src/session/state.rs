@@ -1,11 +1,13 @@
 //! What a request knows of its session, and what it will tell the browser. No I/O.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
     changes::{Changes, Renewal},
-    record::Record,
-    store::Outcome,
+    outcome::{Done, Ended, Held},
+    record::{Due, Record},
     token::Token,
 };
 use crate::error::{Error, Kind};
@@ -14,10 +16,12 @@ pub(super) struct State {
     origin: Origin,
     pub(super) changes: Changes,
     /// Sessions that a logout ended here and that are still to be ended in Redis.
-    ending: Vec<Token>,
-    /// Where the record's end of life is due to be moved to.
-    extension: Option<i64>,
+    ending: Vec<Held>,
+    /// What the last read left to be done.
+    due: Due,
     cookie: Option<Cookie>,
+    /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
+    pub(super) revoked_at: i64,
     read: bool,
     sent: bool,
     /// Counts logouts, so that I/O begun before one does not bring the session back.
@@ -29,7 +33,7 @@ enum Origin {
     /// What the cookies say, not asked about yet. No token: nobody's session.
     Unverified(Vec<Token>),
     /// A session that this request read or wrote.
-    Verified(Token, Option<Record>),
+    Verified(Held, Option<Record>),
     /// It ended, or its token was replaced: reads are empty, writes are refused.
     Interrupted,
     /// Redis did not answer and the layer goes on without: reads are empty, writes are dropped.
@@ -39,13 +43,14 @@ enum Origin {
 /// What the response does with the browser's cookie.
 #[derive(Clone)]
 pub(super) enum Cookie {
-    Set(Token),
+    /// For this long, or until the browser ends.
+    Set(Token, Option<Duration>),
     Remove,
 }
 
 /// The tokens of a load or a write, and what was known when it began.
 pub(super) struct Job {
-    pub(super) tokens: Vec<Token>,
+    pub(super) held: Vec<Held>,
     /// A session was there earlier in this request: nothing is made in its place.
     pub(super) verified: bool,
     logouts: u32,
@@ -57,8 +62,9 @@ impl State {
             origin: Origin::Unverified(tokens),
             changes: Changes::default(),
             ending: Vec::new(),
-            extension: None,
+            due: Due::default(),
             cookie: None,
+            revoked_at: 0,
             read: false,
             sent: false,
             logouts: 0,
@@ -67,7 +73,22 @@ impl State {
 
     pub(super) fn id(&self) -> Option<String> {
         match &self.origin {
-            Origin::Verified(token, _) => Some(token.id()),
+            Origin::Verified(held, _) => Some(held.token.id()),
+            _ => None,
+        }
+    }
+
+    /// The session that this request read or wrote.
+    pub(super) fn held(&self) -> Option<&Held> {
+        match &self.origin {
+            Origin::Verified(held, _) => Some(held),
+            _ => None,
+        }
+    }
+
+    fn record_mut(&mut self) -> Option<&mut Record> {
+        match &mut self.origin {
+            Origin::Verified(_, record) => record.as_mut(),
             _ => None,
         }
     }
@@ -79,19 +100,17 @@ impl State {
         }
     }
 
-    pub(super) fn field(&self, key: &str) -> Option<Bytes> {
-        self.record()?.field(key).cloned()
-    }
-
     pub(super) fn log_out(&mut self) {
         match std::mem::replace(&mut self.origin, Origin::Unverified(Vec::new())) {
-            Origin::Unverified(tokens) | Origin::Unreachable(tokens) => self.ending.extend(tokens),
-            Origin::Verified(token, _) => self.ending.push(token),
+            Origin::Unverified(tokens) | Origin::Unreachable(tokens) => {
+                self.ending.extend(tokens.into_iter().map(Held::unproved));
+            }
+            Origin::Verified(held, _) => self.ending.push(held),
             // Still refused: a late request must not replace the cookie of a newer session.
             Origin::Interrupted => self.origin = Origin::Interrupted,
         }
         self.changes = Changes::default();
-        self.extension = None;
+        self.due = Due::default();
         self.logouts = self.logouts.wrapping_add(1);
     }
 
@@ -102,18 +121,30 @@ impl State {
     /// What a read has to ask about, if anything is left to ask.
     pub(super) fn begin_load(&mut self) -> Option<Job> {
         self.read = true;
-        let (tokens, verified) = match &self.origin {
-            Origin::Unverified(tokens) if !tokens.is_empty() => (tokens.clone(), false),
-            Origin::Verified(token, None) => (vec![token.clone()], true),
-            _ => return None,
-        };
-        Some(self.job(tokens, verified))
+        self.unread()
     }
 
-    pub(super) fn loaded(&mut self, job: &Job, token: &Token, record: Record, due: Option<i64>) {
+    /// The same for a login, which must know the session to list it.
+    pub(super) fn begin_login(&self) -> Option<Job> {
+        self.changes.login().and_then(|_| self.unread())
+    }
+
+    fn unread(&self) -> Option<Job> {
+        match &self.origin {
+            Origin::Unverified(tokens) if !tokens.is_empty() => Some(self.job(tokens)),
+            Origin::Verified(held, None) => Some(self.job_of(held)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn loaded(&mut self, job: &Job, token: &Token, record: Record, due: Due) {
         if job.logouts == self.logouts {
-            self.origin = Origin::Verified(token.clone(), Some(record));
-            self.extension = due;
+            let held = Held {
+                token: token.clone(),
+                lineage: record.lineage().clone(),
+            };
+            self.origin = Origin::Verified(held, Some(record));
+            self.due = due;
         }
     }
 
@@ -129,21 +160,31 @@ impl State {
 
     pub(super) fn unreachable(&mut self, job: &Job) {
         if job.logouts == self.logouts {
-            self.origin = Origin::Unreachable(job.tokens.clone());
+            let tokens = job.held.iter().map(|held| held.token.clone());
+            self.origin = Origin::Unreachable(tokens.collect());
         }
     }
 
-    pub(super) fn ending(&self) -> Vec<Token> {
+    pub(super) fn ending(&self) -> Vec<Held> {
         self.ending.clone()
     }
 
     /// Takes note of how the sessions in `ended` fared.
-    pub(super) fn ended(&mut self, outcomes: &[Outcome]) {
+    pub(super) fn ended(&mut self, outcomes: &[Ended]) {
         self.ending.drain(..outcomes.len());
-        if outcomes.contains(&Outcome::Done) || outcomes.iter().all(|end| *end == Outcome::Gone) {
+        let done = |end: &Ended| matches!(end, Ended::Done(_));
+        if outcomes.iter().any(done) || outcomes.iter().all(|end| *end == Ended::Gone) {
             self.cookie = Some(Cookie::Remove);
-        } else if outcomes.contains(&Outcome::Stale) {
+        } else if outcomes.contains(&Ended::Stale) {
             self.interrupt();
+        }
+    }
+
+    /// Asks for a new token when this one is old and the response can bring it.
+    pub(super) fn renew_if_due(&mut self) {
+        let due = std::mem::take(&mut self.due.renewal);
+        if due && !self.sent && self.changes.renewal == Renewal::Keep {
+            self.changes.renewal = Renewal::Renew;
         }
     }
 
@@ -156,20 +197,59 @@ impl State {
             self.changes.renewal = Renewal::Keep;
             return Err(too_late());
         }
-        let (tokens, verified) = match &self.origin {
-            _ if self.changes.is_empty() => return Ok(None),
-            Origin::Unverified(tokens) => (tokens.clone(), false),
-            Origin::Verified(token, _) => (vec![token.clone()], true),
-            Origin::Interrupted => (Vec::new(), true),
-            Origin::Unreachable(_) => {
-                self.changes = Changes::default();
-                return Err(Error::new(
-                    Kind::Unavailable,
-                    "redis did not answer when the session was read",
-                ));
-            }
-        };
-        Ok(Some((self.job(tokens, verified), self.changes.clone())))
+        if self.changes.is_empty() {
+            return Ok(None);
+        }
+        if matches!(self.origin, Origin::Unreachable(_)) {
+            self.changes = Changes::default();
+        }
+        Ok(Some((self.target()?, self.changes.clone())))
+    }
+
+    /// The session to write to.
+    pub(super) fn target(&self) -> Result<Job, Error> {
+        match &self.origin {
+            Origin::Unverified(tokens) => Ok(self.job(tokens)),
+            Origin::Verified(held, _) => Ok(self.job_of(held)),
+            Origin::Interrupted => Ok(Job {
+                held: Vec::new(),
+                verified: true,
+                logouts: self.logouts,
+            }),
+            Origin::Unreachable(_) => Err(Error::new(
+                Kind::Unavailable,
+                "redis did not answer when the session was read",
+            )),
+        }
+    }
+
+    pub(super) fn buffer(&mut self, key: &str, plain: Bytes) {
+        self.changes.fields.insert(key.to_owned(), Some(plain));
+    }
+
+    /// A value is in Redis without having been buffered.
+    pub(super) fn note(&mut self, key: &str, plain: Bytes) {
+        if let Some(record) = self.record_mut() {
+            record.apply(&[(key.to_owned(), Some(plain))].into());
+        }
+    }
+
+    /// Another request wrote this.
+    pub(super) fn found(&mut self, key: &str, stored: Bytes) {
+        if let Some(record) = self.record_mut() {
+            record.found(key, stored);
+        }
+    }
+
+    /// Something is in Redis that is none of the buffered changes.
+    pub(super) fn wrote(&mut self, job: &Job, held: &Held, done: &Done) {
+        if job.logouts == self.logouts && !matches!(self.origin, Origin::Verified(..)) {
+            let held = Held {
+                lineage: done.lineage.clone(),
+                ..held.clone()
+            };
+            self.origin = Origin::Verified(held, None);
+        }
     }
 
     /// The changes are in Redis, under `next` if the token was replaced.
@@ -178,40 +258,62 @@ impl State {
         job: &Job,
         token: &Token,
         next: Option<Token>,
+        done: Done,
         written: &Changes,
+        now: i64,
     ) {
+        let next = next.filter(|_| done.replaced);
         if job.logouts != self.logouts {
-            self.ending.extend(next);
+            self.ending.extend(next.map(Held::unproved));
             return;
         }
         let record = match std::mem::replace(&mut self.origin, Origin::Interrupted) {
             Origin::Verified(_, record) => record,
             _ => None,
         };
-        self.written(next.as_ref().unwrap_or(token).clone(), record, written);
-        self.cookie = next.map(Cookie::Set).or(self.cookie.take());
+        let held = Held {
+            token: next.as_ref().unwrap_or(token).clone(),
+            lineage: done.lineage,
+        };
+        self.written(held, record, written, now);
+        if let Some(next) = next {
+            self.cookie = Some(Cookie::Set(next, done.remembered));
+        }
     }
 
     /// The changes are in Redis, as a new session.
-    pub(super) fn created(&mut self, job: &Job, token: Token, written: &Changes) {
+    pub(super) fn created(
+        &mut self,
+        job: &Job,
+        token: Token,
+        mut record: Record,
+        remembered: Option<Duration>,
+        written: &Changes,
+        now: i64,
+    ) {
+        let held = Held {
+            lineage: token.lineage(),
+            token: token.clone(),
+        };
         if job.logouts != self.logouts {
-            self.ending.push(token);
+            self.ending.push(held);
             return;
         }
-        let record = Record::new(token.id(), None);
-        self.written(token.clone(), Some(record), written);
-        self.cookie = Some(Cookie::Set(token));
+        record.set_lineage(held.lineage.clone());
+        self.written(held, Some(record), written, now);
+        self.cookie = Some(Cookie::Set(token, remembered));
     }
 
-    fn written(&mut self, token: Token, mut record: Option<Record>, written: &Changes) {
+    fn written(&mut self, held: Held, mut record: Option<Record>, written: &Changes, now: i64) {
         if let Some(record) = &mut record {
             record.apply(&written.fields);
-            if let Some(user) = written.login() {
-                record.log_in(user);
+            record.set_lineage(held.lineage.clone());
+            if let Some(login) = written.login() {
+                record.log_in(login, now);
             }
         }
-        self.origin = Origin::Verified(token, record);
-        self.extension = None;
+        self.origin = Origin::Verified(held, record);
+        self.due = Due::default();
         self.changes.settle(written);
     }
 
@@ -226,7 +328,7 @@ impl State {
     fn interrupt(&mut self) {
         self.origin = Origin::Interrupted;
         // A token that this request got earlier is dead as well.
-        if matches!(self.cookie, Some(Cookie::Set(_))) {
+        if matches!(self.cookie, Some(Cookie::Set(..))) {
             self.cookie = None;
         }
     }
@@ -242,22 +344,27 @@ impl State {
     /// The response leaves: nothing after this can reach the cookie.
     pub(super) fn send(&mut self) -> Sending {
         self.sent = true;
-        let extension = self.extension.take();
+        let due = std::mem::take(&mut self.due);
         Sending {
             cookie: self.cookie.take(),
             read: self.read,
             logout_failed: !self.ending.is_empty(),
-            extend: match &self.origin {
-                Origin::Verified(token, _) => extension.map(|until| (token.clone(), until)),
-                _ => None,
-            },
+            touch: self.held().filter(|_| due.touch).cloned(),
         }
     }
 
-    fn job(&self, tokens: Vec<Token>, verified: bool) -> Job {
+    fn job(&self, tokens: &[Token]) -> Job {
         Job {
-            tokens,
-            verified,
+            held: tokens.iter().cloned().map(Held::unproved).collect(),
+            verified: false,
+            logouts: self.logouts,
+        }
+    }
+
+    fn job_of(&self, held: &Held) -> Job {
+        Job {
+            held: vec![held.clone()],
+            verified: true,
             logouts: self.logouts,
         }
     }
@@ -270,7 +377,8 @@ pub(super) struct Sending {
     pub(super) read: bool,
     /// A session that was logged out is still there.
     pub(super) logout_failed: bool,
-    pub(super) extend: Option<(Token, i64)>,
+    /// The session to note the use of.
+    pub(super) touch: Option<Held>,
 }
 
 pub(super) fn too_late() -> Error {

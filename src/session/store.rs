@@ -1,55 +1,56 @@
-//! Sessions in Redis, with or without HTTP.
+//! Sessions in Redis, with or without HTTP: settings, and sessions by the value of their cookie.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bytes::Bytes;
 use serde::Serialize;
 
 use super::{
     changes::Changes,
-    record::{Found, Record, Stored, encode, millis},
+    keys::{Key, pseudonym},
+    login::Login,
+    outcome::{Ended, Held},
+    record::{Found, Record, encode},
+    settings::{PerUser, Settings, check_realm, check_timeout},
     token::Token,
 };
 use crate::{
     error::{Error, Kind},
-    redis::{Redis, Script, Value},
+    redis::Redis,
 };
 
-/// Sessions beneath the layer, for whatever has no cookies: an API token, a queue worker, a test.
+/// Sessions beneath the layer: their settings, a user's sessions, and sessions for whatever has no cookies, such as an API
+/// token or a test.
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use tower_fred::{Redis, session::SessionStore};
+/// use tower_fred::{Redis, SessionLayer, session::SessionStore};
 ///
 /// # async fn example() -> Result<(), tower_fred::Error> {
 /// let redis = Redis::connect("redis://localhost").await?;
-/// let store = SessionStore::new(redis).idle_timeout(Duration::from_secs(600));
+/// let store = SessionStore::new(redis)
+///     .idle_timeout(Duration::from_secs(600))
+///     .renew_every(Duration::from_secs(60 * 60))
+///     .evict_above(10);
 ///
 /// let token = store.create(&serde_json::json!({ "theme": "dark" })).await?;
 /// let record = store.load(&token.cookie_value()).await?.expect("it was just made");
 /// assert_eq!(record.get::<String>("theme")?.as_deref(), Some("dark"));
 ///
 /// assert!(store.destroy(&token.cookie_value()).await?);
+///
+/// // The same sessions with cookies.
+/// let layer = SessionLayer::over(store);
+/// # let _ = layer;
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct SessionStore {
-    redis: Redis,
-    idle: Duration,
-    absolute: Duration,
-}
-
-/// What became of a guarded write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Done,
-    /// There is no such record any more, or never was.
-    Gone,
-    /// The secret was replaced a short while ago.
-    Stale,
-    /// The record has another secret.
-    Unknown,
+    pub(super) redis: Redis,
+    pub(super) settings: Arc<Settings>,
 }
 
 impl SessionStore {
@@ -57,8 +58,7 @@ impl SessionStore {
     pub fn new(redis: Redis) -> Self {
         Self {
             redis,
-            idle: Duration::from_secs(30 * 60),
-            absolute: Duration::from_secs(12 * 60 * 60),
+            settings: Arc::new(Settings::new()),
         }
     }
 
@@ -71,10 +71,9 @@ impl SessionStore {
     ///
     /// When it is not between 1 ms and 100 years.
     #[must_use]
-    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+    pub fn idle_timeout(self, timeout: Duration) -> Self {
         check_timeout(timeout);
-        self.idle = timeout;
-        self
+        self.with(|settings| settings.idle = timeout)
     }
 
     /// How long a session lives in all, however much it is used; default 12 hours. It counts for new sessions.
@@ -83,10 +82,172 @@ impl SessionStore {
     ///
     /// When it is not between 1 ms and 100 years.
     #[must_use]
-    pub fn absolute_timeout(mut self, timeout: Duration) -> Self {
+    pub fn absolute_timeout(self, timeout: Duration) -> Self {
         check_timeout(timeout);
-        self.absolute = timeout;
-        self
+        self.with(|settings| settings.absolute = timeout)
+    }
+
+    /// How long a session lives after a [remembered](Login::remembered) login, used or not; default 30 days. The login
+    /// begins this time, also for a session that was there before.
+    ///
+    /// Browsers keep a cookie for at most 400 days.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 1 ms and 100 years.
+    #[must_use]
+    pub fn remembered_for(self, lifetime: Duration) -> Self {
+        check_timeout(lifetime);
+        self.with(|settings| settings.remembered = lifetime)
+    }
+
+    /// Gives a session a new token when it is read with one that is older than this; default: never.
+    ///
+    /// The old token is good for a [grace](Self::renewal_grace) more, for requests that are on their way. When the browser
+    /// still sends it in the grace's second half and has never used the new one, the answer with that was lost, and it
+    /// gets another.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 1 ms and 100 years.
+    #[must_use]
+    pub fn renew_every(self, interval: Duration) -> Self {
+        check_timeout(interval);
+        self.with(|settings| settings.renewal = Some(interval))
+    }
+
+    /// How long the token from before a [renewal](Self::renew_every) is good; default 30 seconds. The one from before a
+    /// login or a rotation is dead at once.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 1 ms and 100 years.
+    #[must_use]
+    pub fn renewal_grace(self, grace: Duration) -> Self {
+        check_timeout(grace);
+        self.with(|settings| settings.grace = grace)
+    }
+
+    /// How many sessions a user may have; the login of one more ends the session whose absolute end is next. Default: any
+    /// number.
+    ///
+    /// # Panics
+    ///
+    /// When it is 0 or above 1,000.
+    #[must_use]
+    pub fn evict_above(self, most: u32) -> Self {
+        self.with_most(most, true)
+    }
+
+    /// How many sessions a user may have; the login of one more is [refused](Error::is_forbidden), with 403. Default: any
+    /// number.
+    ///
+    /// # Panics
+    ///
+    /// When it is 0 or above 1,000.
+    #[must_use]
+    pub fn refuse_above(self, most: u32) -> Self {
+        self.with_most(most, false)
+    }
+
+    /// How many fields a session may have; default 128. A write that would make it more is a [codec](Error::is_codec)
+    /// error; nothing of it is written.
+    #[must_use]
+    pub fn most_fields(self, most: usize) -> Self {
+        self.with(|settings| settings.most_fields = most)
+    }
+
+    /// How many bytes the keys and stored values of a session may have; default 256 KiB. A write that would make it more
+    /// is a [codec](Error::is_codec) error; nothing of it is written.
+    #[must_use]
+    pub fn most_bytes(self, most: usize) -> Self {
+        self.with(|settings| settings.most_bytes = most)
+    }
+
+    /// Keeps these sessions and their users' lists apart from others in the same namespace; default: no realm. For a
+    /// second cookie; see [`SessionLayer::marked`](super::SessionLayer::marked).
+    ///
+    /// # Panics
+    ///
+    /// When it is not of 1 to 64 lower-case letters, digits, `-` and `_`.
+    #[must_use]
+    pub fn realm(self, realm: impl Into<String>) -> Self {
+        let realm = realm.into();
+        check_realm(&realm);
+        self.with(|settings| settings.realm = Some(realm))
+    }
+
+    /// Stores HMACs of the tokens' secrets under this key, instead of plain hashes: whoever can write to Redis can make no
+    /// session then. Sessions that were stored without a pepper are nobody's from now on.
+    ///
+    /// # Panics
+    ///
+    /// When the key has fewer than 32 bytes.
+    #[must_use]
+    pub fn pepper(self, key: impl AsRef<[u8]>) -> Self {
+        let key = Key::new(key.as_ref());
+        self.with(|settings| settings.peppers.insert_first(key))
+    }
+
+    /// A pepper that was in use before: sessions stored under it are found, and stored under the
+    /// [new one](Self::pepper) when they are next written or prolonged. Drop it after the longest timeout.
+    ///
+    /// # Panics
+    ///
+    /// When the key has fewer than 32 bytes.
+    #[must_use]
+    pub fn previous_pepper(self, key: impl AsRef<[u8]>) -> Self {
+        let key = Key::new(key.as_ref());
+        self.with(|settings| settings.peppers.push(key))
+    }
+
+    /// The key of the hashes by which logs name sessions; default: a random one of this process. With the same key in all
+    /// processes, their logs tell of the same session under the same name.
+    ///
+    /// # Panics
+    ///
+    /// When the key has fewer than 32 bytes.
+    #[must_use]
+    pub fn log_key(self, key: impl AsRef<[u8]>) -> Self {
+        let key = Key::new(key.as_ref());
+        self.with(|settings| settings.log_key = Some(key))
+    }
+
+    /// Writes values as MessagePack; default: JSON. Both are read in any case.
+    #[cfg(feature = "messagepack")]
+    #[must_use]
+    pub fn messagepack(self) -> Self {
+        self.with(|settings| settings.codec.format = super::codec::Format::MessagePack)
+    }
+
+    /// Encrypts values with XChaCha20-Poly1305, each bound to its session and key: it opens nowhere else. Values that are
+    /// not sealed are an error from now on. Keys, users, labels and times are not encrypted.
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn seal(self, key: &[u8; 32]) -> Self {
+        self.with(|settings| settings.codec.seal = Some(Arc::new(super::seal::Seal::new(key))))
+    }
+
+    /// A key that was in use before: values under it are read. Call [`seal`](Self::seal) first.
+    ///
+    /// # Panics
+    ///
+    /// Without a key to seal with.
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn previous_seal(self, key: &[u8; 32]) -> Self {
+        self.with_seal(|seal| seal.push(key))
+    }
+
+    /// Reads values that are not sealed, while an application begins to seal. Call [`seal`](Self::seal) first.
+    ///
+    /// # Panics
+    ///
+    /// Without a key to seal with.
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn accept_unsealed(self) -> Self {
+        self.with_seal(|seal| seal.lenient = true)
     }
 
     /// Begins a session with the fields of a struct or map, each stored by itself.
@@ -97,23 +258,27 @@ impl SessionStore {
     /// [`MAX_KEY`](super::MAX_KEY) and [`MAX_VALUE`](super::MAX_VALUE)); an [unavailable](Error::is_unavailable) one when
     /// Redis does not answer or the system has no random bytes.
     pub async fn create<T: Serialize + ?Sized>(&self, fields: &T) -> Result<Token, Error> {
-        self.begin(&changes_from(fields)?).await
+        self.begin(&self.changes_from(fields)?).await
     }
 
     /// Begins a session of a user who logged in just now, as [`create`](Self::create) does.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create), and a [codec](Error::is_codec) error when `user` is not of 1 to
-    /// [`MAX_USER`](super::MAX_USER) bytes.
+    /// As [`create`](Self::create), and a [codec](Error::is_codec) error when the user is not of 1 to
+    /// [`MAX_USER`](super::MAX_USER) bytes, a [forbidden](Error::is_forbidden) one when the user has
+    /// [too many](Self::refuse_above) sessions, or all of them were just [revoked](Self::revoke_all).
     pub async fn create_for<T: Serialize + ?Sized>(
         &self,
-        user: impl Into<String>,
+        login: impl Into<Login>,
         fields: &T,
     ) -> Result<Token, Error> {
-        let mut changes = changes_from(fields)?;
-        changes.log_in(user.into())?;
-        self.begin(&changes).await
+        let mut changes = self.changes_from(fields)?;
+        let login = login.into().check()?;
+        let began = login.checked_at.unwrap_or_else(Instant::now);
+        changes.log_in(login.clone())?;
+        let (token, _) = self.begin_for(&login, &changes, began).await?;
+        Ok(token)
     }
 
     /// The session of a cookie value, if it is a live one. It counts as use.
@@ -126,11 +291,12 @@ impl SessionStore {
         let Some(token) = Token::parse(cookie_value.as_bytes()) else {
             return Ok(None);
         };
-        let Found::Live(record, extension) = self.find(&token).await? else {
+        let held = Held::unproved(token);
+        let Found::Live(record, due) = self.find(&held).await? else {
             return Ok(None);
         };
-        if let Some(until) = extension {
-            self.extend(&token, until).await;
+        if due.touch {
+            self.touch(&held).await;
         }
         Ok(Some(record))
     }
@@ -142,143 +308,59 @@ impl SessionStore {
     /// As [`load`](Self::load).
     pub async fn destroy(&self, cookie_value: &str) -> Result<bool, Error> {
         match Token::parse(cookie_value.as_bytes()) {
-            Some(token) => Ok(self.end(&token).await? == Outcome::Done),
+            Some(token) => {
+                let ended = self.end(&Held::unproved(token)).await?;
+                Ok(matches!(ended, Ended::Done(_)))
+            }
             None => Ok(false),
         }
     }
 
-    pub(super) async fn find(&self, token: &Token) -> Result<Found, Error> {
-        let (fields, left) = self.redis.hash_with_ttl(&self.key(token)).await?;
-        let id = token.id();
-        Stored { id, fields, left }.judge(&token.hash(), unix_millis(), self.idle)
+    pub(super) fn pseudonym(&self, id: &str) -> String {
+        pseudonym(self.settings.log_key.as_ref(), id)
     }
 
-    /// Begins a session under a selector that nobody has.
-    pub(super) async fn begin(&self, changes: &Changes) -> Result<Token, Error> {
-        for _ in 0..CREATE_ATTEMPTS {
-            let token = Token::generate()?;
-            let mut args: Vec<Value> = vec![
-                bytes(&token.hash()),
-                millis(self.idle).into(),
-                millis(self.absolute).into(),
-                changes.login().unwrap_or_default().into(),
-            ];
-            push_sets(&mut args, changes);
-            let (word,): (String,) = self.redis.run(&CREATE, &self.key(&token), args).await?;
-            if word == "done" {
-                return Ok(token);
-            }
+    fn changes_from<T: Serialize + ?Sized>(&self, fields: &T) -> Result<Changes, Error> {
+        let mut changes = Changes::default();
+        for (key, value) in fields_of(fields)? {
+            let value = encode(&self.settings.codec, &key, &value)?;
+            changes.fields.insert(key, Some(value));
         }
-        Err(Error::new(
-            Kind::Corrupt,
-            "every random session id was taken",
-        ))
+        Ok(changes)
     }
 
-    /// Writes `changes` if `token` still holds the session, and puts `next` in its place if there is one.
-    pub(super) async fn commit(
-        &self,
-        token: &Token,
-        changes: &Changes,
-        next: Option<&Token>,
-    ) -> Result<Outcome, Error> {
-        let mut args: Vec<Value> = vec![
-            bytes(&token.hash()),
-            millis(self.idle).into(),
-            next.map_or_else(|| "".into(), |next| bytes(&next.hash())),
-            millis(TOMBSTONE).into(),
-            changes.login().unwrap_or_default().into(),
-            i64::try_from(changes.sets().count())
-                .unwrap_or(i64::MAX)
-                .into(),
-        ];
-        push_sets(&mut args, changes);
-        args.extend(changes.removals().map(Value::from));
-        let (word,): (String,) = self.redis.run(&COMMIT, &self.key(token), args).await?;
-        Outcome::read(&word)
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
     }
 
-    /// Deletes the session if `token` still holds it.
-    pub(super) async fn end(&self, token: &Token) -> Result<Outcome, Error> {
-        let args = [bytes(&token.hash())];
-        let (word,): (String,) = self.redis.run(&END, &self.key(token), args).await?;
-        Outcome::read(&word)
+    fn with_most(self, most: u32, evicts: bool) -> Self {
+        assert!(
+            (1..=1000).contains(&most),
+            "a user may have 1 to 1,000 sessions, or any number"
+        );
+        self.with(|settings| settings.per_user = Some(PerUser { most, evicts }))
     }
 
-    /// Moves the end of life of an existing record forward. Failing is harmless: the next use tries again.
-    pub(super) async fn extend(&self, token: &Token, until: i64) {
-        if let Err(error) = self.redis.extend_until(&self.key(token), until).await {
-            tracing::debug!(target: "tower_fred::session", %error, "session not extended");
-        }
-    }
-
-    /// The id as hash tag, so that what later belongs to the session shares its slot in a cluster.
-    fn key(&self, token: &Token) -> String {
-        format!("{}:s:{{{}}}", self.redis.namespace(), token.id())
+    #[cfg(feature = "seal")]
+    fn with_seal(self, change: impl FnOnce(&mut super::seal::Seal)) -> Self {
+        self.with(|settings| {
+            let seal = settings.codec.seal.as_mut();
+            change(Arc::make_mut(seal.expect("`seal` comes first")));
+        })
     }
 }
 
-impl Outcome {
-    fn read(word: &str) -> Result<Self, Error> {
-        match word {
-            "done" => Ok(Self::Done),
-            "gone" => Ok(Self::Gone),
-            "stale" => Ok(Self::Stale),
-            "unknown" => Ok(Self::Unknown),
-            _ => Err(Error::new(
-                Kind::Corrupt,
-                "the session's record is not one of ours",
-            )),
-        }
-    }
-}
-
-fn changes_from<T: Serialize + ?Sized>(fields: &T) -> Result<Changes, Error> {
+/// The fields of a struct or map, by name.
+pub(super) fn fields_of<T: Serialize + ?Sized>(
+    fields: &T,
+) -> Result<serde_json::Map<String, serde_json::Value>, Error> {
     // The cause is left out: serde_json quotes values in its messages.
-    let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(fields) else {
-        return Err(Error::new(
+    match serde_json::to_value(fields) {
+        Ok(serde_json::Value::Object(fields)) => Ok(fields),
+        _ => Err(Error::new(
             Kind::Codec,
             "the fields of a session must be a struct or a map with text keys",
-        ));
-    };
-    let mut changes = Changes::default();
-    for (key, value) in fields {
-        let value = encode(&key, &value)?;
-        changes.fields.insert(key, Some(value));
-    }
-    Ok(changes)
-}
-
-fn push_sets(args: &mut Vec<Value>, changes: &Changes) {
-    for (key, value) in changes.sets() {
-        args.push(key.into());
-        args.push(value.clone().into());
+        )),
     }
 }
-
-fn bytes(hash: &[u8]) -> Value {
-    Bytes::copy_from_slice(hash).into()
-}
-
-fn unix_millis() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, millis)
-}
-
-fn check_timeout(timeout: Duration) {
-    let possible = Duration::from_millis(1)..=Duration::from_secs(100 * 366 * 24 * 60 * 60);
-    assert!(
-        possible.contains(&timeout),
-        "a session timeout must be between 1 ms and 100 years"
-    );
-}
-
-static COMMIT: Script = Script::new(include_str!("commit.lua"));
-static CREATE: Script = Script::new(include_str!("create.lua"));
-static END: Script = Script::new(include_str!("end.lua"));
-
-/// How long a replaced token is known as such. It covers requests in flight; later the token is merely unknown.
-const TOMBSTONE: Duration = Duration::from_secs(60);
-/// A second attempt takes a collision of 128 random bits, so a third one says that the generator is broken.
-const CREATE_ATTEMPTS: usize = 3;

@@ -1,10 +1,14 @@
 //! Between a session and its record: one load, one write, one end.
 
 use super::{
-    record::Found,
+    changes::Changes,
+    events::Suspicion,
+    outcome::{Done, Ended, Held, Op, Outcome},
+    record::{Found, Record},
+    records::{full, unix_millis},
     session::Session,
     state::{Job, Sending, too_late},
-    store::Outcome,
+    token::Token,
 };
 use crate::error::{Error, Kind};
 
@@ -12,11 +16,18 @@ impl Session {
     /// Loads the record unless it is known.
     pub(super) async fn load(&self) -> Result<(), Error> {
         let _io = self.inner.io.lock().await;
+        self.load_locked().await
+    }
+
+    /// The same for a caller that holds the I/O lock.
+    pub(super) async fn load_locked(&self) -> Result<(), Error> {
+        #[cfg(feature = "tower-sessions-import")]
+        self.import().await?;
         let Some(job) = self.state().begin_load() else {
             return Ok(());
         };
         match self.find(&job).await {
-            Err(error) if self.inner.anonymous_on_failure && error.is_unavailable() => {
+            Err(error) if self.inner.shared.anonymous_on_failure && error.is_unavailable() => {
                 // The outage itself has a warning, once.
                 tracing::debug!(target: "tower_fred::session", %error, "going on with an empty session");
                 self.state().unreachable(&job);
@@ -28,17 +39,20 @@ impl Session {
 
     async fn find(&self, job: &Job) -> Result<(), Error> {
         let mut stale = false;
-        for token in &job.tokens {
-            match self.inner.store.find(token).await? {
+        for held in &job.held {
+            match self.store().find(held).await? {
                 Found::Live(record, due) => {
-                    self.state().loaded(job, token, record, due);
+                    self.state().loaded(job, &held.token, record, due);
                     return Ok(());
                 }
-                Found::Stale => stale = true,
-                Found::Unknown => {}
+                Found::Stale => {
+                    self.suspect(Suspicion::Stale, &held.token);
+                    stale = true;
+                }
+                Found::Mismatch => self.suspect(Suspicion::Mismatch, &held.token),
+                Found::Unknown => self.suspect(Suspicion::Unknown, &held.token),
             }
         }
-        tracing::debug!(target: "tower_fred::session", stale, "no session for the cookie");
         self.state().not_found(job, stale);
         Ok(())
     }
@@ -52,64 +66,199 @@ impl Session {
     }
 
     async fn end(&self) -> Result<(), Error> {
-        let tokens = self.state().ending();
-        if tokens.is_empty() {
+        let ending = self.state().ending();
+        if ending.is_empty() {
             return Ok(());
         }
-        let mut outcomes = Vec::with_capacity(tokens.len());
-        for token in &tokens {
-            outcomes.push(self.inner.store.end(token).await?);
+        let mut outcomes = Vec::with_capacity(ending.len());
+        for held in &ending {
+            let ended = self.store().end(held).await?;
+            match ended {
+                Ended::Done(_) | Ended::Gone => {}
+                Ended::Stale => self.suspect(Suspicion::Stale, &held.token),
+                Ended::Unknown => self.suspect(Suspicion::Mismatch, &held.token),
+            }
+            outcomes.push(ended);
         }
-        tracing::debug!(target: "tower_fred::session", ?outcomes, "logout");
         self.state().ended(&outcomes);
         Ok(())
     }
 
     async fn write(&self) -> Result<(), Error> {
+        #[cfg(feature = "tower-sessions-import")]
+        if !self.state().changes.is_empty() {
+            self.import().await?;
+        }
+        // Only a session that the caller was seen to hold may be listed as the user's.
+        let unread = self.state().begin_login();
+        if let Some(job) = unread {
+            self.find(&job).await?;
+        }
         let Some((job, changes)) = self.state().begin_write()? else {
             return Ok(());
         };
         let mut refused = job.verified;
-        for token in &job.tokens {
-            let next = changes.next(token)?;
-            let store = &self.inner.store;
-            match store.commit(token, &changes, next.as_ref()).await? {
-                Outcome::Done => {
-                    self.state().committed(&job, token, next, &changes);
+        for held in &job.held {
+            let next = changes.next(&held.token)?;
+            match self.commit_to(held, &changes, next.as_ref()).await? {
+                Outcome::Done(done) => {
+                    self.replaced_user(&done, &held.token).await;
+                    let (token, now) = (&held.token, unix_millis());
+                    self.state()
+                        .committed(&job, token, next, done, &changes, now);
                     return Ok(());
                 }
-                Outcome::Stale => refused = true,
-                Outcome::Gone | Outcome::Unknown => {}
+                outcome => refused |= self.refused(outcome, &held.token)?,
             }
         }
+        self.write_elsewhere(&job, &changes, refused).await
+    }
+
+    async fn commit_to(
+        &self,
+        held: &Held,
+        changes: &Changes,
+        next: Option<&Token>,
+    ) -> Result<Outcome, Error> {
+        let (store, id) = (self.store(), held.token.id());
+        let ops = changes.ops(&store.settings.codec, &id)?;
+        let Some(login) = changes.login() else {
+            return store.commit(held, &changes.renewal, next, ops).await;
+        };
+        let end = self.state().record().map_or(0, Record::end);
+        let life = store.life(login, end);
+        let enrolled = store.enrol(login, &id, life, self.began(login)).await;
+        self.dropped(enrolled)?;
+        let outcome = store.commit(held, &changes.renewal, next, ops).await;
+        if matches!(outcome, Ok(Outcome::Gone)) {
+            store.unlist(&login.user, &[id]).await;
+        }
+        outcome
+    }
+
+    /// What was to be written to a session that is not there.
+    async fn write_elsewhere(
+        &self,
+        job: &Job,
+        changes: &Changes,
+        refused: bool,
+    ) -> Result<(), Error> {
         // A login is no write of the session that ended: it begins another.
         if refused && changes.login().is_none() {
-            self.state().interrupted(&job);
-            return Err(Error::new(
-                Kind::Interrupted,
-                "the session ended while the request ran, or has a new token",
-            ));
+            self.state().interrupted(job);
+            return Err(interrupted());
         }
         if !changes.need_a_session() {
-            self.state().unneeded(&job, &changes);
+            self.state().unneeded(job, changes);
             return Ok(());
         }
         if self.state().is_sent() {
             return Err(too_late());
         }
-        let token = self.inner.store.begin(&changes).await?;
-        self.state().created(&job, token, &changes);
+        let store = self.store();
+        let (token, remembered) = match changes.login() {
+            None => (store.begin(changes).await?, None),
+            Some(login) => {
+                let begun = store.begin_for(login, changes, self.began(login)).await;
+                self.dropped(begun)?
+            }
+        };
+        let codec = store.settings.codec.clone();
+        let record = Record::new(token.id(), token.lineage(), codec);
+        let now = unix_millis();
+        self.state()
+            .created(job, token, record, remembered, changes, now);
         Ok(())
+    }
+
+    /// One guarded write outside the buffered changes: what became of it, or nothing where there is no session. The
+    /// caller holds the I/O lock and has flushed.
+    pub(super) async fn apply<'a>(
+        &self,
+        ops: impl Fn(&Held) -> Result<Vec<Op<'a>>, Error>,
+    ) -> Result<Option<Outcome>, Error> {
+        let job = self.state().target()?;
+        let mut refused = job.verified;
+        for held in &job.held {
+            let store = self.store();
+            let keep = super::changes::Renewal::Keep;
+            match store.commit(held, &keep, None, ops(held)?).await? {
+                Outcome::Done(done) => {
+                    self.state().wrote(&job, held, &done);
+                    return Ok(Some(Outcome::Done(done)));
+                }
+                outcome @ (Outcome::Conflict(_) | Outcome::NotANumber) => {
+                    return Ok(Some(outcome));
+                }
+                outcome => refused |= self.refused(outcome, &held.token)?,
+            }
+        }
+        if refused {
+            self.state().interrupted(&job);
+            return Err(interrupted());
+        }
+        Ok(None)
+    }
+
+    /// Whether a session refused a write that was no longer its holder's; an error when it refused it from its holder.
+    fn refused(&self, outcome: Outcome, token: &Token) -> Result<bool, Error> {
+        match outcome {
+            Outcome::Stale => {
+                self.suspect(Suspicion::Stale, token);
+                return Ok(true);
+            }
+            Outcome::Unknown => self.suspect(Suspicion::Mismatch, token),
+            Outcome::Gone => self.suspect(Suspicion::Unknown, token),
+            Outcome::Full => {
+                self.state().changes = Changes::default();
+                return Err(full());
+            }
+            Outcome::Done(_) | Outcome::Conflict(_) | Outcome::NotANumber => {}
+        }
+        Ok(false)
+    }
+
+    /// Drops the changes with a login that is refused: trying again would not help.
+    fn dropped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.as_ref().is_err_and(Error::is_forbidden) {
+            self.state().changes = Changes::default();
+        }
+        result
+    }
+
+    /// Takes a session that changed hands out of the list of whose it was.
+    async fn replaced_user(&self, done: &Done, token: &Token) {
+        if let Some(user) = &done.user_before {
+            self.store().unlist(user, &[token.id()]).await;
+        }
     }
 
     /// Writes what the response has to wait for; the values only if they are `kept`. Says what leaves with it.
     pub(super) async fn conclude(&self, kept: bool) -> (Result<(), Error>, Sending) {
         // Also when there is nothing to write: a clone may be about to change the cookie.
         let _io = self.inner.io.lock().await;
-        if !kept {
-            self.state().changes = super::changes::Changes::default();
+        if kept {
+            self.state().renew_if_due();
+        } else {
+            self.state().changes = Changes::default();
         }
-        let result = self.flush().await;
+        let upkeep = self.state().changes.are_upkeep();
+        let mut result = self.flush().await;
+        if upkeep {
+            if let Err(error) = &result {
+                // The old token is as good as before; the next request tries again.
+                tracing::debug!(target: "tower_fred::session", %error, "token not renewed");
+                self.state().changes = Changes::default();
+                result = Ok(());
+            }
+        }
         (result, self.state().send())
     }
+}
+
+fn interrupted() -> Error {
+    Error::new(
+        Kind::Interrupted,
+        "the session ended while the request ran, or has a new token",
+    )
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -77,9 +78,23 @@ impl Token {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// What the record stores of the secret.
+    /// What only the holder of the cookie knows.
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+
+    /// What the record stores of the secret when there is no pepper.
     pub(super) fn hash(&self) -> [u8; HASH] {
         Sha256::digest(self.secret).into()
+    }
+
+    /// What stays while the secret is only renewed, and is another after a login or a rotation.
+    pub(super) fn lineage(&self) -> Bytes {
+        let digest = Sha256::new()
+            .chain_update(b"tower-fred lineage")
+            .chain_update(self.secret)
+            .finalize();
+        Bytes::copy_from_slice(&digest[..LINEAGE])
     }
 }
 
@@ -97,6 +112,7 @@ pub(super) fn same_hash(one: &[u8], other: &[u8]) -> bool {
 const SELECTOR: usize = 16;
 const SECRET: usize = 32;
 const ENCODED: usize = (SELECTOR + SECRET) / 3 * 4;
+const LINEAGE: usize = 16;
 /// The length of a stored hash, in bytes.
 pub(super) const HASH: usize = 32;
 
@@ -128,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn without_randomness_there_is_no_token() {
+    fn d01_without_randomness_there_is_no_token() {
         let error = Token::generate_from(|_| Err(io::Error::other("no entropy"))).unwrap_err();
         assert!(error.is_unavailable());
     }
 
     /// Every byte position takes every value about equally often: a stuck or short generator fails by far.
     #[test]
-    fn tokens_are_unique_and_evenly_spread() {
+    fn d01_tokens_are_unique_and_evenly_spread() {
         const COUNT: usize = 20_000;
         let mut seen = HashSet::with_capacity(COUNT);
         let mut histogram = [0_u32; 256];

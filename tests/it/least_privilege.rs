@@ -287,9 +287,19 @@ async fn use_everything(redis: &Redis) {
     let fields = serde_json::json!({ "theme": "dark" });
     let token = store.create_for("ada", &fields).await.expect("a session");
     let value = token.cookie_value();
-    // More than a touch interval is gained: its end is moved.
-    let patient = store.clone().idle_timeout(Duration::from_secs(2 * 60 * 60));
-    assert!(patient.load(&value).await.expect("an answer").is_some());
+    // Its use is noted, and then its idle time is over.
+    let brief = store.clone().idle_timeout(Duration::from_millis(1));
+    while brief.load(&value).await.expect("an answer").is_some() {}
+    let token = store.create_for("ada", &fields).await.expect("a session");
+    let value = token.cookie_value();
+    assert_eq!(store.list("ada").await.expect("a list").len(), 1);
+    assert_eq!(
+        store
+            .revoke_others("ada", &token.id())
+            .await
+            .expect("an answer"),
+        0
+    );
     assert!(store.destroy(&value).await.expect("an answer"));
 
     let http = HttpServer::axum(app(redis)).await;
@@ -327,6 +337,7 @@ fn app(redis: &Redis) -> Router {
         session.login("ada")
     };
     let change = async |session: Session| {
+        session.incr("clicks", 1).await?;
         session.remove("theme");
         session.rotate();
         session.insert("visits", &1)

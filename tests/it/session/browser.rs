@@ -1,4 +1,9 @@
-use std::{convert::Infallible, future::Future, sync::Mutex};
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -10,13 +15,17 @@ use tower_fred::{
     Redis, Session, SessionLayer,
     fred::{
         clients::Client,
-        interfaces::{ClientLike, HashesInterface, KeysInterface},
-        types::{CustomCommand, Value},
+        interfaces::{HashesInterface, KeysInterface},
+        types::Value,
     },
 };
 use url::Url;
 
-use crate::support::Server;
+use crate::support::{
+    Server,
+    server::namespace,
+    topology::{Cluster, run},
+};
 
 /// What a request got, and what its handler returned.
 pub(super) struct Answer<T> {
@@ -213,13 +222,58 @@ impl Browser {
 /// What the tests look at beside the layer: the raw keys.
 pub(super) struct Keys {
     pub(super) admin: Client,
+    /// Where keys are, when there is more than one server.
+    primaries: Vec<Client>,
     namespace: String,
+}
+
+/// Where a test runs: on one server, or on a cluster.
+pub(super) enum Place {
+    Server(Arc<Server>),
+    Cluster(Cluster),
+}
+
+impl Place {
+    pub(super) fn server() -> Self {
+        Self::Server(Server::shared())
+    }
+
+    /// A handle with a namespace of its own, and time for a machine that is busy.
+    pub(super) async fn redis(&self) -> Redis {
+        let builder = Redis::builder()
+            .namespace(namespace())
+            .deadline(Duration::from_secs(10));
+        let url = match self {
+            Self::Server(server) => server.url(),
+            Self::Cluster(cluster) => cluster.url(),
+        };
+        builder.connect(&url).await.expect("a handle")
+    }
+
+    pub(super) async fn stage(&self) -> (SessionLayer, Redis, Keys) {
+        let redis = self.redis().await;
+        let keys = self.keys(&redis).await;
+        (SessionLayer::new(redis.clone()), redis, keys)
+    }
+
+    pub(super) async fn keys(&self, redis: &Redis) -> Keys {
+        match self {
+            Self::Server(server) => Keys::of(server, redis).await,
+            Self::Cluster(cluster) => Keys {
+                admin: redis.client(),
+                primaries: cluster.primaries().to_vec(),
+                namespace: redis.namespace().to_owned(),
+            },
+        }
+    }
 }
 
 impl Keys {
     pub(super) async fn of(server: &Server, redis: &Redis) -> Self {
+        let admin = server.admin().await;
         Self {
-            admin: server.admin().await,
+            primaries: vec![admin.clone()],
+            admin,
             namespace: redis.namespace().to_owned(),
         }
     }
@@ -231,11 +285,20 @@ impl Keys {
 
     pub(super) async fn all(&self) -> Vec<String> {
         // The servers of these tests are small.
-        let command = CustomCommand::new_static("KEYS", None::<u16>, false);
-        self.admin
-            .custom(command, vec![format!("{}:*", self.namespace)])
-            .await
-            .expect("an answer of redis")
+        let mut keys = Vec::new();
+        for primary in &self.primaries {
+            let pattern = format!("{}:*", self.namespace);
+            let found: Vec<String> = run(primary, "KEYS", &[&pattern]).await.expect("an answer");
+            keys.extend(found);
+        }
+        keys
+    }
+
+    /// The keys of sessions, without those of users' lists.
+    pub(super) async fn sessions(&self) -> Vec<String> {
+        let mut keys = self.all().await;
+        keys.retain(|key| key.contains(":s:") || key.contains(":s."));
+        keys
     }
 
     pub(super) async fn exists(&self, token: &str) -> bool {
@@ -268,7 +331,10 @@ impl Keys {
         self.admin.pttl(self.key(token)).await.expect("an answer")
     }
 
+    /// As if the session had been used last when this is what is left of half an hour.
     pub(super) async fn live_for(&self, token: &str, millis: i64) {
+        let seen = now() - (30 * 60_000 - millis);
+        self.set_field(token, "!s", seen.to_string()).await;
         self.admin
             .pexpire::<(), _>(self.key(token), millis, None)
             .await
@@ -279,9 +345,18 @@ impl Keys {
     pub(super) async fn assert_all_expire(&self) {
         for key in self.all().await {
             let left: i64 = self.admin.pttl(key.as_str()).await.expect("an end of life");
-            assert!(left > 0, "{key} has PTTL {left}");
+            // -2: it just met its end.
+            assert_ne!(left, -1, "{key} stays for ever");
         }
     }
+}
+
+/// This host's clock, in Unix milliseconds.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time after 1970");
+    i64::try_from(since.as_millis()).expect("milliseconds")
 }
 
 /// The first 16 of a token's 48 bytes, as the id and the key show them.

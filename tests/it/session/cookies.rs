@@ -25,7 +25,7 @@ async fn read(layer: &SessionLayer, lines: &[String]) -> Option<i64> {
 }
 
 #[tokio::test]
-async fn the_cookie_is_as_strict_as_links_allow() {
+async fn d17_d18_d19_the_cookie_is_as_strict_as_links_allow() {
     let server = Server::shared();
     let (layer, ..) = stage(&server).await;
     let browser = Browser::new(&layer);
@@ -46,7 +46,7 @@ async fn the_cookie_is_as_strict_as_links_allow() {
 }
 
 #[tokio::test]
-async fn a_removal_takes_the_cookie_out_of_the_jar_with_any_attributes() {
+async fn d21_a_removal_takes_the_cookie_out_of_the_jar_with_any_attributes() {
     let server = Server::shared();
     let (layer, ..) = stage(&server).await;
     let plain = Url::parse("http://www.shop.example/app/page").unwrap();
@@ -65,7 +65,8 @@ async fn a_removal_takes_the_cookie_out_of_the_jar_with_any_attributes() {
                 .clone()
                 .cookie_domain("shop.example")
                 .cookie_path("/app")
-                .same_site(SameSite::None),
+                .same_site(SameSite::None)
+                .partitioned(),
             &secure,
             "__Secure-id",
         ),
@@ -109,7 +110,7 @@ async fn a_removal_takes_the_cookie_out_of_the_jar_with_any_attributes() {
 }
 
 #[tokio::test]
-async fn settings_that_browsers_would_refuse_are_refused() {
+async fn d17_settings_that_browsers_would_refuse_are_refused() {
     let server = Server::shared();
     let (layer, ..) = stage(&server).await;
     let refused = |change: &dyn Fn(SessionLayer) -> SessionLayer| {
@@ -130,7 +131,7 @@ async fn settings_that_browsers_would_refuse_are_refused() {
 }
 
 #[tokio::test]
-async fn of_several_cookies_the_true_one_counts_in_any_order() {
+async fn d28_of_several_cookies_the_true_one_counts_in_any_order() {
     let server = Server::shared();
     let (layer, ..) = stage(&server).await;
     let good = format!("__Host-id={}", Browser::with_session(&layer).await.token());
@@ -177,7 +178,7 @@ async fn a_logout_finds_the_true_cookie_among_others() {
 }
 
 #[tokio::test]
-async fn no_more_than_three_cookies_are_asked_about() {
+async fn d28_no_more_than_three_cookies_are_asked_about() {
     let server = Server::start();
     let (layer, ..) = stage(&server).await;
     let lines: Vec<String> = ('A'..='Z')
@@ -190,7 +191,7 @@ async fn no_more_than_three_cookies_are_asked_about() {
 
 /// What is no token never reaches Redis, and nothing panics.
 #[test]
-fn garbage_costs_no_command() {
+fn d03_garbage_costs_no_command() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let server = Server::start();
     let (layer, ..) = runtime.block_on(stage(&server));
@@ -225,7 +226,7 @@ fn garbage_costs_no_command() {
 }
 
 #[tokio::test]
-async fn existing_cache_headers_are_merged() {
+async fn d27_existing_cache_headers_are_merged() {
     use tower::{Layer, ServiceExt, service_fn};
     let server = Server::shared();
     let (layer, ..) = stage(&server).await;

@@ -3,14 +3,24 @@
 // A browser with a jar, and one request with a handler in place.
 mod browser;
 
+// What rests on what is stored, on a cluster.
+mod cluster;
 // Over axum, plain hyper, tower-test's mock and a concurrency limit.
 mod compose;
 // Names, attributes, tossed and garbage cookies.
 mod cookies;
 // Round trips and Set-Cookie of each kind of request.
 mod cost;
+// A user's sessions: listed, ended, bounded in number.
+mod devices;
 // Redis gone, hung, or holding what is not ours.
 mod failures;
+// Sessions that the real tower-sessions left behind.
+mod import;
+// From login to the end: renewed tokens, remembered logins, the age of a login.
+mod life;
+// CSRF tokens, a second cookie, events, a cookie for tests.
+mod pages;
 // Requests that overlap each other, logins and logouts.
 mod races;
 // Fixation, replay, secrets at rest and in logs.
@@ -19,3 +29,7 @@ mod security;
 mod store;
 // Idle and absolute timeouts.
 mod timeouts;
+// Additions and updates that depend on the value before.
+mod updates;
+// Values: typed, flashed, bounded, packed, sealed.
+mod values;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Barrier;
 use tower_fred::{SessionLayer, fred::interfaces::KeysInterface, session::SessionStore};
 
-use super::browser::{Browser, Keys, stage};
+use super::browser::{Browser, Keys, Place, stage};
 use crate::support::{Server, process};
 
 /// Two meetings with a handler: when it has begun, and when it may go on.
@@ -38,10 +38,13 @@ impl Gate {
 }
 
 #[tokio::test]
-async fn a_slow_writer_does_not_undo_a_logout() {
+async fn d07_a_slow_writer_does_not_undo_a_logout() {
+    check_d07_a_slow_writer_does_not_undo_a_logout(&Place::server()).await;
+}
+
+pub(super) async fn check_d07_a_slow_writer_does_not_undo_a_logout(place: &Place) {
     for read in [true, false] {
-        let server = Server::start();
-        let (layer, _, keys) = stage(&server).await;
+        let (layer, _, keys) = place.stage().await;
         let browser = Browser::logged_in(&layer, "alice").await;
         let (token, thief) = (browser.token(), browser.copy());
         let gate = Gate::new();
@@ -102,10 +105,13 @@ async fn a_commit_after_the_logout_is_an_interrupted_error() {
 
 /// The first race of login: the late response would put the dead cookie back.
 #[tokio::test]
-async fn a_slow_writer_does_not_undo_a_login() {
+async fn d06_a_slow_writer_does_not_undo_a_login() {
+    check_d06_a_slow_writer_does_not_undo_a_login(&Place::server()).await;
+}
+
+pub(super) async fn check_d06_a_slow_writer_does_not_undo_a_login(place: &Place) {
     for read in [true, false] {
-        let server = Server::shared();
-        let (layer, _, keys) = stage(&server).await;
+        let (layer, _, keys) = place.stage().await;
         let browser = Browser::with_session(&layer).await;
         let gate = Gate::new();
         let handler_gate = gate.clone();
@@ -125,15 +131,23 @@ async fn a_slow_writer_does_not_undo_a_login() {
         assert_eq!(browser.user().await.as_deref(), Some("alice"));
         assert_eq!(browser.get("seed").await, Some(1));
         assert_eq!(keys.field(&browser.token(), "late").await, None);
-        assert_eq!(keys.all().await.len(), 1);
+        assert_eq!(keys.sessions().await.len(), 1);
     }
 }
 
 /// The second race of login: the late response would remove the new cookie.
 #[tokio::test]
-async fn a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless() {
-    let server = Server::shared();
-    let (layer, _, keys) = stage(&server).await;
+async fn d22_a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless() {
+    check_d22_a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless(
+        &Place::server(),
+    )
+    .await;
+}
+
+pub(super) async fn check_d22_a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless(
+    place: &Place,
+) {
+    let (layer, _, keys) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     let gate = Gate::new();
     let handler_gate = gate.clone();
@@ -150,7 +164,7 @@ async fn a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless(
     assert!(slow.value);
     slow.assert_no_cookie();
     assert_eq!(browser.user().await.as_deref(), Some("alice"));
-    assert_eq!(keys.all().await.len(), 1);
+    assert_eq!(keys.sessions().await.len(), 1);
 }
 
 #[tokio::test]
@@ -223,9 +237,12 @@ async fn two_requests_that_write_different_keys_keep_both() {
 
 #[tokio::test]
 async fn fifty_requests_at_once_lose_nothing() {
+    check_fifty_requests_at_once_lose_nothing(&Place::server()).await;
+}
+
+pub(super) async fn check_fifty_requests_at_once_lose_nothing(place: &Place) {
     const REQUESTS: usize = 50;
-    let server = Server::shared();
-    let (layer, ..) = stage(&server).await;
+    let (layer, ..) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     let together = Arc::new(Barrier::new(REQUESTS));
     let visits = (0..REQUESTS).map(|request| {
@@ -392,7 +409,7 @@ async fn a_token_from_a_commit_is_not_sent_when_it_was_replaced_meanwhile() {
         let admin = keys.admin.clone();
         let answer = browser
             .visit(move |session| async move {
-                session.login("alice").unwrap();
+                session.rotate();
                 session.commit().await.unwrap();
                 assert!(!store.destroy(&token).await.unwrap());
                 // Ended from elsewhere, as an administrator does.
@@ -472,7 +489,7 @@ async fn other_process() {
 }
 
 #[tokio::test]
-async fn login_and_logout_count_in_every_process() {
+async fn d04_d07_login_and_logout_count_in_every_process() {
     let server = Server::shared();
     let (layer, redis, keys) = stage(&server).await;
     let browser = Browser::with_session(&layer).await;

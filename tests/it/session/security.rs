@@ -12,8 +12,8 @@ use tower_fred::{
     session::SessionStore,
 };
 
-use super::browser::{Browser, Keys, send, stage};
-use crate::support::Server;
+use super::browser::{Browser, Keys, Place, send, stage};
+use crate::support::{Server, topology::run};
 
 /// A well-formed token that no server issued.
 fn foreign_token() -> String {
@@ -21,7 +21,7 @@ fn foreign_token() -> String {
 }
 
 #[tokio::test]
-async fn a_token_that_was_not_issued_is_never_adopted() {
+async fn d02_a_token_that_was_not_issued_is_never_adopted() {
     for read in [true, false] {
         let server = Server::shared();
         let (layer, _, keys) = stage(&server).await;
@@ -89,9 +89,15 @@ async fn the_id_with_another_secret_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_login_changes_the_token_by_itself_and_the_old_one_is_dead() {
-    let server = Server::shared();
-    let (layer, ..) = stage(&server).await;
+async fn d04_d05_a_login_changes_the_token_by_itself_and_the_old_one_is_dead() {
+    check_d04_d05_a_login_changes_the_token_by_itself_and_the_old_one_is_dead(&Place::server())
+        .await;
+}
+
+pub(super) async fn check_d04_d05_a_login_changes_the_token_by_itself_and_the_old_one_is_dead(
+    place: &Place,
+) {
+    let (layer, ..) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     let before = browser.copy();
     browser
@@ -192,7 +198,7 @@ async fn names_with_a_mark_are_out_of_reach() {
 }
 
 #[tokio::test]
-async fn sizes_are_bounded_before_anything_is_sent() {
+async fn d31_sizes_are_bounded_before_anything_is_sent() {
     let server = Server::start();
     let (layer, ..) = stage(&server).await;
     let browser = Browser::with_session(&layer).await;
@@ -236,6 +242,13 @@ async fn dump(keys: &Keys) -> Vec<u8> {
     let mut dump = Vec::new();
     for key in keys.all().await {
         dump.extend_from_slice(key.as_bytes());
+        if !keys.sessions().await.contains(&key) {
+            let members: Vec<String> = run(&keys.admin, "ZRANGE", &[&key, "0", "-1"])
+                .await
+                .expect("a sorted set");
+            dump.extend_from_slice(members.concat().as_bytes());
+            continue;
+        }
         let fields: std::collections::HashMap<String, bytes::Bytes> =
             keys.admin.hgetall(key).await.expect("a hash");
         for (field, value) in fields {
@@ -251,7 +264,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 #[tokio::test]
-async fn no_secret_is_at_rest() {
+async fn d23_no_secret_is_at_rest() {
     let server = Server::shared();
     let (layer, redis, keys) = stage(&server).await;
     let browser = Browser::logged_in(&layer, "alice").await;
@@ -288,7 +301,7 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_a_log_a_header_a_body_or_debug() {
+async fn d18_no_secret_is_in_a_log_a_header_a_body_or_debug() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -353,7 +366,9 @@ async fn a_key_that_is_taken_is_left_alone() {
         include_str!("../../../src/redis/prelude.lua"),
         include_str!("../../../src/session/create.lua")
     );
-    let args = ["proof", "0", "hash", "1000", "1000", "", "seed", "666"];
+    let args = [
+        "proof", "0", "hash", "lineage", "1000", "1000", "1", "7", "seed", "666",
+    ];
     let reply: Vec<String> = tower_fred::fred::interfaces::LuaInterface::eval(
         &redis.client(),
         script,

@@ -1,0 +1,172 @@
+//! Who the session is of: logins, logouts, and what they allow.
+
+use std::time::{Duration, SystemTime};
+
+use super::{
+    changes::Renewal, devices::Device, login::Login, outcome::Held, record::Found,
+    session::Session, state::too_late,
+};
+use crate::error::{Error, Kind};
+
+impl Session {
+    /// Makes this the session of a user, under a new token: the one from before the login is dead.
+    ///
+    /// Takes the user's name, or a [`Login`] that says more. Call it when the credentials were checked, also when the same
+    /// user proves them again. The values stay; where the session may belong to somebody else, call
+    /// [`logout`](Self::logout) first. A login never fails because the old session just ended: a new one begins then.
+    ///
+    /// It is written when the response leaves, and may be refused then: the response becomes a 403 when the user has
+    /// [too many](super::SessionStore::refuse_above) sessions, or all of them were
+    /// [revoked](super::SessionStore::revoke_all) after this request began. Call [`commit`](Self::commit) to answer that
+    /// in another way.
+    ///
+    /// # Errors
+    ///
+    /// A [codec](Error::is_codec) error when the user is not of 1 to [`MAX_USER`](super::MAX_USER) bytes, a
+    /// [too late](Error::is_too_late) one when the response has left: its cookie cannot be changed.
+    pub fn login(&self, login: impl Into<Login>) -> Result<(), Error> {
+        let mut state = self.used();
+        if state.is_sent() {
+            return Err(too_late());
+        }
+        let mut login = login.into();
+        login.revoked_at = state.revoked_at;
+        state.changes.log_in(login)
+    }
+
+    /// The user of this session, if one logged in. It reads as [`get`](Self::get) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn user(&self) -> Result<Option<String>, Error> {
+        if let Some(login) = self.used().changes.login() {
+            return Ok(Some(login.user.clone()));
+        }
+        self.load().await?;
+        let state = self.state();
+        let user = state.record().and_then(|record| record.user());
+        Ok(user.map(str::to_owned))
+    }
+
+    /// When the user last proved who they are, by Redis's clock. It reads as [`get`](Self::get) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub async fn auth_at(&self) -> Result<Option<SystemTime>, Error> {
+        if self.used().changes.login().is_some() {
+            return Ok(Some(SystemTime::now()));
+        }
+        self.load().await?;
+        let state = self.state();
+        Ok(state.record().and_then(super::record::Record::auth_at))
+    }
+
+    /// Refuses what a user must have logged in lately for, such as a change of the password.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use tower_fred::{Error, Session};
+    ///
+    /// async fn change_password(session: &Session) -> Result<(), Error> {
+    ///     session.require_recent_auth(Duration::from_secs(5 * 60)).await?;
+    ///     // …
+    ///     session.revoke_others().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody logged in or it is longer ago than `age`;
+    /// otherwise as [`get`](Self::get).
+    pub async fn require_recent_auth(&self, age: Duration) -> Result<(), Error> {
+        let at = self.auth_at().await?;
+        let elapsed = at.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+        if elapsed.is_some_and(|elapsed| elapsed <= age) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Forbidden,
+            "this needs a user who logged in lately",
+        ))
+    }
+
+    /// Ends the session when the response leaves, whatever its status, and removes the cookie.
+    ///
+    /// Changes made before are dropped; changes made after begin a new session that has nothing of this one.
+    pub fn logout(&self) {
+        self.used().log_out();
+    }
+
+    /// Replaces the token when the response leaves: the old one is dead. [`login`](Self::login) does so by itself.
+    ///
+    /// Call it when the session's rights change in another way. Where there is no session it does nothing.
+    pub fn rotate(&self) {
+        let renewal = &mut self.used().changes.renewal;
+        if *renewal == Renewal::Keep {
+            *renewal = Renewal::Rotate;
+        }
+    }
+
+    /// Whether the session is still there, asked anew: for a WebSocket or a stream, to end it with the session.
+    ///
+    /// False after a logout, a revocation, a timeout, and after a login or rotation elsewhere, which is another's. A token
+    /// that was only renewed does not end it.
+    ///
+    /// # Errors
+    ///
+    /// An [unavailable](Error::is_unavailable) error when Redis does not answer.
+    pub async fn is_alive(&self) -> Result<bool, Error> {
+        self.load().await?;
+        let held: Option<Held> = self.state().held().cloned();
+        match held {
+            None => Ok(false),
+            Some(held) => Ok(matches!(self.store().find(&held).await?, Found::Live(..))),
+        }
+    }
+
+    /// The live sessions of this session's user, the one used last first. Empty when nobody logged in.
+    ///
+    /// # Errors
+    ///
+    /// An [unavailable](Error::is_unavailable) error when Redis does not answer.
+    pub async fn devices(&self) -> Result<Vec<Device>, Error> {
+        match self.user().await? {
+            Some(user) => self.store().list(&user).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Ends the session with this handle, if it is one of this session's user: whether it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`devices`](Self::devices).
+    pub async fn revoke(&self, id: &str) -> Result<bool, Error> {
+        match self.user().await? {
+            Some(user) => self.store().revoke(&user, id).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Ends all other sessions of this session's user: how many there were. See
+    /// [`SessionStore::revoke_all`](super::SessionStore::revoke_all).
+    ///
+    /// # Errors
+    ///
+    /// As [`devices`](Self::devices); some sessions may live on then. Call it again.
+    pub async fn revoke_others(&self) -> Result<usize, Error> {
+        let Some(user) = self.user().await? else {
+            return Ok(0);
+        };
+        let kept = self.id().unwrap_or_default();
+        let (count, at) = self.store().revoke_except(&user, Some(&kept)).await?;
+        // A login of this request is by who asked for it.
+        let mut state = self.state();
+        state.revoked_at = at;
+        state.changes.revoked_at(at);
+        Ok(count)
+    }
+}

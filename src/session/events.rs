@@ -1,0 +1,104 @@
+//! What an application may want to know of: tokens that open nothing.
+
+use std::{fmt, sync::Arc};
+
+use http::request::Parts;
+
+/// A token that opened nothing, for the hook of [`SessionLayer::on_security_event`](super::SessionLayer::on_security_event).
+///
+/// One alone means little: sessions end, and tabs are slow. Many of one client are somebody guessing.
+#[derive(Debug)]
+pub struct SecurityEvent<'a> {
+    suspicion: Suspicion,
+    session: String,
+    client: Option<&'a str>,
+}
+
+/// What was wrong with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Suspicion {
+    /// There is no such session: it ended, or never was.
+    Unknown,
+    /// The session is there and has another secret.
+    Mismatch,
+    /// A login or a rotation replaced the token less than a minute ago.
+    Stale,
+}
+
+impl SecurityEvent<'_> {
+    /// What was wrong.
+    pub fn suspicion(&self) -> Suspicion {
+        self.suspicion
+    }
+
+    /// A keyed hash of the session's id, as the log has it: see [`SessionStore::log_key`](super::SessionStore::log_key).
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Who asked, if the layer was [told](super::SessionLayer::client_from) how to say that.
+    pub fn client(&self) -> Option<&str> {
+        self.client
+    }
+}
+
+impl<'a> SecurityEvent<'a> {
+    pub(super) fn new(suspicion: Suspicion, session: String, client: Option<&'a str>) -> Self {
+        Self {
+            suspicion,
+            session,
+            client,
+        }
+    }
+}
+
+impl Suspicion {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Unknown => "no session for the token",
+            Self::Mismatch => "the session has another secret",
+            Self::Stale => "the token was replaced",
+        }
+    }
+}
+
+/// The application's function for security events.
+#[derive(Clone)]
+pub(super) struct Hook(Arc<dyn Fn(&SecurityEvent<'_>) + Send + Sync>);
+
+impl Hook {
+    pub(super) fn new(hook: impl Fn(&SecurityEvent<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hook))
+    }
+
+    pub(super) fn call(&self, event: &SecurityEvent<'_>) {
+        (self.0)(event);
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook(..)")
+    }
+}
+
+/// The application's function that says who asks.
+#[derive(Clone)]
+pub(super) struct Describe(Arc<dyn Fn(&Parts) -> String + Send + Sync>);
+
+impl Describe {
+    pub(super) fn new(describe: impl Fn(&Parts) -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(describe))
+    }
+
+    pub(super) fn call(&self, parts: &Parts) -> String {
+        (self.0)(parts)
+    }
+}
+
+impl fmt::Debug for Describe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Describe(..)")
+    }
+}

@@ -1,0 +1,264 @@
+//! The sessions of a user.
+//!
+//! A session and the index of its user are in different slots of a cluster, so no script can change both. The order makes
+//! up for it: a session is listed first and becomes the user's second, by a guarded write to a record that was there
+//! before. So a session of a user is always listed. What is listed and gone is harmless, and left out when it is met.
+//!
+//! Revoking all notes when it ran, lists, and deletes. A login that was listed before is among those deleted, so its
+//! guarded write finds nothing; one that comes to be listed later is refused if the check of its credentials began
+//! before.
+
+use std::time::{Duration, Instant};
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+use tokio::task::JoinSet;
+
+use super::{
+    changes::{Changes, Renewal},
+    login::Login,
+    outcome::{Ended, Held, Outcome},
+    record::millis,
+    records::unix_millis,
+    store::SessionStore,
+    token::Token,
+};
+use crate::{
+    error::{Error, Kind},
+    redis::{Script, Value},
+};
+
+impl SessionStore {
+    /// Begins a session with these values, lists it, and makes it the user's. Also says how long the browser is to keep it.
+    pub(super) async fn begin_for(
+        &self,
+        login: &Login,
+        changes: &Changes,
+        began: Instant,
+    ) -> Result<(Token, Option<Duration>), Error> {
+        let token = self.begin(changes).await?;
+        let (id, next) = (token.id(), token.renewed()?);
+        let held = Held {
+            lineage: token.lineage(),
+            token,
+        };
+        let enrolled = self.enrol(login, &id, self.life(login, 0), began).await;
+        if let Err(error) = enrolled {
+            // Best effort: nobody has its token.
+            let _ = self.end(&held).await;
+            return Err(error);
+        }
+        let renewal = Renewal::Login(login.clone());
+        match self
+            .commit(&held, &renewal, Some(&next), Vec::new())
+            .await?
+        {
+            Outcome::Done(done) => Ok((next, done.remembered)),
+            _ => {
+                self.unlist(&login.user, &[id]).await;
+                Err(revoked())
+            }
+        }
+    }
+
+    /// How long a session may live after a login, in milliseconds: rather too long, for the list to have it.
+    pub(super) fn life(&self, login: &Login, end: i64) -> i64 {
+        let life = if login.remembered {
+            millis(self.settings.remembered)
+        } else if end > 0 {
+            end.saturating_sub(unix_millis()).max(0)
+        } else {
+            millis(self.settings.absolute)
+        };
+        life.saturating_add(CLOCK_SKEW)
+    }
+
+    /// Lists a session among those of who logs in, or says why the login must not happen.
+    ///
+    /// `life` is how long the session may live, in milliseconds; the check of the credentials `began` then.
+    pub(super) async fn enrol(
+        &self,
+        login: &Login,
+        id: &str,
+        life: i64,
+        began: Instant,
+    ) -> Result<(), Error> {
+        let user = &login.user;
+        let words = self
+            .ask_to_enrol(login, id, life, began, "ask", &[])
+            .await?;
+        let mut words = words.into_iter();
+        let word = words.next();
+        if word.as_deref() != Some("full") {
+            return self.enrolled(user, word.as_deref(), words.collect()).await;
+        }
+        let listed = self.describe_all(words.collect()).await?;
+        // Not those that are not the user's: a login may be about to make them that.
+        let dead = listed.into_iter().filter(|(_, session)| session.is_none());
+        let dead: Vec<String> = dead.map(|(id, _)| id).collect();
+        let evicts = self.settings.per_user.is_some_and(|limit| limit.evicts);
+        let policy = if evicts { "evict" } else { "refuse" };
+        let words = self
+            .ask_to_enrol(login, id, life, began, policy, &dead)
+            .await?;
+        let mut words = words.into_iter();
+        let word = words.next();
+        self.enrolled(user, word.as_deref(), words.collect()).await
+    }
+
+    async fn ask_to_enrol(
+        &self,
+        login: &Login,
+        id: &str,
+        life: i64,
+        began: Instant,
+        policy: &'static str,
+        dead: &[String],
+    ) -> Result<Vec<String>, Error> {
+        // NOTE: the limit that a script is given to run in is twice the deadline away.
+        let patience = millis(self.redis.deadline()).saturating_mul(2);
+        let most = self.settings.per_user.map_or(0, |limit| limit.most);
+        let mut args: Vec<Value> = vec![
+            id.into(),
+            life.max(1).into(),
+            patience.into(),
+            i64::from(most).into(),
+            policy.into(),
+            login.revoked_at.into(),
+        ];
+        args.extend(dead.iter().map(|id| id.as_str().into()));
+        self.redis
+            .run_since(&ENROL, &self.index(&login.user), began, args)
+            .await
+    }
+
+    async fn enrolled(
+        &self,
+        user: &str,
+        word: Option<&str>,
+        evicted: Vec<String>,
+    ) -> Result<(), Error> {
+        match word {
+            Some("done") => {}
+            Some("revoked") => {
+                return Err(revoked());
+            }
+            Some("full") => {
+                return Err(Error::new(
+                    Kind::Forbidden,
+                    "the user has as many sessions as a user may have",
+                ));
+            }
+            _ => return Err(Error::new(Kind::Corrupt, "the user's index is not ours")),
+        }
+        // They stay listed until they are gone: were this cut off, the next login would find them.
+        if !evicted.is_empty() {
+            self.revoke_all_of(&evicted).await?;
+            self.unlist(user, &evicted).await;
+        }
+        Ok(())
+    }
+
+    /// One page of the ids listed. Notes that all were revoked just now, if that is what they are read for, and says when.
+    pub(super) async fn listed(
+        &self,
+        user: &str,
+        from: usize,
+        revoking: Revoking,
+    ) -> Result<(i64, Vec<String>), Error> {
+        let known_for = match revoking {
+            Revoking::No => "".into(),
+            Revoking::Now => millis(REVOCATION_KNOWN).into(),
+        };
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let args: [Value; 3] = [from.into(), page.into(), known_for];
+        let mut words: Vec<String> = self.redis.run(&LIST, &self.index(user), args).await?;
+        let ids = words.split_off(words.len().min(1));
+        let at = words.first().and_then(|at| at.parse().ok());
+        Ok((at.unwrap_or(0), ids))
+    }
+
+    /// Takes sessions that are over out of the index. Failing is harmless: they are left out when they are met.
+    pub(super) async fn unlist(&self, user: &str, ids: &[String]) {
+        if ids.is_empty() {
+            return;
+        }
+        let args: Vec<Value> = ids.iter().map(|id| id.as_str().into()).collect();
+        let done: Result<(i64,), Error> = self.redis.run(&UNLIST, &self.index(user), args).await;
+        if let Err(error) = done {
+            tracing::debug!(target: "tower_fred::session", %error, "sessions that are over stay listed");
+        }
+    }
+
+    /// Ends a session whoever holds it: if it is this user's, or anybody's.
+    pub(super) async fn revoke_one(&self, id: &str, user: Option<&str>) -> Result<Ended, Error> {
+        let args: [Value; 1] = [user.unwrap_or_default().into()];
+        let (word,): (String,) = self.redis.run(&REVOKE, &self.key(id), args).await?;
+        if word == "done" {
+            self.log("revoked", id);
+            Ok(Ended::Done(user.map(str::to_owned)))
+        } else {
+            Ok(Ended::Gone)
+        }
+    }
+
+    /// Ends sessions whoever holds them: how many there were.
+    pub(super) async fn revoke_all_of(&self, ids: &[String]) -> Result<usize, Error> {
+        let mut ended = 0;
+        for chunk in ids.chunks(AT_ONCE) {
+            let mut tasks = JoinSet::new();
+            for id in chunk {
+                let (store, id) = (self.clone(), id.clone());
+                tasks.spawn(async move { store.revoke_one(&id, None).await });
+            }
+            while let Some(result) = tasks.join_next().await {
+                let outcome = result.map_err(|error| {
+                    Error::new(Kind::Unavailable, "a revocation did not end").caused_by(error)
+                })?;
+                ended += usize::from(matches!(outcome?, Ended::Done(_)));
+            }
+        }
+        Ok(ended)
+    }
+
+    fn index(&self, user: &str) -> String {
+        let namespace = self.redis.namespace();
+        // Hashed: any text is a name, none shows in a key, and none chooses its slot.
+        let digest = Sha256::digest(user);
+        let name = URL_SAFE_NO_PAD.encode(&digest[..16]);
+        match &self.settings.realm {
+            None => format!("{namespace}:u:{{{name}}}"),
+            Some(realm) => format!("{namespace}:u.{realm}:{{{name}}}"),
+        }
+    }
+}
+
+fn revoked() -> Error {
+    Error::new(
+        Kind::Forbidden,
+        "the user's sessions were revoked while this login ran",
+    )
+}
+
+/// Whether a list is read in order to revoke all of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Revoking {
+    No,
+    Now,
+}
+
+/// How far this host's clock may be behind Redis's, in milliseconds, before a live session is left out of the list.
+const CLOCK_SKEW: i64 = 60_000;
+
+static ENROL: Script = Script::new(include_str!("enrol.lua"));
+static LIST: Script = Script::new(include_str!("list.lua"));
+static UNLIST: Script = Script::new(include_str!("unlist.lua"));
+static REVOKE: Script = Script::new(include_str!("revoke.lua"));
+
+/// How many ids a list is read at a time.
+pub(super) const PAGE: usize = 1000;
+/// How many sessions are asked about at once.
+pub(super) const AT_ONCE: usize = 32;
+/// How long it is known that all sessions of a user were revoked: longer than any login takes.
+const REVOCATION_KNOWN: Duration = Duration::from_secs(60 * 60);

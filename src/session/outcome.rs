@@ -1,0 +1,71 @@
+//! What a request holds of a session, and what became of a guarded write.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::token::Token;
+
+/// A token, and the lineage that it was once proved to belong to (empty as long as it was not).
+#[derive(Clone)]
+pub(super) struct Held {
+    pub(super) token: Token,
+    pub(super) lineage: Bytes,
+}
+
+impl Held {
+    pub(super) fn unproved(token: Token) -> Self {
+        Self {
+            token,
+            lineage: Bytes::new(),
+        }
+    }
+}
+
+/// One step of a guarded write; the steps of a write happen all or none.
+pub(super) enum Op<'a> {
+    /// Only while the field has this stored value, or is absent for an empty one.
+    Expect(&'a str, Bytes),
+    Set(&'a str, Bytes),
+    Remove(&'a str),
+    Add(&'a str, i64),
+}
+
+/// What became of a guarded write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Done(Done),
+    /// There is no such record any more, or never was.
+    Gone,
+    /// The secret was replaced a short while ago, by a login or a rotation.
+    Stale,
+    /// The record has another secret.
+    Unknown,
+    /// A field does not have the value expected, but this one.
+    Conflict(Bytes),
+    /// The session would be larger than it may be.
+    Full,
+    /// The field to add to is no whole number, or the sum is none of 64 bits.
+    NotANumber,
+}
+
+/// What a write that happened found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Done {
+    pub(super) replaced: bool,
+    /// How long the session lives in all, when the browser is to keep its cookie.
+    pub(super) remembered: Option<Duration>,
+    pub(super) user_before: Option<String>,
+    pub(super) lineage: Bytes,
+    pub(super) sum: Bytes,
+}
+
+/// How the end of a session went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was one of this user, or of nobody.
+    Done(Option<String>),
+    Gone,
+    Stale,
+    Unknown,
+}
