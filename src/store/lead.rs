@@ -27,7 +27,7 @@ use crate::error::Error;
 /// [`fill`](Self::fill) and [`uncacheable`](Self::uncacheable) end it; dropping it hands it over to whoever waits, in this
 /// process or another.
 pub(crate) struct Lead {
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
     started: Instant,
     seq: Seq,
 }
@@ -77,7 +77,7 @@ impl Lead {
         stale: Option<Usable>,
     ) -> Self {
         Self {
-            turn: Some(Turn {
+            turn: Some(Box::new(Turn {
                 store: Arc::clone(store),
                 slot: slot.clone(),
                 seen,
@@ -85,7 +85,7 @@ impl Lead {
                 stale,
                 seat: None,
                 renewal: None,
-            }),
+            })),
             started: Instant::now(),
             // What is purged from now on beats what is made.
             seq: store.log.seq(),

@@ -285,22 +285,15 @@ fn settings_that_cannot_work_are_refused() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let redis = runtime.block_on(Server::shared().redis());
     let memo = || Memo::<Option<u8>>::new(redis.clone(), "numbers", MINUTE);
-    let refused: [(&str, Box<dyn Fn()>); 6] = [
-        (
-            "ttl",
-            Box::new(|| drop(Memo::<u8>::new(redis.clone(), "n", Duration::ZERO))),
-        ),
-        ("near", Box::new(|| drop(memo().near(0)))),
-        ("jitter", Box::new(|| drop(memo().jitter(1.5)))),
-        ("eagerness", Box::new(|| drop(memo().early_refresh(-1.0)))),
-        ("wait", Box::new(|| drop(memo().wait(Duration::ZERO)))),
-        (
-            "negative",
-            Box::new(|| drop(memo().negative_ttl(Duration::ZERO))),
-        ),
-    ];
-    for (name, make) in refused {
+    let refused = |name: &str, make: &dyn Fn()| {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
         assert!(panicked.is_err(), "{name}");
-    }
+    };
+    let zero = Duration::ZERO;
+    refused("ttl", &|| drop(Memo::<u8>::new(redis.clone(), "n", zero)));
+    refused("near", &|| drop(memo().near(0)));
+    refused("jitter", &|| drop(memo().jitter(1.5)));
+    refused("eagerness", &|| drop(memo().early_refresh(-1.0)));
+    refused("wait", &|| drop(memo().wait(zero)));
+    refused("negative", &|| drop(memo().negative_ttl(zero)));
 }
