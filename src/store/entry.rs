@@ -14,6 +14,8 @@
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+#[cfg(feature = "compression")]
+use super::pack::{pack, unpack};
 use super::{
     key::Digest,
     life::{Life, Seq, Tag},
@@ -71,18 +73,41 @@ impl Entry {
         if blob.len() < PRELUDE || blob[..3] != *MAGIC {
             return None;
         }
-        let (kind, sum) = (blob[11], &blob[3..11]);
+        let (kind, is_packed) = (blob[11] & !PACKED, blob[11] & PACKED != 0);
+        let sum = &blob[3..11];
         if *sum != checksum(&blob[11..]) || blob[12..PRELUDE] != *digest.as_bytes() {
             return None;
         }
         blob.advance(PRELUDE);
         let life = Life::decode(&mut blob)?;
-        match kind {
-            RESPONSE => Stored::decode(life, blob).map(Self::Response),
-            VARIANTS => Variants::decode(life.seq, blob).map(Self::Variants),
-            VALUE => Some(Self::Value(Value { life, bytes: blob })),
-            LEASE => Some(Self::Lease),
-            _ => None,
+        let mut entry = match kind {
+            RESPONSE => Self::Response(Stored::decode(life, blob)?),
+            VARIANTS => Self::Variants(Variants::decode(life.seq, blob)?),
+            VALUE => Self::Value(Value { life, bytes: blob }),
+            LEASE => Self::Lease,
+            _ => return None,
+        };
+        if is_packed {
+            let body = entry.body_mut()?;
+            *body = unpack(body)?;
+        }
+        Some(entry)
+    }
+
+    /// What may be packed, and is long.
+    pub(crate) fn body(&self) -> &[u8] {
+        match self {
+            Self::Response(stored) => &stored.body,
+            Self::Value(value) => &value.bytes,
+            Self::Variants(_) | Self::Lease => &[],
+        }
+    }
+
+    fn body_mut(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Self::Response(stored) => Some(&mut stored.body),
+            Self::Value(value) => Some(&mut value.bytes),
+            Self::Variants(_) | Self::Lease => None,
         }
     }
 
@@ -206,10 +231,17 @@ impl Writer {
     }
 
     /// The value of a memo.
-    pub(crate) fn value(life: &Life, value: &[u8], digest: &Digest) -> Bytes {
+    pub(crate) fn value(
+        life: &Life,
+        value: &[u8],
+        digest: &Digest,
+        pack_above: Option<usize>,
+    ) -> Bytes {
         let mut writer = Self::new(VALUE, digest);
         writer.life(life);
+        writer.body_at = writer.blob.len();
         writer.push(value);
+        writer.pack(pack_above);
         writer.finish()
     }
 
@@ -239,6 +271,17 @@ impl Writer {
     /// How much of the body was pushed.
     pub(crate) fn body_len(&self) -> usize {
         self.blob.len() - self.body_at
+    }
+
+    /// Makes a complete body smaller if it is longer than `above` and that is worth it. Nothing is to be pushed after it.
+    pub(crate) fn pack(&mut self, above: Option<usize>) {
+        if above.is_some_and(|above| self.body_len() > above) {
+            if let Some(packed) = pack(&self.blob[self.body_at..]) {
+                self.blob.truncate(self.body_at);
+                self.push(&packed);
+                self.blob[11] |= PACKED;
+            }
+        }
     }
 
     pub(crate) fn finish(mut self) -> Bytes {
@@ -277,6 +320,17 @@ impl Writer {
     }
 }
 
+#[cfg(not(feature = "compression"))]
+fn pack(_: &[u8]) -> Option<Vec<u8>> {
+    None
+}
+
+/// Another program may have packed it: a miss here.
+#[cfg(not(feature = "compression"))]
+fn unpack(_: &[u8]) -> Option<Bytes> {
+    None
+}
+
 fn array<const N: usize>(blob: &mut Bytes) -> Option<[u8; N]> {
     take(blob, N)?.as_ref().try_into().ok()
 }
@@ -304,6 +358,8 @@ const RESPONSE: u8 = 1;
 const VARIANTS: u8 = 2;
 const VALUE: u8 = 3;
 const LEASE: u8 = 4;
+/// Beside the kind: the body is packed.
+const PACKED: u8 = 0x80;
 const PRELUDE: usize = 12 + Digest::LENGTH;
 
 /// How many bytes from the start tell one value from any other: all up to the end of the checksum.
@@ -313,8 +369,8 @@ pub(crate) const MARK: usize = 11;
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::key::resource;
     use super::*;
-    use crate::store::key::resource;
 
     fn digest() -> Digest {
         resource("host", "/path", None)
@@ -388,7 +444,7 @@ mod tests {
             Some(Entry::Variants(variants))
         );
         assert_eq!(
-            Entry::decode(Writer::value(&life(), b"{}", &digest()), &digest()),
+            Entry::decode(Writer::value(&life(), b"{}", &digest(), None), &digest()),
             Some(Entry::Value(Value {
                 life: life(),
                 bytes: Bytes::from_static(b"{}")
@@ -417,6 +473,35 @@ mod tests {
                 "{length}"
             );
         }
+    }
+
+    #[cfg(feature = "compression")]
+    #[test]
+    fn a_packed_body_is_read_as_written_and_takes_less() {
+        let body = b"hello ".repeat(1000);
+        let mut writer = Writer::response(&head(), &digest()).expect("a head that fits");
+        writer.push(&body);
+        writer.pack(Some(5999));
+        let blob = writer.finish();
+        assert!(blob.len() < 1000);
+        let Some(Entry::Response(stored)) = Entry::decode(blob, &digest()) else {
+            panic!("an answer");
+        };
+        assert_eq!(stored.head, head());
+        assert_eq!(stored.body, body);
+        for (above, small) in [(Some(5999), true), (Some(6000), false), (None, false)] {
+            let blob = Writer::value(&life(), &body, &digest(), above);
+            assert_eq!(blob.len() < 1000, small);
+            let Some(Entry::Value(value)) = Entry::decode(blob, &digest()) else {
+                panic!("a value");
+            };
+            assert_eq!(value.bytes, body);
+        }
+        // A list of names has no body to pack.
+        assert_eq!(
+            Entry::decode(framed(VARIANTS | PACKED, &[0; 100]), &digest()),
+            None
+        );
     }
 
     /// A value with a valid frame around any content, for the parsers behind the checksum.
@@ -470,7 +555,7 @@ mod tests {
 
         #[test]
         fn nothing_behind_the_checksum_panics(
-            kind in 0u8..5,
+            kind in prop_oneof![0u8..6, (0u8..6).prop_map(|kind| kind | PACKED)],
             content in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             let _ = Entry::decode(framed(kind, &content), &digest());

@@ -12,6 +12,8 @@ mod lead;
 mod life;
 mod log;
 mod near;
+#[cfg(feature = "compression")]
+mod pack;
 mod purge;
 mod purges;
 mod remote;
