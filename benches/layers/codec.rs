@@ -15,6 +15,8 @@ mod key;
 mod life;
 #[path = "../../src/store/pack.rs"]
 mod pack;
+#[path = "../../src/store/writer.rs"]
+mod writer;
 
 use std::{future::ready, hint::black_box};
 
@@ -22,9 +24,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::harness::Case;
-use entry::{Entry, Head, Writer};
+use entry::{Entry, Head};
 use key::KeyBuilder;
 use life::Life;
+use writer::Writer;
 
 pub(crate) fn cases() -> Vec<Case> {
     let head = head();

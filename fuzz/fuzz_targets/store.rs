@@ -12,3 +12,5 @@ pub mod life;
 pub mod pack;
 #[path = "../../src/store/purges.rs"]
 pub mod purges;
+#[path = "../../src/store/writer.rs"]
+pub mod writer;

@@ -25,8 +25,9 @@ mod state;
 )]
 mod store;
 mod tasks;
+mod writer;
 
-pub(crate) use entry::{Entry, Head, Stored, Variants, Writer};
+pub(crate) use entry::{Entry, Head, Stored, Variants};
 pub(crate) use key::{Digest, KeyBuilder};
 pub(crate) use lead::Lead;
 pub(crate) use life::{Life, Seq, Tag};
@@ -35,3 +36,4 @@ pub(crate) use remote::{Remote, Slot};
 pub(crate) use settings::Settings;
 pub(crate) use state::State;
 pub(crate) use store::{Store, Turn, Usable, chance, unix_millis};
+pub(crate) use writer::Writer;

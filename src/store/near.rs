@@ -141,7 +141,7 @@ const TYPICAL: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{entry::Writer, key::KeyBuilder, life::Life};
+    use crate::store::{key::KeyBuilder, life::Life, writer::Writer};
 
     fn digest(number: u64) -> Digest {
         KeyBuilder::new("test").part(&number.to_le_bytes()).finish()
