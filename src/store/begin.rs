@@ -96,7 +96,11 @@ impl Inner {
         loop {
             let ttl = self.settings.wait;
             let look = self.remote.get_or_lease(slot, lease.blob(), ttl);
-            let (sight, ours) = self.knowing(look).await?;
+            let (sight, ours) = match self.knowing(look).await {
+                // A server that is full, or only a replica, may still be read.
+                Err(error) if !error.is_timeout() => return self.claim_here(slot, None).await,
+                looked => looked?,
+            };
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
