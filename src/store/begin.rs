@@ -10,7 +10,7 @@ use tokio::{time::timeout, try_join};
 use super::{
     entry::Entry,
     flight::{Boarding, Landing, Seat},
-    lead::{Lead, Lease},
+    lead::{Asking, Lead, Lease},
     life::{Seq, Tag},
     near::Held,
     purges::Verdict,
@@ -86,7 +86,7 @@ impl Inner {
     }
 
     /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
-    async fn claim(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
+    async fn claim(self: &Arc<Self>, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
         let lease = match self.wants_lease() {
             true => Lease::new(slot.digest())?,
             false => return self.claim_here(slot, seen).await,
@@ -95,12 +95,14 @@ impl Inner {
         let mut pause = FIRST_PAUSE;
         loop {
             let ttl = self.settings.wait;
+            let asking = Asking::new(self, slot, &lease);
             let look = self.remote.get_or_lease(slot, lease.blob(), ttl);
             let (sight, ours) = match self.knowing(look).await {
                 // A server that is full, or only a replica, may still be read.
                 Err(error) if !error.is_timeout() => return self.claim_here(slot, None).await,
                 looked => looked?,
             };
+            asking.end();
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
@@ -113,19 +115,9 @@ impl Inner {
                 stale => stale,
             };
             if !is_leased {
-                // In one write: what was there when the lease was taken is known for sure.
-                let beside = self.remote.lease_beside(slot, lease.blob(), ttl);
-                let (taken, sight) = try_join!(beside, self.remote.get(slot))?;
                 let lease = lease.clone().beside();
-                match (taken, self.admit(slot, sight)) {
-                    (taken, Some(usable)) if usable.state <= State::WhileRevalidate => {
-                        if taken {
-                            self.remote.release(slot, lease.blob(), true).await?;
-                        }
-                        return Ok(Claim::Found(usable));
-                    }
-                    (true, _) => return Ok(Claim::ours(seen, Some(lease), stale)),
-                    (false, _) => {}
+                if let Some(claim) = self.claim_beside(slot, lease).await? {
+                    return Ok(claim);
                 }
             }
             if started.elapsed() + pause > self.settings.wait {
@@ -133,6 +125,31 @@ impl Inner {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// The same where something of no use is in the way; `None` when somebody else has the lease.
+    async fn claim_beside(
+        self: &Arc<Self>,
+        slot: &Slot,
+        lease: Lease,
+    ) -> Result<Option<Claim>, Error> {
+        let asking = Asking::new(self, slot, &lease);
+        // In one write: what was there when the lease was taken is known for sure.
+        let taken = self
+            .remote
+            .lease_beside(slot, lease.blob(), self.settings.wait);
+        let (taken, sight) = try_join!(taken, self.remote.get(slot))?;
+        let seen = sight.seen.clone();
+        match self.admit(slot, sight) {
+            // A lease that was taken is given back here.
+            Some(usable) if usable.state <= State::WhileRevalidate => {
+                Ok(Some(Claim::Found(usable)))
+            }
+            stale => {
+                asking.end();
+                Ok(taken.then(|| Claim::ours(seen, Some(lease), stale)))
+            }
         }
     }
 
@@ -154,10 +171,12 @@ impl Inner {
         let renewal = self.renewals.begin(slot.digest())?;
         let lease = Lease::new(slot.digest()).ok()?.beside();
         let ttl = self.settings.wait;
+        let asking = Asking::new(self, slot, &lease);
         let taken = self.remote.lease_beside(slot, lease.blob(), ttl).await;
         if !matches!(taken, Ok(true)) {
             return None;
         }
+        asking.end();
         let seen = usable.seen.clone();
         let lead = Lead::new(self, slot, seen, Some(lease), Some(usable.clone()));
         Some(lead.renewing(renewal))

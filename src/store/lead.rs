@@ -186,16 +186,51 @@ impl Drop for Turn {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        let (store, slot) = (Arc::clone(&self.store), self.slot.clone());
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                let released = store.remote.release(&slot, &lease.blob, lease.beside);
-                if let Err(error) = released.await {
-                    // It ends by itself.
-                    tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
-                }
-            });
+        give_back(&self.store, &self.slot, lease);
+    }
+}
+
+/// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
+pub(super) struct Asking<'a> {
+    store: &'a Arc<Inner>,
+    slot: &'a Slot,
+    lease: Option<Lease>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
+        Self {
+            store,
+            slot,
+            lease: Some(lease.clone()),
         }
+    }
+
+    /// It is known whose it is.
+    pub(super) fn end(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            give_back(self.store, self.slot, lease);
+        }
+    }
+}
+
+/// In the background.
+fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
+    let (store, slot) = (Arc::clone(store), slot.clone());
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            let released = store.remote.release(&slot, &lease.blob, lease.beside);
+            if let Err(error) = released.await {
+                // It ends by itself.
+                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+            }
+        });
     }
 }
 

@@ -9,7 +9,11 @@ use tower_fred::{
     memo::Memo,
 };
 
-use crate::support::{Server, process};
+use super::values;
+use crate::support::{
+    Server, process,
+    proxy::{Mode, Proxy},
+};
 
 async fn handle(url: &str) -> Redis {
     Redis::builder()
@@ -134,6 +138,30 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
         let _ = futures_util::FutureExt::catch_unwind(caught).await;
         assert_eq!(waiting.await.expect("no panic"), "loaded", "{way}");
     }
+}
+
+/// Its lease was on its way, and kept the others waiting until it ended.
+#[tokio::test]
+async fn who_is_cancelled_while_asking_leaves_no_lease() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port()).await;
+    let (slow, direct) = (handle(&proxy.url()).await, handle(&server.url()).await);
+    let (cancelled, other) = (memo(&slow), memo(&direct));
+    // Both have read the purge log.
+    for memo in [&cancelled, &other] {
+        assert_eq!(memo.get("warm").await.expect("get"), None);
+    }
+    proxy.set(Mode::Delay(Duration::from_millis(300)));
+    let mut asking = Box::pin(cancelled.get_or_set("a", std::future::pending));
+    let admin = server.admin().await;
+    tokio::select! {
+        _ = &mut asking => panic!("it never ends"),
+        () = async { while values(&admin).await.is_empty() {} } => {}
+    }
+    drop(asking);
+    let load = other.get_or_set("a", async || "loaded".to_owned());
+    let value = tokio::time::timeout(Duration::from_secs(5), load).await;
+    assert_eq!(value.expect("at once"), "loaded");
 }
 
 /// They took turns, each waiting for all before it.
