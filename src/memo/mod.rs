@@ -40,7 +40,7 @@
 //! In one process, callers that ask for the same key at the same time share one question to Redis and one load. Those that
 //! wait get what the first one found, and its fate hangs on nobody: when it is cancelled, panics or fails, the next takes
 //! over. Other processes wait for it too, as long as loads take more than 20 ms: below that, one in each process costs
-//! less than waiting. Nobody waits longer than [`wait`](Memo::wait).
+//! less than waiting. How long anybody waits is bounded by [`wait`](Memo::wait).
 //!
 //! # What it costs
 //!

@@ -126,9 +126,10 @@ impl<T> Memo<T> {
         self.configured(|config| config.tags_by = Some(Arc::new(tags)))
     }
 
-    /// How long to wait for another caller or process that loads the same value, before loading it oneself; default 10 s.
+    /// How long to wait for another process that loads the same value, before loading it oneself, and twice as long for
+    /// another caller of this process; default 10 s.
     ///
-    /// A process that dies while it loads holds up the others for as long.
+    /// A process that ends while it loads, or before what it loaded is stored, holds up the others for as long.
     ///
     /// # Panics
     ///

@@ -36,7 +36,8 @@ impl Inner {
             let joined = Instant::now();
             let now = self.log.seq();
             let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
-            match timeout(self.settings.wait, boarding).await {
+            // Who leads may have to wait for another process first: its followers are not to load all at once just then.
+            match timeout(self.settings.wait * 2, boarding).await {
                 Err(_) => break,
                 // Those who waited for what turned out not to be storable go on all at once.
                 Ok(Boarding::Lead(_)) if self.refusals.has(slot.digest(), Instant::now()) => {

@@ -93,6 +93,11 @@ async fn herd_child() {
         tokio::task::yield_now().await;
     }
     herd(&redis, &counter).await;
+    // A process that ended before its value is stored would keep the others waiting until its lease ends.
+    let reader = memo(&redis);
+    while reader.get("cold").await.expect("get").is_none() {
+        tokio::task::yield_now().await;
+    }
     println!("herd:done");
 }
 
