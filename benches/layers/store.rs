@@ -9,10 +9,18 @@ use crate::harness::Case;
 const HOUR: Duration = Duration::from_secs(3600);
 /// Names of a case and of its baseline, and bytes.
 const SIZES: [(&str, &str, usize); 4] = [
-    ("store, remote hit, 200 B", "GET, 200 B", 200),
-    ("store, remote hit, 1 KiB", "GET, 1 KiB", 1024),
-    ("store, remote hit, 16 KiB", "GET, 16 KiB", 16 << 10),
-    ("store, remote hit, 256 KiB", "GET, 256 KiB", 256 << 10),
+    ("store, remote hit, 200 B", "store, one GET, 200 B", 200),
+    ("store, remote hit, 1 KiB", "store, one GET, 1 KiB", 1024),
+    (
+        "store, remote hit, 16 KiB",
+        "store, one GET, 16 KiB",
+        16 << 10,
+    ),
+    (
+        "store, remote hit, 256 KiB",
+        "store, one GET, 256 KiB",
+        256 << 10,
+    ),
 ];
 
 pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
@@ -58,10 +66,10 @@ async fn remote(
         }
     };
     let beside: &'static [&'static str] = match size {
-        200 => &["GET, 200 B"],
-        1024 => &["GET, 1 KiB"],
-        16_384 => &["GET, 16 KiB"],
-        _ => &["GET, 256 KiB"],
+        200 => &["store, one GET, 200 B"],
+        1024 => &["store, one GET, 1 KiB"],
+        16_384 => &["store, one GET, 16 KiB"],
+        _ => &["store, one GET, 256 KiB"],
     };
     [Case::new(baseline, &[], get), Case::new(name, beside, hit)]
 }
