@@ -49,8 +49,8 @@ impl<T> Memo<T> {
 
     /// How eager to load a value anew before its end, so that not all who need it have to wait then; default 0, never.
     ///
-    /// With 1, the usual choice, one of many callers does so at about the time that a load takes before the end (XFetch:
-    /// Vattani et al., 2015); greater values are earlier. As with
+    /// With 1, the usual choice, one of many callers does so at about the time that a load takes before the end
+    /// (Vattani et al., "Optimal probabilistic cache stampede prevention", 2015); greater values are earlier. As with
     /// [`stale_while_revalidate`](Self::stale_while_revalidate), only one waits.
     ///
     /// # Panics
@@ -126,9 +126,10 @@ impl<T> Memo<T> {
         self.configured(|config| config.tags_by = Some(Arc::new(tags)))
     }
 
-    /// How long to wait for another caller or process that loads the same value, before loading it oneself; default 10 s.
+    /// How long to wait for another process that loads the same value, before loading it oneself, and twice as long for
+    /// another caller of this process; default 10 s.
     ///
-    /// A process that dies while it loads holds up the others for as long.
+    /// A process that ends while it loads, or before what it loaded is stored, holds up the others for as long.
     ///
     /// # Panics
     ///
@@ -142,11 +143,21 @@ impl<T> Memo<T> {
         self.stored(|config| config.store.wait = time)
     }
 
-    /// Writes values as MessagePack with field names, in place of JSON. What was written as JSON is not found any more.
+    /// Writes values as `MessagePack` with field names, in place of JSON. What was written as JSON is not found any more.
     #[cfg(feature = "messagepack")]
     #[must_use]
     pub fn messagepack(self) -> Self {
         self.configured(|config| config.codec = super::codec::Codec::MessagePack)
+    }
+
+    /// Keeps values whose encoding is longer than so many bytes compressed (LZ4) in Redis; default: none.
+    ///
+    /// What does not get smaller by an eighth is kept as it is. Each read from Redis unpacks it; what is kept in
+    /// this process is not compressed.
+    #[cfg(feature = "compression")]
+    #[must_use]
+    pub fn compress_above(self, bytes: usize) -> Self {
+        self.configured(|config| config.compress_above = Some(bytes))
     }
 
     fn configured(mut self, change: impl FnOnce(&mut Config<T>)) -> Self {

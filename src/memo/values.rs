@@ -1,18 +1,10 @@
 //! Values that are kept in Redis.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{codec::encode_key, config::Config};
+use super::{codec::encode_key, config::Config, many::join_all};
 use crate::{
     error::Error,
     redis::Redis,
@@ -209,9 +201,10 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
                     seq,
                     ..Life::default()
                 };
-                let life = self.config.complete(life, value);
+                let life = self.config.complete(&life, value);
                 let ttl = life.ttl().unwrap_or(lifetime);
-                (Writer::value(&life, &encoded, slot.digest()), ttl)
+                let above = self.config.compress_above;
+                (Writer::value(&life, &encoded, slot.digest(), above), ttl)
             })
             .await
     }
@@ -226,21 +219,20 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
 
     /// A value that may be used, or the right to load it.
     async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
-        loop {
+        for _ in 0..ATTEMPTS {
             let usable = match self.store.begin(slot, None).await {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
                 Turn::Follow(usable) => usable,
             };
-            match self.decode(&usable.entry) {
-                Some(value) => return Ok((value, usable)),
-                // Once it is gone, somebody gets to load it.
-                None => {
-                    if self.store.discard(slot, &usable).await.is_err() {
-                        return Err(Box::new(self.store.alone(slot)));
-                    }
-                }
+            if let Some(value) = self.decode(&usable.entry) {
+                return Ok((value, usable));
+            }
+            // Once it is gone, somebody gets to load it.
+            if self.store.discard(slot, &usable).await.is_err() {
+                break;
             }
         }
+        Err(Box::new(self.store.alone(slot)))
     }
 
     async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
@@ -321,36 +313,14 @@ fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
     if life.lifetime_ms == 0 {
         return lead.uncacheable();
     }
-    let life = config.complete(life, value);
+    let life = config.complete(&life, value);
     match life.ttl() {
-        Some(ttl) => lead.fill(Writer::value(&life, &encoded, slot.digest()), ttl),
+        Some(ttl) => {
+            let above = config.compress_above;
+            lead.fill(Writer::value(&life, &encoded, slot.digest(), above), ttl);
+        }
         None => lead.uncacheable(),
     }
-}
-
-/// Runs all at once, so that their commands leave in one write.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<(Pin<Box<F>>, Option<F::Output>)> =
-        futures.map(|future| (Box::pin(future), None)).collect();
-    poll_fn(|cx| {
-        let mut is_done = true;
-        for (future, output) in running.iter_mut().filter(|(_, output)| output.is_none()) {
-            match future.as_mut().poll(cx) {
-                Poll::Ready(ready) => *output = Some(ready),
-                Poll::Pending => is_done = false,
-            }
-        }
-        if is_done {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-    running
-        .into_iter()
-        .filter_map(|(_, output)| output)
-        .collect()
 }
 
 impl<T> Clone for Memo<T> {
@@ -376,3 +346,6 @@ const _: () = {
     const fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<Memo<std::cell::Cell<u8>>>();
 };
+
+/// How many values that do not decode are thrown away before one is loaded that is not kept.
+const ATTEMPTS: u32 = 3;

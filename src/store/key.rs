@@ -15,10 +15,15 @@ impl Digest {
 
     /// The first 128 bits in hexadecimal, as they appear in Redis keys.
     pub(crate) fn short(&self) -> String {
-        let half = self.0.iter().take(Self::LENGTH / 2);
-        half.flat_map(|byte| [byte >> 4, byte & 15])
-            .filter_map(|digit| char::from_digit(digit.into(), 16))
-            .collect()
+        const DIGITS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
+        let mut text = String::with_capacity(Self::LENGTH);
+        for byte in &self.0[..Self::LENGTH / 2] {
+            text.push(DIGITS[usize::from(byte >> 4)]);
+            text.push(DIGITS[usize::from(byte & 15)]);
+        }
+        text
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{
-    entry::{Entry, MARK, Writer},
+    entry::{Entry, MARK},
     flight::{Place, Seat},
     key::Digest,
     life::Seq,
@@ -19,6 +19,7 @@ use super::{
     remote::{Seen, Slot},
     store::{Inner, Usable},
     tasks::Renewal,
+    writer::Writer,
 };
 use crate::error::Error;
 
@@ -27,7 +28,7 @@ use crate::error::Error;
 /// [`fill`](Self::fill) and [`uncacheable`](Self::uncacheable) end it; dropping it hands it over to whoever waits, in this
 /// process or another.
 pub(crate) struct Lead {
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
     started: Instant,
     seq: Seq,
 }
@@ -77,7 +78,7 @@ impl Lead {
         stale: Option<Usable>,
     ) -> Self {
         Self {
-            turn: Some(Turn {
+            turn: Some(Box::new(Turn {
                 store: Arc::clone(store),
                 slot: slot.clone(),
                 seen,
@@ -85,7 +86,7 @@ impl Lead {
                 stale,
                 seat: None,
                 renewal: None,
-            }),
+            })),
             started: Instant::now(),
             // What is purged from now on beats what is made.
             seq: store.log.seq(),
@@ -185,16 +186,51 @@ impl Drop for Turn {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        let (store, slot) = (Arc::clone(&self.store), self.slot.clone());
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                let released = store.remote.release(&slot, &lease.blob, lease.beside);
-                if let Err(error) = released.await {
-                    // It ends by itself.
-                    tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
-                }
-            });
+        give_back(&self.store, &self.slot, lease);
+    }
+}
+
+/// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
+pub(super) struct Asking<'a> {
+    store: &'a Arc<Inner>,
+    slot: &'a Slot,
+    lease: Option<Lease>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
+        Self {
+            store,
+            slot,
+            lease: Some(lease.clone()),
         }
+    }
+
+    /// It is known whose it is.
+    pub(super) fn end(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            give_back(self.store, self.slot, lease);
+        }
+    }
+}
+
+/// In the background.
+fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
+    let (store, slot) = (Arc::clone(store), slot.clone());
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            let released = store.remote.release(&slot, &lease.blob, lease.beside);
+            if let Err(error) = released.await {
+                // It ends by itself.
+                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+            }
+        });
     }
 }
 

@@ -41,19 +41,19 @@ pub(crate) struct Tag(pub(crate) u64);
 impl Tag {
     /// A name that the application gives.
     pub(crate) fn named(name: &str) -> Self {
-        Self::of("tag", name.as_bytes())
+        Self::of(&KeyBuilder::new("tag").part(name.as_bytes()).finish())
     }
 
     /// The tag that each entry under a key has without being given it.
     pub(crate) fn of_group(group: &Digest) -> Self {
-        Self::of("group", group.as_bytes())
+        Self::of(group)
     }
 
-    fn of(domain: &str, name: &[u8]) -> Self {
-        let digest = KeyBuilder::new(domain).part(name).finish();
-        let mut half = [0; 8];
-        half.copy_from_slice(&digest.as_bytes()[..8]);
-        Self(u64::from_le_bytes(half))
+    /// Digests are even: a part of one is as good as another hash.
+    fn of(digest: &Digest) -> Self {
+        let mut part = [0; 8];
+        part.copy_from_slice(&digest.as_bytes()[..8]);
+        Self(u64::from_le_bytes(part))
     }
 }
 

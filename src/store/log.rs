@@ -1,24 +1,21 @@
 //! The purge log in Redis, and what this process knows of it.
 //!
-//! It is read when somebody needs to know and the last look is too long ago, and every [`PERIOD`] for as long as somebody
+//! It is read when somebody needs to know and the last look is too long ago, and regularly for as long as somebody
 //! does. Each look begins with the record that was last in the one before: if that is not there any more, or is another
 //! one, the log was flushed, trimmed or taken back by a failover, and is read from its beginning.
 
 use std::{
     sync::{
-        Arc, LazyLock, PoisonError, RwLock, Weak,
+        Arc, LazyLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, Notify, watch},
-    time::timeout,
-};
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
+    follow::Signals,
     life::{Seq, Tag},
     purges::{Mode, Order, Place, Purged, Purges, Verdict},
 };
@@ -37,26 +34,12 @@ pub(crate) struct Log {
     looked_at: AtomicU64,
     /// Held by who reads or writes the log, which is always a task of its own: a caller may not be polled again for long,
     /// and would keep all others waiting.
-    turn: Mutex<()>,
-    signals: Arc<Signals>,
-    used: AtomicBool,
-    followed: AtomicBool,
+    pub(super) turn: Mutex<()>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) used: AtomicBool,
+    pub(super) followed: AtomicBool,
     /// When the log was last told to live on, on [`clock`].
     extended_at: AtomicU64,
-}
-
-/// Between those who need to know and the task that looks.
-#[derive(Debug, Default)]
-struct Signals {
-    wanted: Notify,
-    last: watch::Sender<Look>,
-}
-
-/// When a look began, and whether it failed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Look {
-    began_at: u64,
-    failed: Option<Kind>,
 }
 
 impl Log {
@@ -155,7 +138,7 @@ impl Log {
     }
 
     /// With the turn held.
-    async fn look(&self) -> Result<(), Error> {
+    pub(super) async fn look(&self) -> Result<(), Error> {
         let began_at = clock();
         self.read().await?;
         self.looked_at.store(began_at, Ordering::Release);
@@ -241,64 +224,6 @@ impl Log {
     fn change(&self, change: impl FnOnce(&mut Purges)) {
         change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner));
     }
-
-    /// Has a task look at the log whenever that is wanted, and regularly for as long as it is used.
-    fn follow(self: &Arc<Self>) {
-        if self.followed.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Ok(runtime) = Handle::try_current() {
-            if !self.followed.swap(true, Ordering::AcqRel) {
-                let follower = Follower {
-                    log: Arc::downgrade(self),
-                    signals: Arc::clone(&self.signals),
-                };
-                runtime.spawn(follow(follower));
-            }
-        }
-    }
-}
-
-/// The right to follow a log, given back when its runtime ends.
-struct Follower {
-    log: Weak<Log>,
-    signals: Arc<Signals>,
-}
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        if let Some(log) = self.log.upgrade() {
-            log.followed.store(false, Ordering::Release);
-        }
-    }
-}
-
-async fn follow(follower: Follower) {
-    let mut idle = 0;
-    loop {
-        let period = if idle < IDLE_PERIODS { PERIOD } else { SLUMBER };
-        let is_wanted = timeout(period, follower.signals.wanted.notified())
-            .await
-            .is_ok();
-        let Some(log) = follower.log.upgrade() else {
-            return;
-        };
-        idle = if log.used.swap(false, Ordering::Relaxed) {
-            0
-        } else {
-            idle.saturating_add(1)
-        };
-        if is_wanted || idle < IDLE_PERIODS {
-            let turn = log.turn.lock().await;
-            let began_at = clock();
-            let failed = log.look().await.err().map(|error| error.kind());
-            drop(turn);
-            follower
-                .signals
-                .last
-                .send_replace(Look { began_at, failed });
-        }
-    }
 }
 
 fn read_record(record: &Record) -> Purged {
@@ -337,7 +262,7 @@ pub(super) fn token() -> Result<[u8; 8], Error> {
 }
 
 /// Microseconds on a clock of this process that is never set and never shows zero.
-fn clock() -> u64 {
+pub(super) fn clock() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     micros(START.elapsed()) + 1
 }
@@ -355,11 +280,6 @@ static EPOCH: Script = Script::new(include_str!("epoch.lua"));
 
 /// How old what is known of the log may be when it is relied on.
 pub(crate) const RECENT: Duration = Duration::from_millis(50);
-const PERIOD: Duration = Duration::from_millis(20);
-/// For how many periods without use the log is still followed.
-const IDLE_PERIODS: u32 = 100;
-/// How often it is seen then whether the log is still there.
-const SLUMBER: Duration = Duration::from_secs(1);
 const PAGE: usize = 1000;
 const ATTEMPTS: u32 = 3;
 /// Some 10 MB in Redis. A process that starts later takes what is older than the first of them as purged.

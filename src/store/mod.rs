@@ -3,22 +3,31 @@
 //! An entry is looked up in this process, then in Redis. Whether it still holds is told by its deadlines and by the purge
 //! log, of which this process has a copy; what is missing is made once, for all who wait in this and other processes.
 
+mod begin;
 mod entry;
 mod flight;
+mod follow;
 pub(crate) mod key;
 mod lead;
 mod life;
 mod log;
 mod near;
+#[cfg(feature = "compression")]
+mod pack;
 mod purge;
 mod purges;
 mod remote;
 mod settings;
 mod state;
+#[allow(
+    clippy::module_inception,
+    reason = "a file per type: this one is the store's"
+)]
 mod store;
 mod tasks;
+mod writer;
 
-pub(crate) use entry::{Entry, Head, Stored, Variants, Writer};
+pub(crate) use entry::{Entry, Head, Stored, Variants};
 pub(crate) use key::{Digest, KeyBuilder};
 pub(crate) use lead::Lead;
 pub(crate) use life::{Life, Seq, Tag};
@@ -27,3 +36,4 @@ pub(crate) use remote::{Seen, Slot};
 pub(crate) use settings::Settings;
 pub(crate) use state::State;
 pub(crate) use store::{Store, Turn, Usable, chance, unix_millis};
+pub(crate) use writer::Writer;

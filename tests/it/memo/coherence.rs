@@ -6,13 +6,15 @@
 
 use std::{
     collections::HashMap,
-    fs,
-    io::Write,
+    fs::{self, File},
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     process::Child,
+    sync::Mutex,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use futures_util::future::join_all;
 use tempfile::TempDir;
 use tower_fred::{Redis, fred::clients::Client, memo::Memo};
 
@@ -63,77 +65,98 @@ fn random(state: &mut u64) -> u64 {
     *state
 }
 
+/// One of the processes.
+struct Node {
+    number: u64,
+    redis: Redis,
+    memo: Memo<u64>,
+    directory: PathBuf,
+    log: Mutex<BufWriter<File>>,
+    until: Instant,
+}
+
+impl Node {
+    /// From the words that [`Run::start`] gives.
+    async fn of(input: &str) -> Self {
+        let mut words = input.split(' ');
+        let mut word = || words.next().expect("a word").to_owned();
+        let (url, number, directory, millis) = (word(), word(), PathBuf::from(word()), word());
+        let builder = Redis::builder().namespace("coherence").lazy();
+        let redis = builder.connect(&url).await.expect("a handle");
+        let memo = Memo::new(redis.clone(), "numbers", Duration::from_secs(60))
+            .near(1 << 20)
+            .wait(Duration::from_secs(2))
+            .tag("numbers")
+            .tags_by(|value: &u64| vec![format!("tag:{}", value % KEYS)]);
+        let log = File::create(directory.join(format!("log.{number}"))).expect("a log");
+        let millis = millis.parse().expect("milliseconds");
+        Self {
+            number: number.parse().expect("a number"),
+            redis,
+            memo,
+            directory,
+            log: Mutex::new(BufWriter::new(log)),
+            until: Instant::now() + Duration::from_millis(millis),
+        }
+    }
+
+    fn note(&self, what: &str, key: u64, value: u64, at: u64) {
+        let mut log = self.log.lock().expect("no panic");
+        writeln!(log, "{what} {key} {value} {at}").expect("written");
+    }
+
+    async fn read_on(&self, reader: u64) {
+        let mut state = 1 + self.number * 7919 + reader * 104_729;
+        while Instant::now() < self.until {
+            let key = random(&mut state) % KEYS;
+            let pause = Duration::from_micros(random(&mut state) % 3000);
+            let began = now();
+            let load = async || {
+                let value = truth(&self.directory, key);
+                tokio::time::sleep(pause).await;
+                // So that the tag can be told from it.
+                value * KEYS + key
+            };
+            let value = self.memo.get_or_set(key, load).await;
+            assert_eq!(value % KEYS, key, "another key's value");
+            self.note("read", key, value / KEYS, began);
+            if reader > 0 {
+                tokio::time::sleep(pause / 4).await;
+            }
+        }
+    }
+
+    async fn write_on(&self) {
+        let mut state = 3 + self.number * 6_700_417;
+        let purge = self.redis.purge();
+        while self.number < WRITERS && Instant::now() < self.until {
+            // Each key is changed by one process.
+            let key = (random(&mut state) % (KEYS / WRITERS)) * WRITERS + self.number;
+            let value = truth(&self.directory, key) + 1;
+            set_truth(&self.directory, key, value);
+            let done = match random(&mut state) % 5 {
+                0 => self.memo.set(key, &(value * KEYS + key)).await,
+                1 => self.memo.invalidate(key).await.map(drop),
+                2 => purge.all().await,
+                _ => purge.tag(format!("tag:{key}")).await,
+            };
+            if done.is_ok() {
+                self.note("purge", key, value, now());
+            }
+            tokio::time::sleep(Duration::from_millis(random(&mut state) % 20)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Some(input) = process::input() else {
         return;
     };
-    let mut words = input.split(' ');
-    let mut word = || words.next().expect("a word").to_owned();
-    let (url, number, directory, millis) = (word(), word(), PathBuf::from(word()), word());
-    let number: u64 = number.parse().expect("a number");
-    let time = Duration::from_millis(millis.parse().expect("milliseconds"));
-    let builder = Redis::builder().namespace("coherence").lazy();
-    let redis = builder.connect(&url).await.expect("a handle");
-    let memo: Memo<u64> = Memo::new(redis.clone(), "numbers", Duration::from_secs(60))
-        .near(1 << 20)
-        .wait(Duration::from_secs(2))
-        .tag("numbers")
-        .tags_by(|value| vec![format!("tag:{}", value % KEYS)]);
-    let until = Instant::now() + time;
-    let log = directory.join(format!("log.{number}"));
-    let log = std::sync::Mutex::new(std::io::BufWriter::new(
-        fs::File::create(log).expect("a log"),
-    ));
-    let note = |what, key, value, at| {
-        let mut log = log.lock().expect("no panic");
-        writeln!(log, "{what} {key} {value} {at}").expect("written");
-    };
-    let readers = (0..3).map(|reader| {
-        let mut state = 1 + number * 7919 + reader * 104_729;
-        let (memo, directory, note) = (&memo, &directory, &note);
-        async move {
-            while Instant::now() < until {
-                let key = random(&mut state) % KEYS;
-                let pause = Duration::from_micros(random(&mut state) % 3000);
-                let began = now();
-                let load = async || {
-                    let value = truth(directory, key);
-                    tokio::time::sleep(pause).await;
-                    // So that the tag can be told from it.
-                    value * KEYS + key
-                };
-                let value = memo.get_or_set(key, load).await;
-                assert_eq!(value % KEYS, key, "another key's value");
-                note("read", key, value / KEYS, began);
-                if reader > 0 {
-                    tokio::time::sleep(pause / 4).await;
-                }
-            }
-        }
-    });
-    let writer = async {
-        let mut state = 3 + number * 6_700_417;
-        let purge = redis.purge();
-        while number < WRITERS && Instant::now() < until {
-            // Each key is changed by one process.
-            let key = (random(&mut state) % (KEYS / WRITERS)) * WRITERS + number;
-            let value = truth(&directory, key) + 1;
-            set_truth(&directory, key, value);
-            let done = match random(&mut state) % 5 {
-                0 => memo.set(key, &(value * KEYS + key)).await,
-                1 => memo.invalidate(key).await.map(drop),
-                2 => purge.all().await,
-                _ => purge.tag(format!("tag:{key}")).await,
-            };
-            if done.is_ok() {
-                note("purge", key, value, now());
-            }
-            tokio::time::sleep(Duration::from_millis(random(&mut state) % 20)).await;
-        }
-    };
-    tokio::join!(futures_util::future::join_all(readers), writer);
-    log.lock().expect("no panic").flush().expect("written");
+    let node = Node::of(&input).await;
+    let readers = join_all((0..3).map(|reader| node.read_on(reader)));
+    tokio::join!(readers, node.write_on());
+    node.log.lock().expect("no panic").flush().expect("written");
     println!("coherent=done");
 }
 
@@ -232,7 +255,7 @@ fn report(name: &str, deeds: &[Deed]) {
     assert!(reads > 500 && purges > 20, "{reads} reads, {purges} purges");
 }
 
-/// How long a run is: short, unless TOWER_FRED_COHERENCE says how many seconds.
+/// How long a run is: short, unless `TOWER_FRED_COHERENCE` says how many seconds.
 fn length() -> Duration {
     let seconds = std::env::var("TOWER_FRED_COHERENCE");
     let seconds = seconds.map(|seconds| seconds.parse().expect("seconds"));

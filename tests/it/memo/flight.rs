@@ -9,7 +9,11 @@ use tower_fred::{
     memo::Memo,
 };
 
-use crate::support::{Server, process};
+use super::values;
+use crate::support::{
+    Server, process,
+    proxy::{Mode, Proxy},
+};
 
 async fn handle(url: &str) -> Redis {
     Redis::builder()
@@ -89,6 +93,11 @@ async fn herd_child() {
         tokio::task::yield_now().await;
     }
     herd(&redis, &counter).await;
+    // A process that ended before its value is stored would keep the others waiting until its lease ends.
+    let reader = memo(&redis);
+    while reader.get("cold").await.expect("get").is_none() {
+        tokio::task::yield_now().await;
+    }
     println!("herd:done");
 }
 
@@ -134,6 +143,65 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
         let _ = futures_util::FutureExt::catch_unwind(caught).await;
         assert_eq!(waiting.await.expect("no panic"), "loaded", "{way}");
     }
+}
+
+/// Its lease was on its way, and kept the others waiting until it ended.
+#[tokio::test]
+async fn who_is_cancelled_while_asking_leaves_no_lease() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port()).await;
+    let (slow, direct) = (handle(&proxy.url()).await, handle(&server.url()).await);
+    let (cancelled, other) = (memo(&slow), memo(&direct));
+    // Both have read the purge log.
+    for memo in [&cancelled, &other] {
+        assert_eq!(memo.get("warm").await.expect("get"), None);
+    }
+    proxy.set(Mode::Delay(Duration::from_millis(300)));
+    let mut asking = Box::pin(cancelled.get_or_set("a", std::future::pending));
+    let admin = server.admin().await;
+    tokio::select! {
+        _ = &mut asking => panic!("it never ends"),
+        () = async { while values(&admin).await.is_empty() {} } => {}
+    }
+    drop(asking);
+    let load = other.get_or_set("a", async || "loaded".to_owned());
+    let value = tokio::time::timeout(Duration::from_secs(5), load).await;
+    assert_eq!(value.expect("at once"), "loaded");
+}
+
+/// They took turns, each waiting for all before it.
+#[tokio::test]
+async fn who_waited_for_what_is_not_kept_loads_at_once() {
+    const CALLERS: usize = 20;
+    let server = Server::shared();
+    let memo = memo(&server.redis().await).ttl_by(|_| Duration::ZERO);
+    let go = tokio::sync::Notify::new();
+    let first = memo.get_or_set("a", async || {
+        go.notified().await;
+        String::new()
+    });
+    // Each of these loads ends when all of them have begun.
+    let all = tokio::sync::Barrier::new(CALLERS);
+    let others = (0..CALLERS).map(|_| {
+        memo.get_or_set("a", async || {
+            all.wait().await;
+            String::new()
+        })
+    });
+    let run = async { tokio::join!(first, join_all(others), async { go.notify_one() }) };
+    tokio::time::timeout(Duration::from_secs(60), run)
+        .await
+        .expect("all at once");
+    // For a moment nobody waits at all.
+    let pair = tokio::sync::Barrier::new(2);
+    let pair = async || {
+        pair.wait().await;
+        String::new()
+    };
+    let run = async { tokio::join!(memo.get_or_set("a", pair), memo.get_or_set("a", pair)) };
+    tokio::time::timeout(Duration::from_secs(60), run)
+        .await
+        .expect("both at once");
 }
 
 #[tokio::test]

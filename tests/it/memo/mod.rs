@@ -288,6 +288,24 @@ async fn a_value_is_removed() {
     assert_eq!(memo.get(7).await.expect("get"), None);
 }
 
+/// A lease could not be written, and so nothing was read.
+#[tokio::test]
+async fn a_server_that_is_full_is_still_read() {
+    let server = Server::start();
+    let redis = server.redis().await;
+    memo(&redis).set(7, &product(7)).await.expect("set");
+    let admin = server.admin().await;
+    let full = ["SET", "maxmemory", "1"].map(Value::from).to_vec();
+    let _: String = custom(&admin, "CONFIG", full).await;
+    let refused = memo(&redis).set(8, &product(8)).await;
+    assert!(refused.expect_err("an error").is_unavailable());
+    let found = memo(&redis).get_or_try_set(7, async || Err("loaded")).await;
+    assert_eq!(found, Ok(product(7)));
+    let other = memo(&redis);
+    let loaded = other.get_or_try_set(8, async || Ok::<_, &str>(product(8)));
+    assert_eq!(loaded.await, Ok(product(8)));
+}
+
 #[tokio::test]
 async fn without_redis_it_loads() {
     let server = Server::start();

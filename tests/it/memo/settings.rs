@@ -255,6 +255,22 @@ async fn values_of_one_codec_are_nothing_to_another() {
 }
 
 #[tokio::test]
+async fn long_values_take_less_in_redis() {
+    let server = Server::start();
+    let redis = patient(&server).await;
+    let memo: Memo<String> = Memo::new(redis, "texts", MINUTE).compress_above(1000);
+    let admin = server.admin().await;
+    for (length, most) in [(1000, 2000), (100_000, 2000)] {
+        let text = "hello ".repeat(length / 6);
+        memo.set(7, &text).await.expect("set");
+        let key = values(&admin).await.remove(0);
+        let stored: i64 = admin.strlen(&key).await.expect("STRLEN");
+        assert!(stored < most, "{stored}");
+        assert_eq!(memo.get(7).await.expect("get"), Some(text));
+    }
+}
+
+#[tokio::test]
 async fn memory_serves_for_a_while_without_redis() {
     let server = Server::start();
     let redis = Redis::builder()
@@ -285,22 +301,15 @@ fn settings_that_cannot_work_are_refused() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let redis = runtime.block_on(Server::shared().redis());
     let memo = || Memo::<Option<u8>>::new(redis.clone(), "numbers", MINUTE);
-    let refused: [(&str, Box<dyn Fn()>); 6] = [
-        (
-            "ttl",
-            Box::new(|| drop(Memo::<u8>::new(redis.clone(), "n", Duration::ZERO))),
-        ),
-        ("near", Box::new(|| drop(memo().near(0)))),
-        ("jitter", Box::new(|| drop(memo().jitter(1.5)))),
-        ("eagerness", Box::new(|| drop(memo().early_refresh(-1.0)))),
-        ("wait", Box::new(|| drop(memo().wait(Duration::ZERO)))),
-        (
-            "negative",
-            Box::new(|| drop(memo().negative_ttl(Duration::ZERO))),
-        ),
-    ];
-    for (name, make) in refused {
+    let refused = |name: &str, make: &dyn Fn()| {
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
         assert!(panicked.is_err(), "{name}");
-    }
+    };
+    let zero = Duration::ZERO;
+    refused("ttl", &|| drop(Memo::<u8>::new(redis.clone(), "n", zero)));
+    refused("near", &|| drop(memo().near(0)));
+    refused("jitter", &|| drop(memo().jitter(1.5)));
+    refused("eagerness", &|| drop(memo().early_refresh(-1.0)));
+    refused("wait", &|| drop(memo().wait(zero)));
+    refused("negative", &|| drop(memo().negative_ttl(zero)));
 }
