@@ -65,6 +65,7 @@
 //! its lifetime, with a warning in the log.
 
 mod answer;
+mod ask;
 mod body;
 mod cache_control;
 mod condition;
@@ -72,6 +73,7 @@ mod config;
 mod control;
 mod date;
 mod demands;
+mod exchange;
 mod fields;
 mod fill;
 mod freshness;
@@ -82,6 +84,7 @@ mod key;
 mod layer;
 mod lookup;
 mod memory;
+mod outcome;
 #[cfg(feature = "axum")]
 mod parts;
 mod policy;
