@@ -9,15 +9,18 @@ use crate::store::{Life, Settings, Tag};
 pub(crate) struct Config<T> {
     pub(crate) name: Box<str>,
     pub(crate) ttl: Duration,
-    pub(crate) ttl_by: Option<Arc<dyn Fn(&T) -> Duration + Send + Sync>>,
+    pub(crate) ttl_by: Option<Arc<By<T, Duration>>>,
     pub(crate) jitter: f64,
     pub(crate) stale_while_revalidate: Duration,
     pub(crate) stale_if_error: Duration,
     pub(crate) tags: Vec<Tag>,
-    pub(crate) tags_by: Option<Arc<dyn Fn(&T) -> Vec<String> + Send + Sync>>,
+    pub(crate) tags_by: Option<Arc<By<T, Vec<String>>>>,
     pub(crate) codec: Codec,
     pub(crate) store: Settings,
 }
+
+/// What a value says of itself.
+pub(crate) type By<T, R> = dyn Fn(&T) -> R + Send + Sync;
 
 impl<T> Config<T> {
     pub(crate) fn new(name: Box<str>, ttl: Duration) -> Self {
@@ -43,14 +46,14 @@ impl<T> Config<T> {
     }
 
     /// Completes the life of `value`, which has its times already.
-    pub(crate) fn complete(&self, life: Life, value: &T) -> Life {
+    pub(crate) fn complete(&self, life: &Life, value: &T) -> Life {
         let own = self.tags_by.as_ref().map_or_else(Vec::new, |by| by(value));
         let own = own.iter().map(|tag| Tag::named(tag));
         Life {
             swr_ms: millis(self.stale_while_revalidate),
             sie_ms: millis(self.stale_if_error),
             tags: self.tags.iter().copied().chain(own).collect(),
-            ..life
+            ..life.clone()
         }
     }
 }

@@ -48,6 +48,7 @@
 
 mod codec;
 mod config;
+mod many;
 mod settings;
 mod values;
 

@@ -49,8 +49,8 @@ impl<T> Memo<T> {
 
     /// How eager to load a value anew before its end, so that not all who need it have to wait then; default 0, never.
     ///
-    /// With 1, the usual choice, one of many callers does so at about the time that a load takes before the end (XFetch:
-    /// Vattani et al., 2015); greater values are earlier. As with
+    /// With 1, the usual choice, one of many callers does so at about the time that a load takes before the end
+    /// (Vattani et al., "Optimal probabilistic cache stampede prevention", 2015); greater values are earlier. As with
     /// [`stale_while_revalidate`](Self::stale_while_revalidate), only one waits.
     ///
     /// # Panics
@@ -142,7 +142,7 @@ impl<T> Memo<T> {
         self.stored(|config| config.store.wait = time)
     }
 
-    /// Writes values as MessagePack with field names, in place of JSON. What was written as JSON is not found any more.
+    /// Writes values as `MessagePack` with field names, in place of JSON. What was written as JSON is not found any more.
     #[cfg(feature = "messagepack")]
     #[must_use]
     pub fn messagepack(self) -> Self {

@@ -1,18 +1,10 @@
 //! Values that are kept in Redis.
 
-use std::{
-    convert::Infallible,
-    fmt,
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{codec::encode_key, config::Config};
+use super::{codec::encode_key, config::Config, many::join_all};
 use crate::{
     error::Error,
     redis::Redis,
@@ -209,7 +201,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
                     seq,
                     ..Life::default()
                 };
-                let life = self.config.complete(life, value);
+                let life = self.config.complete(&life, value);
                 let ttl = life.ttl().unwrap_or(lifetime);
                 (Writer::value(&life, &encoded, slot.digest()), ttl)
             })
@@ -321,36 +313,11 @@ fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
     if life.lifetime_ms == 0 {
         return lead.uncacheable();
     }
-    let life = config.complete(life, value);
+    let life = config.complete(&life, value);
     match life.ttl() {
         Some(ttl) => lead.fill(Writer::value(&life, &encoded, slot.digest()), ttl),
         None => lead.uncacheable(),
     }
-}
-
-/// Runs all at once, so that their commands leave in one write.
-async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<(Pin<Box<F>>, Option<F::Output>)> =
-        futures.map(|future| (Box::pin(future), None)).collect();
-    poll_fn(|cx| {
-        let mut is_done = true;
-        for (future, output) in running.iter_mut().filter(|(_, output)| output.is_none()) {
-            match future.as_mut().poll(cx) {
-                Poll::Ready(ready) => *output = Some(ready),
-                Poll::Pending => is_done = false,
-            }
-        }
-        if is_done {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-    running
-        .into_iter()
-        .filter_map(|(_, output)| output)
-        .collect()
 }
 
 impl<T> Clone for Memo<T> {

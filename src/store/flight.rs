@@ -4,9 +4,10 @@ use std::{
     collections::{HashMap, hash_map},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
-use tokio::sync;
+use tokio::sync::{self, watch};
 
 use super::{key::Digest, life::Seq, near::Held};
 
@@ -18,10 +19,20 @@ pub(crate) struct Flights {
 
 #[derive(Default)]
 struct Flight {
-    /// Held by the leader; what it found for those who wait.
-    result: Arc<sync::Mutex<Option<Held>>>,
+    /// Held by the leader.
+    lead: Arc<sync::Mutex<()>>,
+    /// What it found for those who wait.
+    result: watch::Sender<Option<Landing>>,
     /// What the leader knew of the purge log when it took the lead.
     seq: Mutex<Option<Seq>>,
+}
+
+/// What a leader found.
+#[derive(Clone, Debug)]
+pub(crate) struct Landing {
+    pub(crate) held: Held,
+    /// Before it was made or looked for.
+    pub(crate) began: Instant,
 }
 
 /// What a caller is to do.
@@ -30,7 +41,7 @@ pub(crate) enum Boarding {
     /// Load, then [`Seat::land`]. Dropping it hands the lead to the next one who waits.
     Lead(Seat),
     /// Take what the leader found.
-    Follow(Held),
+    Follow(Landing),
 }
 
 impl Flights {
@@ -44,37 +55,56 @@ impl Flights {
         is_late: impl Fn(Seq) -> bool,
         usable: impl Fn(&Held) -> bool,
     ) -> Boarding {
-        let flight = {
-            let mut flights = self.lock();
-            let listed = flights.entry(key).or_default();
-            if listed.seq().is_some_and(is_late) {
-                *listed = Arc::default();
+        loop {
+            let place = self.place(key, &is_late, &usable);
+            let mut result = place.flight.result.subscribe();
+            let lead = Arc::clone(&place.flight.lead);
+            tokio::select! {
+                biased;
+                found = result.wait_for(Option::is_some) => {
+                    let found = found.ok().and_then(|found| found.clone());
+                    match found {
+                        Some(found) if usable(&found.held) => return Boarding::Follow(found),
+                        _ => {}
+                    }
+                }
+                lead = lead.lock_owned() => {
+                    *place.flight.seq() = Some(now);
+                    return Boarding::Lead(Seat { _lead: lead, place });
+                }
             }
-            Arc::clone(listed)
-        };
-        let place = Place {
+        }
+    }
+
+    /// A place in the flight for `key`, in a new one if the one there is will not do.
+    fn place(
+        &self,
+        key: Digest,
+        is_late: impl Fn(Seq) -> bool,
+        usable: impl Fn(&Held) -> bool,
+    ) -> Place {
+        let mut flights = self.lock();
+        let listed = flights.entry(key).or_default();
+        let is_of_no_use = listed
+            .result
+            .borrow()
+            .as_ref()
+            .is_some_and(|found| !usable(&found.held));
+        if is_of_no_use || listed.seq().is_some_and(is_late) {
+            *listed = Arc::default();
+        }
+        Place {
             flights: self.clone(),
             key,
-            flight,
-        };
-        let mut guard = Arc::clone(&place.flight.result).lock_owned().await;
-        match guard.take() {
-            Some(found) if usable(&found) => {
-                *guard = Some(found.clone());
-                Boarding::Follow(found)
-            }
-            _ => {
-                *place.flight.seq() = Some(now);
-                Boarding::Lead(Seat { guard, place })
-            }
+            flight: Arc::clone(listed),
         }
     }
 
     /// What the leader for `key` has found, if it is still about to store it.
     pub(crate) fn landed(&self, key: &Digest) -> Option<Held> {
         let flights = self.lock();
-        let result = flights.get(key)?.result.try_lock().ok()?;
-        result.clone()
+        let found = flights.get(key)?.result.borrow();
+        found.as_ref().map(|found| found.held.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Flight>>> {
@@ -91,14 +121,15 @@ impl Flight {
 
 /// The right to load for one key. The guard goes first when it is dropped, so that the place is the last to leave.
 pub(crate) struct Seat {
-    guard: sync::OwnedMutexGuard<Option<Held>>,
+    _lead: sync::OwnedMutexGuard<()>,
     place: Place,
 }
 
 impl Seat {
     /// Gives the result to all who wait, and to who comes for as long as the place that this returns is held.
-    pub(crate) fn land(mut self, result: Held) -> Place {
-        *self.guard = Some(result);
+    pub(crate) fn land(self, held: Held, began: Instant) -> Place {
+        let landing = Landing { held, began };
+        self.place.flight.result.send_replace(Some(landing));
         self.place
     }
 }
@@ -199,13 +230,15 @@ mod tests {
         let mut waiting = Box::pin(join(&flights));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert!(flights.landed(&key()).is_none());
-        let place = first.land(found("found"));
+        let place = first.land(found("found"), Instant::now());
         assert_eq!(text(&flights.landed(&key()).expect("landed")), b"found");
         assert!(matches!(join(&flights).await, Boarding::Follow(_)));
         place.end();
         assert!(flights.lock().is_empty());
         lead(join(&flights).await);
-        assert!(matches!(waiting.await, Boarding::Follow(held) if text(&held) == b"found"));
+        assert!(
+            matches!(waiting.await, Boarding::Follow(landing) if text(&landing.held) == b"found")
+        );
     }
 
     #[tokio::test]
@@ -219,7 +252,7 @@ mod tests {
         drop(first);
         let second = lead(second.await);
         assert!(futures_util::poll!(&mut third).is_pending());
-        drop(second.land(found("found")));
+        drop(second.land(found("found"), Instant::now()));
         assert!(matches!(third.await, Boarding::Follow(_)));
     }
 
@@ -247,7 +280,7 @@ mod tests {
         let new = flights.join(key(), now, |seq| seq != now, |_| true).await;
         let new = lead(new);
         // The old one does not take the new one's place away.
-        old.land(found("old")).end();
+        old.land(found("old"), Instant::now()).end();
         assert_eq!(flights.lock().len(), 1);
         drop(new);
         assert!(flights.lock().is_empty());
@@ -256,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn a_result_that_is_of_no_use_is_passed_over() {
         let flights = Flights::default();
-        let place = lead(join(&flights).await).land(found("old"));
+        let place = lead(join(&flights).await).land(found("old"), Instant::now());
         let unusable = |held: &Held| text(held) != b"old";
         let boarding = flights
             .join(key(), Seq::default(), |_| false, unusable)

@@ -27,7 +27,7 @@ use crate::error::Error;
 /// [`fill`](Self::fill) and [`uncacheable`](Self::uncacheable) end it; dropping it hands it over to whoever waits, in this
 /// process or another.
 pub(crate) struct Lead {
-    turn: Option<Turn>,
+    turn: Option<Box<Turn>>,
     started: Instant,
     seq: Seq,
 }
@@ -77,7 +77,7 @@ impl Lead {
         stale: Option<Usable>,
     ) -> Self {
         Self {
-            turn: Some(Turn {
+            turn: Some(Box::new(Turn {
                 store: Arc::clone(store),
                 slot: slot.clone(),
                 seen,
@@ -85,7 +85,7 @@ impl Lead {
                 stale,
                 seat: None,
                 renewal: None,
-            }),
+            })),
             started: Instant::now(),
             // What is purged from now on beats what is made.
             seq: store.log.seq(),
@@ -133,7 +133,7 @@ impl Lead {
         };
         turn.store.note_cost(self.cost_ms());
         turn.store.refusals.forget(turn.slot.digest());
-        let place = turn.land(&blob);
+        let place = turn.land(&blob, self.started);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(turn.store(blob, ttl, place));
         }
@@ -149,14 +149,14 @@ impl Lead {
 }
 
 impl Turn {
-    fn land(&mut self, blob: &Bytes) -> Option<Place> {
+    fn land(&mut self, blob: &Bytes, began: Instant) -> Option<Place> {
         let seat = self.seat.take()?;
         let entry = Entry::decode(blob.clone(), self.slot.digest())?;
         let held = Held {
             entry: Arc::new(entry),
             seen: Seen::Mark(blob.slice(..blob.len().min(MARK))),
         };
-        Some(seat.land(held))
+        Some(seat.land(held, began))
     }
 
     async fn store(mut self, blob: Bytes, ttl: Duration, place: Option<Place>) {

@@ -1,20 +1,21 @@
 //! The purge log in Redis, and what this process knows of it.
 //!
-//! It is read when somebody needs to know and the last look is too long ago, and every [`PERIOD`] for as long as somebody
+//! It is read when somebody needs to know and the last look is too long ago, and regularly for as long as somebody
 //! does. Each look begins with the record that was last in the one before: if that is not there any more, or is another
 //! one, the log was flushed, trimmed or taken back by a failover, and is read from its beginning.
 
 use std::{
     sync::{
-        Arc, LazyLock, PoisonError, RwLock, Weak,
+        Arc, LazyLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, sync::Mutex, time::sleep};
+use tokio::{sync::Mutex, time::timeout};
 
 use super::{
+    follow::Signals,
     life::{Seq, Tag},
     purges::{Mode, Order, Place, Purged, Purges, Verdict},
 };
@@ -31,18 +32,14 @@ pub(crate) struct Log {
     purges: RwLock<Purges>,
     /// When the last look that succeeded began, on [`clock`]; 0 before the first.
     looked_at: AtomicU64,
-    /// Held by who reads or writes the log: when the last look began, and whether it failed.
-    turn: Mutex<Look>,
-    used: AtomicBool,
-    followed: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Look {
-    began_at: u64,
-    failed: Option<Kind>,
-    /// When the log was last told to live on.
-    extended_at: u64,
+    /// Held by who reads or writes the log, which is always a task of its own: a caller may not be polled again for long,
+    /// and would keep all others waiting.
+    pub(super) turn: Mutex<()>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) used: AtomicBool,
+    pub(super) followed: AtomicBool,
+    /// When the log was last told to live on, on [`clock`].
+    extended_at: AtomicU64,
 }
 
 impl Log {
@@ -54,8 +51,10 @@ impl Log {
             purges: RwLock::default(),
             looked_at: AtomicU64::new(0),
             turn: Mutex::default(),
+            signals: Arc::default(),
             used: AtomicBool::new(false),
             followed: AtomicBool::new(false),
+            extended_at: AtomicU64::new(0),
         })
     }
 
@@ -86,32 +85,43 @@ impl Log {
     /// Learns of all purges that were over before this was called. At most one look is under way: who comes meanwhile
     /// shares the next one.
     pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), Error> {
-        self.follow();
         let called_at = clock();
-        let mut look = self.turn.lock().await;
-        if look.began_at >= called_at {
-            return match look.failed {
-                None => Ok(()),
-                Some(kind) => Err(Error::new(kind, "the purge log could not be read")),
-            };
+        self.follow();
+        self.signals.wanted.notify_one();
+        let mut last = self.signals.last.subscribe();
+        let look = last.wait_for(|look| look.began_at >= called_at);
+        // Two looks, one that is under way and the next, and some time for whoever runs them.
+        let look = match timeout(self.redis.deadline() * 3, look).await {
+            Ok(Ok(look)) => look.failed,
+            Ok(Err(_)) | Err(_) => Some(Kind::Timeout),
+        };
+        match look {
+            None => Ok(()),
+            Some(kind) => Err(Error::new(kind, "the purge log could not be read")),
         }
-        self.look(&mut look).await
     }
 
     /// Adds a purge of these tags, or of everything; gives its place. When it returns, this process knows of it.
-    pub(crate) async fn purge(&self, mode: Mode, tags: Vec<Tag>) -> Result<Seq, Error> {
+    pub(crate) async fn purge(self: &Arc<Self>, mode: Mode, tags: Vec<Tag>) -> Result<Seq, Error> {
+        let log = Arc::clone(self);
         let order = Order {
             mode,
             token: token()?,
             tags,
         };
+        let purge = tokio::spawn(async move { log.add(order).await });
+        let ended = |error| Error::new(Kind::Unavailable, "the runtime ended").caused_by(error);
+        purge.await.map_err(ended)?
+    }
+
+    async fn add(&self, order: Order) -> Result<Seq, Error> {
         let args = [
             order.encode().as_slice().into(),
             begin()?.as_slice().into(),
             MOST_RECORDS.into(),
             millis(LIFE).into(),
         ];
-        let mut look = self.turn.lock().await;
+        let _turn = self.turn.lock().await;
         let reply: (String, i64) = self.redis.run(&PURGE, &self.key, args).await?;
         let seq = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
@@ -122,19 +132,19 @@ impl Log {
         } else if known != Seq::default() {
             // Others have purged meanwhile. If this cannot tell what, nothing is used until a look can.
             self.looked_at.store(0, Ordering::Release);
-            let _ = self.look(&mut look).await;
+            let _ = self.look().await;
         }
         Ok(seq)
     }
 
-    async fn look(&self, look: &mut Look) -> Result<(), Error> {
-        look.began_at = clock();
-        let result = self.read().await;
-        look.failed = result.as_ref().err().map(Error::kind);
-        result?;
-        self.looked_at.store(look.began_at, Ordering::Release);
-        if clock().saturating_sub(look.extended_at) > micros(LIFE / 48) {
-            look.extended_at = clock();
+    /// With the turn held.
+    pub(super) async fn look(&self) -> Result<(), Error> {
+        let began_at = clock();
+        self.read().await?;
+        self.looked_at.store(began_at, Ordering::Release);
+        let extended_at = self.extended_at.load(Ordering::Relaxed);
+        if began_at.saturating_sub(extended_at) > micros(LIFE / 48) {
+            self.extended_at.store(began_at, Ordering::Relaxed);
             self.redis.extend(&self.key, LIFE).await?;
         }
         Ok(())
@@ -214,46 +224,6 @@ impl Log {
     fn change(&self, change: impl FnOnce(&mut Purges)) {
         change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner));
     }
-
-    /// Has the log looked at regularly for as long as it is used, unless that is being done.
-    fn follow(self: &Arc<Self>) {
-        if self.followed.load(Ordering::Relaxed) {
-            return;
-        }
-        if let Ok(runtime) = Handle::try_current() {
-            if !self.followed.swap(true, Ordering::AcqRel) {
-                runtime.spawn(follow(Follower(Arc::downgrade(self))));
-            }
-        }
-    }
-}
-
-/// The right to follow a log, given back when the task ends or its runtime does.
-struct Follower(Weak<Log>);
-
-impl Drop for Follower {
-    fn drop(&mut self) {
-        if let Some(log) = self.0.upgrade() {
-            log.followed.store(false, Ordering::Release);
-        }
-    }
-}
-
-async fn follow(follower: Follower) {
-    let mut idle = 0;
-    while idle < IDLE_PERIODS {
-        sleep(PERIOD).await;
-        let Some(log) = follower.0.upgrade() else {
-            return;
-        };
-        idle = if log.used.swap(false, Ordering::Relaxed) {
-            0
-        } else {
-            idle + 1
-        };
-        // Whoever needs to know will look for himself, and be told the error.
-        let _ = log.catch_up().await;
-    }
 }
 
 fn read_record(record: &Record) -> Purged {
@@ -292,7 +262,7 @@ pub(super) fn token() -> Result<[u8; 8], Error> {
 }
 
 /// Microseconds on a clock of this process that is never set and never shows zero.
-fn clock() -> u64 {
+pub(super) fn clock() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     micros(START.elapsed()) + 1
 }
@@ -310,9 +280,6 @@ static EPOCH: Script = Script::new(include_str!("epoch.lua"));
 
 /// How old what is known of the log may be when it is relied on.
 pub(crate) const RECENT: Duration = Duration::from_millis(50);
-const PERIOD: Duration = Duration::from_millis(20);
-/// For how many periods without use the log is still followed.
-const IDLE_PERIODS: u32 = 100;
 const PAGE: usize = 1000;
 const ATTEMPTS: u32 = 3;
 /// Some 10 MB in Redis. A process that starts later takes what is older than the first of them as purged.

@@ -3,8 +3,10 @@
 //! An entry is looked up in this process, then in Redis. Whether it still holds is told by its deadlines and by the purge
 //! log, of which this process has a copy; what is missing is made once, for all who wait in this and other processes.
 
+mod begin;
 mod entry;
 mod flight;
+mod follow;
 pub(crate) mod key;
 mod lead;
 mod life;
@@ -15,6 +17,10 @@ mod purges;
 mod remote;
 mod settings;
 mod state;
+#[allow(
+    clippy::module_inception,
+    reason = "a file per type: this one is the store's"
+)]
 mod store;
 mod tasks;
 

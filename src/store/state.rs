@@ -7,7 +7,7 @@ use super::{life::Life, purges::Verdict};
 pub(crate) enum State {
     /// As it is.
     Fresh,
-    /// As it is, but it is time to make a new one (XFetch).
+    /// As it is, but it is time to make a new one.
     Early,
     /// While a new one is being made (RFC 5861 §3).
     WhileRevalidate,

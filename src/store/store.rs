@@ -3,21 +3,18 @@
 use std::{
     fmt,
     future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use tokio::{time::timeout, try_join};
+use tokio::try_join;
 
 use super::{
     entry::Entry,
-    flight::{Boarding, Flights},
+    flight::Flights,
     key::Digest,
-    lead::{Lead, Lease},
+    lead::Lead,
     life::{Life, Seq, Tag},
     log::{Log, RECENT},
     near::{Held, Near},
@@ -44,9 +41,9 @@ pub(super) struct Inner {
     pub(super) flights: Flights,
     pub(super) refusals: Refusals,
     pub(super) settings: Settings,
-    renewals: Renewals,
+    pub(super) renewals: Renewals,
     /// How many milliseconds it took lately to make an entry, plus one; 0 before the first.
-    cost: AtomicU64,
+    pub(super) cost: AtomicU64,
 }
 
 /// What a lookup found.
@@ -55,6 +52,7 @@ pub(crate) struct Found {
     /// An entry that may be used, in the way that its state says.
     pub(crate) usable: Option<Usable>,
     /// What is there, usable or not, for [`Store::begin`].
+    #[allow(dead_code, reason = "a memo looks only where it begins")]
     pub(crate) seen: Seen,
 }
 
@@ -193,7 +191,7 @@ impl Inner {
     }
 
     /// What this process has, if it may be used.
-    async fn look_here(&self, slot: &Slot) -> Option<Usable> {
+    pub(super) async fn look_here(&self, slot: &Slot) -> Option<Usable> {
         // Else a caller that always finds something would have the thread for itself.
         tokio::task::coop::consume_budget().await;
         let is_known = self.log.is_known(RECENT);
@@ -208,7 +206,8 @@ impl Inner {
         if let (Some(near), None) = (&self.near, &usable) {
             near.remove(slot.digest());
         }
-        usable
+        // One that is stale here may have been made anew elsewhere.
+        usable.filter(|usable| usable.state <= State::Early)
     }
 
     /// What this process has, of its own or about to be stored.
@@ -218,7 +217,10 @@ impl Inner {
     }
 
     /// Waits for `look`, and in the same time for what there is to know of purges.
-    async fn knowing<T>(&self, look: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(super) async fn knowing<T>(
+        &self,
+        look: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         if self.log.is_known(RECENT) {
             return look.await;
         }
@@ -227,7 +229,7 @@ impl Inner {
     }
 
     /// An entry that was read, if it may be used.
-    fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
+    pub(super) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
         let Sight { entry, blob, seen } = sight;
         let entry = Arc::new(entry?);
         let usable = self.usable(slot, Held { entry, seen })?;
@@ -243,7 +245,7 @@ impl Inner {
         Some(Usable { entry, state, seen })
     }
 
-    fn state(&self, slot: &Slot, entry: &Entry) -> Option<State> {
+    pub(super) fn state(&self, slot: &Slot, entry: &Entry) -> Option<State> {
         let tags = entry.life().map_or(&[][..], |life| &life.tags);
         let tags = tags.iter().copied().chain([slot.group()]);
         let verdict = self.log.judge(entry.seq(), tags);
@@ -261,169 +263,6 @@ impl Inner {
             return 0.0;
         }
         -self.settings.eagerness * chance().ln()
-    }
-
-    async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
-        if seen.is_none() {
-            match self.look_here(slot).await {
-                Some(usable) if usable.state <= State::WhileRevalidate => {
-                    return Turn::Follow(usable);
-                }
-                _ => {}
-            }
-        }
-        if self.refusals.has(slot.digest(), Instant::now()) {
-            return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
-        }
-        let is_late = |seq| self.is_purged(seq, slot.group());
-        let usable = |held: &Held| self.state(slot, &held.entry).is_some();
-        let boarding = self
-            .flights
-            .join(*slot.digest(), self.log.seq(), is_late, usable);
-        match timeout(self.settings.wait, boarding).await {
-            Err(_) => Turn::Lead(Lead::alone(self, slot, Seen::Unknown)),
-            Ok(Boarding::Follow(held)) => match self.knowing(async { Ok(()) }).await {
-                Ok(()) if self.state(slot, &held.entry).is_none() => {
-                    Turn::Lead(Lead::alone(self, slot, held.seen))
-                }
-                // Without Redis there is nothing else to go by.
-                _ => Turn::Follow(Usable {
-                    state: self.state(slot, &held.entry).unwrap_or(State::Fresh),
-                    entry: held.entry,
-                    seen: held.seen,
-                }),
-            },
-            Ok(Boarding::Lead(seat)) => match self.claim(slot, seen.take()).await {
-                Ok(Claim::Found(usable)) => {
-                    let held = Held {
-                        entry: Arc::clone(&usable.entry),
-                        seen: usable.seen.clone(),
-                    };
-                    seat.land(held).end();
-                    Turn::Follow(usable)
-                }
-                Ok(Claim::Ours { seen, lease, stale }) => {
-                    Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
-                }
-                Err(error) => {
-                    tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
-                    Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
-                }
-            },
-        }
-    }
-
-    fn is_purged(&self, seq: Seq, group: Tag) -> bool {
-        // Before the first look nothing is known, of which nothing follows.
-        self.log.seq() != Seq::default() && self.log.judge(seq, [group]) == Verdict::Gone
-    }
-
-    /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
-    async fn claim(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
-        let lease = match self.wants_lease() {
-            true => Lease::new(slot.digest())?,
-            false => return self.claim_here(slot, seen).await,
-        };
-        let started = Instant::now();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let ttl = self.settings.wait;
-            let look = self.remote.get_or_lease(slot, lease.blob(), ttl);
-            let (sight, ours) = self.knowing(look).await?;
-            if ours {
-                return Ok(Claim::ours(sight.seen, Some(lease), None));
-            }
-            let is_leased = matches!(sight.entry, Some(Entry::Lease));
-            let seen = sight.seen.clone();
-            let stale = match self.admit(slot, sight) {
-                Some(usable) if usable.state <= State::WhileRevalidate => {
-                    return Ok(Claim::Found(usable));
-                }
-                stale => stale,
-            };
-            if !is_leased {
-                // In one write: what was there when the lease was taken is known for sure.
-                let beside = self.remote.lease_beside(slot, lease.blob(), ttl);
-                let (taken, sight) = try_join!(beside, self.remote.get(slot))?;
-                let lease = lease.clone().beside();
-                match (taken, self.admit(slot, sight)) {
-                    (taken, Some(usable)) if usable.state <= State::WhileRevalidate => {
-                        if taken {
-                            self.remote.release(slot, lease.blob(), true).await?;
-                        }
-                        return Ok(Claim::Found(usable));
-                    }
-                    (true, _) => return Ok(Claim::ours(seen, Some(lease), stale)),
-                    (false, _) => {}
-                }
-            }
-            if started.elapsed() + pause > self.settings.wait {
-                return Ok(Claim::ours(seen, None, stale));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
-        }
-    }
-
-    /// The same without a lease.
-    async fn claim_here(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
-        if let Some(seen) = seen {
-            self.knowing(async { Ok(()) }).await?;
-            return Ok(Claim::ours(seen, None, None));
-        }
-        let sight = self.knowing(self.remote.get(slot)).await?;
-        let seen = sight.seen.clone();
-        Ok(match self.admit(slot, sight) {
-            Some(usable) if usable.state <= State::WhileRevalidate => Claim::Found(usable),
-            stale => Claim::ours(seen, None, stale),
-        })
-    }
-
-    async fn renew(self: &Arc<Self>, slot: &Slot, usable: &Usable) -> Option<Lead> {
-        let renewal = self.renewals.begin(slot.digest())?;
-        let lease = Lease::new(slot.digest()).ok()?.beside();
-        let ttl = self.settings.wait;
-        let taken = self.remote.lease_beside(slot, lease.blob(), ttl).await;
-        if !matches!(taken, Ok(true)) {
-            return None;
-        }
-        let seen = usable.seen.clone();
-        let lead = Lead::new(self, slot, seen, Some(lease), Some(usable.clone()));
-        Some(lead.renewing(renewal))
-    }
-
-    /// Whether what is made takes long enough for other processes to wait for it.
-    fn wants_lease(&self) -> bool {
-        match self.cost.load(Ordering::Relaxed) {
-            0 => true,
-            cost => u128::from(cost) > self.settings.lease_above.as_millis(),
-        }
-    }
-
-    /// Takes note of how long it took to make an entry.
-    pub(super) fn note_cost(&self, cost_ms: u64) {
-        let new = cost_ms.saturating_add(1);
-        let cost = match self.cost.load(Ordering::Relaxed) {
-            0 => new,
-            old => old.saturating_mul(3).saturating_add(new).div_ceil(4),
-        };
-        self.cost.store(cost, Ordering::Relaxed);
-    }
-}
-
-/// The outcome of [`Inner::claim`].
-enum Claim {
-    Found(Usable),
-    Ours {
-        seen: Seen,
-        lease: Option<Lease>,
-        stale: Option<Usable>,
-    },
-}
-
-impl Claim {
-    fn ours(seen: Seen, lease: Option<Lease>, stale: Option<Usable>) -> Self {
-        Self::Ours { seen, lease, stale }
     }
 }
 
@@ -462,6 +301,3 @@ pub(crate) fn chance() -> f64 {
     let number = RandomState::new().hash_one(0) >> 32;
     (number + 1) as f64 / (1u64 << 32) as f64
 }
-
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LAST_PAUSE: Duration = Duration::from_millis(50);

@@ -25,6 +25,9 @@ mod cache;
 // Cached values: one load for many callers.
 mod memo;
 
+// The purge log under both.
+mod store;
+
 // The layers alone and together, on every server.
 mod compose;
 

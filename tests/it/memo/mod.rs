@@ -1,3 +1,10 @@
+//! One load for many callers, whatever happens to who loads; then what it costs, and the settings.
+
+mod coherence;
+mod cost;
+mod flight;
+mod settings;
+
 use std::{
     future::pending,
     sync::{
@@ -12,11 +19,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tower_fred::{
     Redis,
-    fred::{interfaces::KeysInterface, types::Value},
+    fred::{clients::Client, interfaces::KeysInterface, types::Value},
     memo::Memo,
 };
 
-use crate::support::Server;
+use crate::{cache::custom, support::Server};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Product {
@@ -35,6 +42,11 @@ fn memo<T>(redis: &Redis) -> Memo<T> {
     Memo::new(redis.clone(), "products", Duration::from_secs(60))
 }
 
+/// The keys of all values.
+async fn values(admin: &Client) -> Vec<String> {
+    custom(admin, "KEYS", vec!["*:m:*".into()]).await
+}
+
 /// A load that counts.
 #[derive(Clone, Default)]
 struct Loads(Arc<AtomicUsize>);
@@ -49,34 +61,6 @@ impl Loads {
     fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
-}
-
-#[tokio::test]
-async fn a_value_is_loaded_once_and_kept_for_a_while() {
-    let server = Server::start();
-    let redis = server.redis().await;
-    let (memo, loads) = (memo(&redis), Loads::default());
-    let (counts, first) = server.count(memo.get_or_try_set(7, || loads.load(7))).await;
-    assert_eq!(first, Ok(product(7)));
-    assert_eq!(
-        (counts.of("get"), counts.of("set"), counts.total()),
-        (1, 1, 2),
-        "{counts:?}"
-    );
-    let (counts, second) = server.count(memo.get_or_try_set(7, || loads.load(7))).await;
-    assert_eq!(second, Ok(product(7)));
-    assert_eq!((counts.of("get"), counts.total()), (1, 1), "{counts:?}");
-    assert_eq!(loads.count(), 1);
-
-    let admin = server.admin().await;
-    let keys: Vec<String> = crate::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
-    assert_eq!(keys.len(), 1);
-    assert!(
-        keys[0].starts_with(&format!("{}:m:{{", redis.namespace())),
-        "{keys:?}"
-    );
-    let left: i64 = admin.pttl(&keys[0]).await.expect("PTTL");
-    assert!((1..=60_000).contains(&left), "{left}");
 }
 
 #[tokio::test]
@@ -270,15 +254,14 @@ async fn foreign_and_swapped_values_are_loaded_again() {
     let (memo, loads) = (memo(&redis), Loads::default());
     memo.set(7, &product(7)).await.expect("set");
     let admin = server.admin().await;
-    let keys: Vec<String> = crate::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
-    let seven = keys[0].clone();
+    let seven = values(&admin).await[0].clone();
     memo.set(8, &product(8)).await.expect("set");
-    let keys: Vec<String> = crate::cache::custom(&admin, "KEYS", vec!["*".into()]).await;
-    let eight = keys
+    let eight = values(&admin)
+        .await
         .into_iter()
         .find(|key| *key != seven)
         .expect("another key");
-    let _: Value = crate::cache::custom(
+    let _: Value = custom(
         &admin,
         "COPY",
         vec![eight.into(), seven.as_str().into(), "REPLACE".into()],
@@ -286,7 +269,7 @@ async fn foreign_and_swapped_values_are_loaded_again() {
     .await;
     assert_eq!(memo.get(7).await.expect("get"), None);
     let _: () = admin.del(&seven).await.expect("DEL");
-    let _: Value = crate::cache::custom(&admin, "RPUSH", vec![seven.into(), "a".into()]).await;
+    let _: Value = custom(&admin, "RPUSH", vec![seven.into(), "a".into()]).await;
     assert_eq!(
         memo.get_or_try_set(7, || loads.load(7)).await,
         Ok(product(7))

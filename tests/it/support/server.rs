@@ -371,8 +371,8 @@ pub fn free_port() -> u16 {
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
 
-/// What clients send when they connect, and the counting itself.
-const OWN_COMMANDS: [&str; 9] = [
+/// What clients send when they connect, the regular look at the purge log, and the counting itself.
+const OWN_COMMANDS: [&str; 10] = [
     "auth",
     "client|id",
     "client|setinfo",
@@ -382,4 +382,5 @@ const OWN_COMMANDS: [&str; 9] = [
     "ping",
     "quit",
     "select",
+    "xrange",
 ];

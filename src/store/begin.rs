@@ -1,0 +1,196 @@
+//! Making what is not there: who makes it, and who waits.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::{time::timeout, try_join};
+
+use super::{
+    entry::Entry,
+    flight::{Boarding, Landing, Seat},
+    lead::{Lead, Lease},
+    life::{Seq, Tag},
+    near::Held,
+    purges::Verdict,
+    remote::{Seen, Slot},
+    state::State,
+    store::{Inner, Turn, Usable},
+};
+use crate::error::Error;
+
+impl Inner {
+    pub(super) async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
+        if seen.is_none() {
+            if let Some(usable) = self.look_here(slot).await {
+                return Turn::Follow(usable);
+            }
+        }
+        if self.refusals.has(slot.digest(), Instant::now()) {
+            return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
+        }
+        let is_late = |seq| self.is_purged(seq, slot.group());
+        let usable = |held: &Held| self.state(slot, &held.entry).is_some();
+        for _ in 0..FLIGHTS {
+            let joined = Instant::now();
+            let now = self.log.seq();
+            let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
+            match timeout(self.settings.wait, boarding).await {
+                Err(_) => break,
+                Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
+                Ok(Boarding::Follow(Landing { held, began })) => {
+                    let is_known = self.knowing(async { Ok(()) }).await.is_ok();
+                    let state = self.state(slot, &held.entry);
+                    // What cannot be judged is for those who came before it was begun; the others take the next flight.
+                    if let (Some(state), true) = (state, is_known || began >= joined) {
+                        let Held { entry, seen } = held;
+                        return Turn::Follow(Usable { entry, state, seen });
+                    }
+                }
+            }
+            seen = None;
+        }
+        Turn::Lead(Lead::alone(self, slot, Seen::Unknown))
+    }
+
+    /// Looks first, as the one for whom others wait.
+    async fn lead(self: &Arc<Self>, slot: &Slot, seen: Option<Seen>, seat: Seat) -> Turn {
+        let began = Instant::now();
+        match self.claim(slot, seen).await {
+            Ok(Claim::Found(usable)) => {
+                let held = Held {
+                    entry: Arc::clone(&usable.entry),
+                    seen: usable.seen.clone(),
+                };
+                seat.land(held, began).end();
+                Turn::Follow(usable)
+            }
+            Ok(Claim::Ours { seen, lease, stale }) => {
+                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
+            }
+            Err(error) => {
+                tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
+                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
+            }
+        }
+    }
+
+    fn is_purged(&self, seq: Seq, group: Tag) -> bool {
+        // Before the first look nothing is known, of which nothing follows.
+        self.log.seq() != Seq::default() && self.log.judge(seq, [group]) == Verdict::Gone
+    }
+
+    /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
+    async fn claim(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
+        let lease = match self.wants_lease() {
+            true => Lease::new(slot.digest())?,
+            false => return self.claim_here(slot, seen).await,
+        };
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let ttl = self.settings.wait;
+            let look = self.remote.get_or_lease(slot, lease.blob(), ttl);
+            let (sight, ours) = self.knowing(look).await?;
+            if ours {
+                return Ok(Claim::ours(sight.seen, Some(lease), None));
+            }
+            let is_leased = matches!(sight.entry, Some(Entry::Lease));
+            let seen = sight.seen.clone();
+            let stale = match self.admit(slot, sight) {
+                Some(usable) if usable.state <= State::WhileRevalidate => {
+                    return Ok(Claim::Found(usable));
+                }
+                stale => stale,
+            };
+            if !is_leased {
+                // In one write: what was there when the lease was taken is known for sure.
+                let beside = self.remote.lease_beside(slot, lease.blob(), ttl);
+                let (taken, sight) = try_join!(beside, self.remote.get(slot))?;
+                let lease = lease.clone().beside();
+                match (taken, self.admit(slot, sight)) {
+                    (taken, Some(usable)) if usable.state <= State::WhileRevalidate => {
+                        if taken {
+                            self.remote.release(slot, lease.blob(), true).await?;
+                        }
+                        return Ok(Claim::Found(usable));
+                    }
+                    (true, _) => return Ok(Claim::ours(seen, Some(lease), stale)),
+                    (false, _) => {}
+                }
+            }
+            if started.elapsed() + pause > self.settings.wait {
+                return Ok(Claim::ours(seen, None, stale));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// The same without a lease.
+    async fn claim_here(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
+        if let Some(seen) = seen {
+            self.knowing(async { Ok(()) }).await?;
+            return Ok(Claim::ours(seen, None, None));
+        }
+        let sight = self.knowing(self.remote.get(slot)).await?;
+        let seen = sight.seen.clone();
+        Ok(match self.admit(slot, sight) {
+            Some(usable) if usable.state <= State::WhileRevalidate => Claim::Found(usable),
+            stale => Claim::ours(seen, None, stale),
+        })
+    }
+
+    pub(super) async fn renew(self: &Arc<Self>, slot: &Slot, usable: &Usable) -> Option<Lead> {
+        let renewal = self.renewals.begin(slot.digest())?;
+        let lease = Lease::new(slot.digest()).ok()?.beside();
+        let ttl = self.settings.wait;
+        let taken = self.remote.lease_beside(slot, lease.blob(), ttl).await;
+        if !matches!(taken, Ok(true)) {
+            return None;
+        }
+        let seen = usable.seen.clone();
+        let lead = Lead::new(self, slot, seen, Some(lease), Some(usable.clone()));
+        Some(lead.renewing(renewal))
+    }
+
+    /// Whether what is made takes long enough for other processes to wait for it.
+    fn wants_lease(&self) -> bool {
+        match self.cost.load(Ordering::Relaxed) {
+            0 => true,
+            cost => u128::from(cost) > self.settings.lease_above.as_millis(),
+        }
+    }
+
+    /// Takes note of how long it took to make an entry.
+    pub(super) fn note_cost(&self, cost_ms: u64) {
+        let new = cost_ms.saturating_add(1);
+        let cost = match self.cost.load(Ordering::Relaxed) {
+            0 => new,
+            old => old.saturating_mul(3).saturating_add(new).div_ceil(4),
+        };
+        self.cost.store(cost, Ordering::Relaxed);
+    }
+}
+
+/// The outcome of [`Inner::claim`].
+enum Claim {
+    Found(Usable),
+    Ours {
+        seen: Seen,
+        lease: Option<Lease>,
+        stale: Option<Usable>,
+    },
+}
+
+impl Claim {
+    fn ours(seen: Seen, lease: Option<Lease>, stale: Option<Usable>) -> Self {
+        Self::Ours { seen, lease, stale }
+    }
+}
+
+/// How many flights are waited for that turn out to be too late.
+const FLIGHTS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,95 @@
+//! The task that looks at the purge log.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+    time::timeout,
+};
+
+use super::log::{Log, clock};
+use crate::error::Kind;
+
+/// Between those who need to know and the task that looks.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    pub(super) wanted: Notify,
+    pub(super) last: watch::Sender<Look>,
+}
+
+/// When a look began, and whether it failed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look {
+    pub(super) began_at: u64,
+    pub(super) failed: Option<Kind>,
+}
+
+impl Log {
+    /// Has a task look at the log whenever that is wanted, and regularly for as long as it is used.
+    pub(super) fn follow(self: &Arc<Self>) {
+        if self.followed.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            if !self.followed.swap(true, Ordering::AcqRel) {
+                let follower = Follower {
+                    log: Arc::downgrade(self),
+                    signals: Arc::clone(&self.signals),
+                };
+                runtime.spawn(follow(follower));
+            }
+        }
+    }
+}
+
+/// The right to follow a log, given back when its runtime ends.
+struct Follower {
+    log: Weak<Log>,
+    signals: Arc<Signals>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(log) = self.log.upgrade() {
+            log.followed.store(false, Ordering::Release);
+        }
+    }
+}
+
+async fn follow(follower: Follower) {
+    let mut idle = 0;
+    loop {
+        let period = if idle < IDLE_PERIODS { PERIOD } else { SLUMBER };
+        let is_wanted = timeout(period, follower.signals.wanted.notified())
+            .await
+            .is_ok();
+        let Some(log) = follower.log.upgrade() else {
+            return;
+        };
+        idle = if log.used.swap(false, Ordering::Relaxed) {
+            0
+        } else {
+            idle.saturating_add(1)
+        };
+        if is_wanted || idle < IDLE_PERIODS {
+            let turn = log.turn.lock().await;
+            let began_at = clock();
+            let failed = log.look().await.err().map(|error| error.kind());
+            drop(turn);
+            follower
+                .signals
+                .last
+                .send_replace(Look { began_at, failed });
+        }
+    }
+}
+
+const PERIOD: Duration = Duration::from_millis(20);
+/// For how many periods without use the log is still followed.
+const IDLE_PERIODS: u32 = 100;
+/// How often it is seen then whether the log is still there.
+const SLUMBER: Duration = Duration::from_secs(1);

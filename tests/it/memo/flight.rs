@@ -1,0 +1,195 @@
+//! One load in all processes.
+
+use std::{process::Child, time::Duration};
+
+use futures_util::future::join_all;
+use tower_fred::{
+    Redis,
+    fred::{clients::Client, interfaces::KeysInterface},
+    memo::Memo,
+};
+
+use crate::support::{Server, process};
+
+async fn handle(url: &str) -> Redis {
+    Redis::builder()
+        .namespace("herd")
+        .deadline(Duration::from_secs(10))
+        .connect(url)
+        .await
+        .expect("a handle")
+}
+
+fn memo(redis: &Redis) -> Memo<String> {
+    Memo::new(redis.clone(), "pages", Duration::from_secs(60))
+}
+
+/// 256 callers of one key with a load of 50 ms, which counts itself in Redis.
+async fn herd(redis: &Redis, counter: &Client) {
+    let memo = memo(redis);
+    let callers = (0..256).map(|_| {
+        let (memo, counter) = (memo.clone(), counter.clone());
+        tokio::spawn(async move {
+            memo.get_or_set("cold", async || {
+                let _: i64 = counter.incr("loads").await.expect("INCR");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                "a page".to_owned()
+            })
+            .await
+        })
+    });
+    for value in join_all(callers).await {
+        assert_eq!(value.expect("no panic"), "a page");
+    }
+}
+
+async fn loads(admin: &Client) -> i64 {
+    admin.get("loads").await.expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_herd_of_one_process_is_one_load() {
+    let server = Server::start();
+    let admin = server.admin().await;
+    herd(&handle(&server.url()).await, &admin).await;
+    assert_eq!(loads(&admin).await, 1);
+}
+
+#[tokio::test]
+async fn a_herd_of_four_processes_is_one_load() {
+    let server = Server::start();
+    let admin = server.admin().await;
+    let children: Vec<Child> = (0..4)
+        .map(|_| process::start("memo::flight::herd_child", &server.url()))
+        .collect();
+    // They begin together.
+    while admin.get::<Option<i64>, _>("ready").await.expect("GET") != Some(4) {
+        tokio::task::yield_now().await;
+    }
+    let _: () = admin.set("go", "1", None, None, false).await.expect("SET");
+    for child in children {
+        let done = tokio::task::spawn_blocking(|| process::output(child, "herd:"));
+        assert_eq!(done.await.expect("no panic"), ["done"]);
+    }
+    assert_eq!(loads(&admin).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn herd_child() {
+    let Some(url) = process::input() else { return };
+    let redis = handle(&url).await;
+    let counter = redis.client();
+    let _: i64 = counter.incr("ready").await.expect("INCR");
+    while counter
+        .get::<Option<i64>, _>("go")
+        .await
+        .expect("GET")
+        .is_none()
+    {
+        tokio::task::yield_now().await;
+    }
+    herd(&redis, &counter).await;
+    println!("herd:done");
+}
+
+#[tokio::test]
+async fn a_leader_in_another_process_that_leaves_hands_over() {
+    let server = Server::shared();
+    let namespace = crate::support::server::namespace();
+    let connect = async || {
+        let builder = Redis::builder().namespace(&namespace);
+        let builder = builder.deadline(Duration::from_secs(10));
+        builder.connect(&server.url()).await.expect("a handle")
+    };
+    // Two handles have nothing in common in this process.
+    let (one, other) = (connect().await, connect().await);
+    for (key, way) in [("a", "cancelled"), ("b", "panics"), ("c", "fails")] {
+        // New ones, which do not know yet that the loads are short.
+        let (one, other) = (memo(&one), memo(&other));
+        let began = tokio::sync::Notify::new();
+        let go = tokio::sync::Notify::new();
+        let mut leader = Box::pin(one.get_or_try_set(key, async || {
+            began.notify_one();
+            go.notified().await;
+            assert_ne!(way, "panics", "a bug in the loader");
+            Err::<String, _>(way)
+        }));
+        tokio::select! {
+            _ = &mut leader => panic!("it waits"),
+            () = began.notified() => {}
+        }
+        let follower = other.clone();
+        let waiting =
+            tokio::spawn(
+                async move { follower.get_or_set(key, async || "loaded".to_owned()).await },
+            );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!waiting.is_finished(), "{way}: it waits for the other");
+        go.notify_one();
+        let caught = std::panic::AssertUnwindSafe(async {
+            if way != "cancelled" {
+                assert_eq!(leader.await, Err("fails"));
+            }
+        });
+        let _ = futures_util::FutureExt::catch_unwind(caught).await;
+        assert_eq!(waiting.await.expect("no panic"), "loaded", "{way}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_dead_process_waits_so_long_and_no_longer() {
+    let server = Server::shared();
+    let redis = server.redis().await;
+    let patience = Duration::from_millis(200);
+    let one = memo(&redis).wait(patience);
+    let other = memo(&redis).wait(patience);
+    // It keeps its lease, as a process does that is stopped.
+    let mut dead = Box::pin(one.get_or_set("a", std::future::pending));
+    tokio::select! {
+        _ = &mut dead => panic!("it never ends"),
+        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+    }
+    assert_eq!(
+        other.get_or_set("a", async || "loaded".to_owned()).await,
+        "loaded"
+    );
+    // Followers in the same process are not held up either.
+    assert_eq!(
+        one.get_or_set("a", async || "loaded".to_owned()).await,
+        "loaded"
+    );
+}
+
+#[tokio::test]
+async fn a_late_filler_does_not_overwrite() {
+    let server = Server::shared();
+    let redis = server.redis().await;
+    let patience = Duration::from_millis(100);
+    let (slow, quick) = (memo(&redis).wait(patience), memo(&redis).wait(patience));
+    let (began, go) = (tokio::sync::Notify::new(), tokio::sync::Notify::new());
+    let mut late = Box::pin(slow.get_or_set("a", async || {
+        began.notify_one();
+        go.notified().await;
+        "old".to_owned()
+    }));
+    tokio::select! {
+        _ = &mut late => panic!("it waits"),
+        () = began.notified() => {}
+    }
+    // Its lease ends; another one loads.
+    assert_eq!(
+        quick.get_or_set("a", async || "new".to_owned()).await,
+        "new"
+    );
+    let reader = memo(&redis);
+    while reader.get("a").await.expect("get").is_none() {
+        tokio::task::yield_now().await;
+    }
+    go.notify_one();
+    assert_eq!(late.await, "old");
+    // Its fill was sent before the answer to this was.
+    for _ in 0..20 {
+        redis.ping().await.expect("an answer");
+        assert_eq!(reader.get("a").await.expect("get").as_deref(), Some("new"));
+    }
+}

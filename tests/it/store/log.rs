@@ -1,0 +1,138 @@
+//! What happens to the purge log itself.
+
+use std::time::Duration;
+
+use tower_fred::{
+    Redis,
+    fred::{clients::Client, interfaces::KeysInterface, types::Value},
+};
+
+use super::purge::{left, nodes, numbers, warm};
+use crate::support::{Server, topology::run};
+
+async fn records(admin: &Client, redis: &Redis) -> Vec<(String, Value)> {
+    let key = format!("{}:purges", redis.namespace());
+    run(admin, "XRANGE", &[&key, "-", "+"])
+        .await
+        .expect("XRANGE")
+}
+
+#[tokio::test]
+async fn a_process_that_starts_later_knows_what_was_purged() {
+    let server = Server::shared();
+    let (here, there) = nodes(&server.url()).await;
+    let near = numbers(&here);
+    for number in 0..10 {
+        near.set(number, &number).await.expect("set");
+    }
+    // From a process that reads nothing, such as a command line.
+    there.purge().tag("parity:1").await.expect("purged");
+    let late = numbers(&there);
+    assert_eq!(left(&late).await, [0, 2, 4, 6, 8]);
+}
+
+#[tokio::test]
+async fn what_is_older_than_what_is_left_of_the_log_is_not_used() {
+    let server = Server::start();
+    let (here, there) = nodes(&server.url()).await;
+    let near = numbers(&here);
+    assert!(left(&near).await.is_empty());
+    near.set(1, &1).await.expect("set");
+    for _ in 0..5 {
+        here.purge().tag("another").await.expect("purged");
+    }
+    near.set(2, &2).await.expect("set");
+    let admin = server.admin().await;
+    let key = format!("{}:purges", here.namespace());
+    let _: i64 = run(&admin, "XTRIM", &[&key, "MAXLEN", "2"])
+        .await
+        .expect("XTRIM");
+    assert_eq!(left(&numbers(&there)).await, [2]);
+    // Who has followed it knows more.
+    assert_eq!(left(&near).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn when_redis_is_flushed_nothing_in_memory_is_used() {
+    let server = Server::start();
+    let (here, _) = nodes(&server.url()).await;
+    let near = numbers(&here);
+    near.set(1, &1).await.expect("set");
+    warm(&near, [1]).await;
+    let before = records(&server.admin().await, &here).await;
+    let _: String = run(&server.admin().await, "FLUSHALL", &[])
+        .await
+        .expect("FLUSHALL");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(near.get(1).await.expect("get"), None);
+    let after = records(&server.admin().await, &here).await;
+    assert_ne!(before[0].0, after[0].0, "another epoch");
+    // It goes on.
+    near.set(1, &1).await.expect("set");
+    warm(&near, [1]).await;
+}
+
+/// A failover may lose the last purges; those that follow get the same numbers.
+#[tokio::test]
+async fn when_purges_are_lost_nothing_of_before_is_used() {
+    let server = Server::start();
+    let (here, there) = nodes(&server.url()).await;
+    let near = numbers(&here);
+    near.set(1, &1).await.expect("set");
+    warm(&near, [1]).await;
+    let admin = server.admin().await;
+    let key = format!("{}:purges", here.namespace());
+    let known = records(&admin, &here).await;
+    // The same ids with other purges.
+    let transaction: Vec<String> = known
+        .iter()
+        .map(|(id, _)| {
+            format!("redis.call('XADD', KEYS[1], '{id}', 'order', 'bfailover', 'at', 1)")
+        })
+        .collect();
+    let script = format!(
+        "redis.call('DEL', KEYS[1]) {} return 1",
+        transaction.join(" ")
+    );
+    let _: i64 = run(&admin, "EVAL", &[&script, "1", &key])
+        .await
+        .expect("EVAL");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(near.get(1).await.expect("get"), None);
+    let far = numbers(&there);
+    assert_eq!(far.get(1).await.expect("get"), None);
+    near.set(1, &1).await.expect("set");
+    assert_eq!(far.get(1).await.expect("get"), Some(1));
+}
+
+#[tokio::test]
+async fn what_is_not_a_log_is_an_error_and_loads_go_on() {
+    let server = Server::start();
+    let (here, _) = nodes(&server.url()).await;
+    let admin = server.admin().await;
+    let key = format!("{}:purges", here.namespace());
+    let _: () = admin
+        .set(&key, "foreign", None, None, false)
+        .await
+        .expect("SET");
+    let memo = numbers(&here);
+    assert!(memo.get(1).await.is_err());
+    assert!(here.purge().all().await.is_err());
+    assert_eq!(memo.get_or_set(1, async || 1).await, 1);
+    let _: () = admin.del(&key).await.expect("DEL");
+    // Records of a newer version, or of somebody else, purge everything.
+    memo.set(1, &1).await.expect("set");
+    warm(&memo, [1]).await;
+    let epoch = records(&admin, &here).await[0]
+        .0
+        .split('-')
+        .next()
+        .expect("an epoch")
+        .to_owned();
+    let id = format!("{epoch}-*");
+    let _: String = run(&admin, "XADD", &[&key, &id, "something", "else"])
+        .await
+        .expect("XADD");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(memo.get(1).await.expect("get"), None);
+}

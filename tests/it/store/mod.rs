@@ -1,0 +1,5 @@
+//! The purge log: what it takes out of use, on which node, and what happens when the log itself is harmed.
+
+mod log;
+mod near;
+mod purge;
