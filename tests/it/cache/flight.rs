@@ -16,7 +16,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_fred::{CacheLayer, Redis};
 
-use super::{is_hit, reply, request, status};
+use super::{is_hit, patient, reply, request, status};
 use crate::support::Server;
 
 /// A handler that waits for leave, then answers with its number.
@@ -70,9 +70,8 @@ impl Gate {
 /// The server lives as long as somebody has it.
 async fn redis() -> (Arc<Server>, Redis) {
     let server = Server::shared();
-    let redis = server.redis().await;
-    let patient = redis.with_deadline(Duration::from_secs(10));
-    (server, patient.expect("a deadline"))
+    let redis = patient(&server).await;
+    (server, redis)
 }
 
 async fn read<B>(response: Response<B>) -> Result<Bytes, B::Error>

@@ -8,7 +8,7 @@ use tower_fred::{
     cache::{CacheFor, NoCache, Purge},
 };
 
-use super::{Origin, Site, field, fresh, is_hit, reply, request, status};
+use super::{Origin, Site, field, fresh, is_hit, patient, reply, request, status};
 use crate::support::{Server, http::HttpServer};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -211,7 +211,7 @@ async fn handlers_can_decide_for_one_answer() {
 #[tokio::test]
 async fn axum_handlers_return_their_decision() {
     let shared = Server::shared();
-    let redis = shared.redis().await;
+    let redis = patient(&shared).await;
     let router = Router::new()
         .route("/kept", get(|| async { (CacheFor::secs(300), Json(7)) }))
         .route(
@@ -239,7 +239,7 @@ async fn axum_handlers_return_their_decision() {
 #[tokio::test]
 async fn the_inner_of_two_caches_decides() {
     let shared = Server::shared();
-    let redis = shared.redis().await;
+    let redis = patient(&shared).await;
     let origin = Origin::new(|_| reply(&[], "x"));
     let outer = CacheLayer::new(redis.clone()).name("outer").ttl(MINUTE);
     let inner = |settings: fn(CacheLayer) -> CacheLayer| {
