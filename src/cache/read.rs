@@ -106,9 +106,8 @@ impl Exchange {
                 lead,
                 answer: Some(answer),
             };
-            let response = match exchange.ask(inner, request, inquiry).await {
-                Ok((response, _)) => response,
-                Err(_) => return,
+            let Ok((response, _)) = exchange.ask(inner, request, inquiry).await else {
+                return;
             };
             let mut body = pin!(response.into_body());
             // A body is stored when it is read.
