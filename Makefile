@@ -1,12 +1,13 @@
 # Thin on purpose: each target is a script that also works alone.
 
-.PHONY: help setup demo test bench faults lint browser
+.PHONY: help setup demo test bench faults coherence lint browser
 
 help:
 	@echo 'make demo     start a private Redis and the storefront on it'
 	@echo 'make test     run every test against real servers'
 	@echo 'make bench    print our figures beside the baselines'
 	@echo 'make faults   kill, stop and cut off Redis under load, and print what requests saw'
+	@echo 'make coherence  look for values that are older than a purge, in four processes, under faults'
 	@echo 'make lint     formatting, lints, docs, feature combinations, layout rules'
 	@echo 'make browser  click through the storefront in a headless Chromium'
 
@@ -24,6 +25,9 @@ bench:
 
 faults:
 	@scripts/faults
+
+coherence:
+	@scripts/coherence
 
 lint:
 	@scripts/lint

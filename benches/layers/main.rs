@@ -10,10 +10,12 @@
 
 mod baselines;
 mod cache;
+mod codec;
 mod harness;
 mod rate_limit;
 mod session;
 mod stack;
+mod store;
 
 use tower_fred::Redis;
 
@@ -36,6 +38,8 @@ async fn main() {
         session::cases(&redis).await,
         cache::cases(&redis).await,
         stack::cases(&redis).await,
+        store::cases(&redis).await,
+        codec::cases(),
     ];
     let mut cases = baselines::baselines(&redis).await;
     for case in layers.into_iter().flatten() {

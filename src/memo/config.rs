@@ -16,6 +16,7 @@ pub(crate) struct Config<T> {
     pub(crate) tags: Vec<Tag>,
     pub(crate) tags_by: Option<Arc<By<T, Vec<String>>>>,
     pub(crate) codec: Codec,
+    pub(crate) compress_above: Option<usize>,
     pub(crate) store: Settings,
 }
 
@@ -35,6 +36,7 @@ impl<T> Config<T> {
             tags: Vec::new(),
             tags_by: None,
             codec: Codec::Json,
+            compress_above: None,
             store: Settings::default(),
         }
     }

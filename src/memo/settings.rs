@@ -149,6 +149,16 @@ impl<T> Memo<T> {
         self.configured(|config| config.codec = super::codec::Codec::MessagePack)
     }
 
+    /// Keeps values whose encoding is longer than so many bytes compressed (LZ4) in Redis; default: none.
+    ///
+    /// What does not get smaller by an eighth is kept as it is. Each read from Redis unpacks it; what is kept in
+    /// this process is not compressed.
+    #[cfg(feature = "compression")]
+    #[must_use]
+    pub fn compress_above(self, bytes: usize) -> Self {
+        self.configured(|config| config.compress_above = Some(bytes))
+    }
+
     fn configured(mut self, change: impl FnOnce(&mut Config<T>)) -> Self {
         change(Arc::make_mut(&mut self.config));
         self

@@ -203,7 +203,8 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
                 };
                 let life = self.config.complete(&life, value);
                 let ttl = life.ttl().unwrap_or(lifetime);
-                (Writer::value(&life, &encoded, slot.digest()), ttl)
+                let above = self.config.compress_above;
+                (Writer::value(&life, &encoded, slot.digest(), above), ttl)
             })
             .await
     }
@@ -218,21 +219,20 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
 
     /// A value that may be used, or the right to load it.
     async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
-        loop {
+        for _ in 0..ATTEMPTS {
             let usable = match self.store.begin(slot, None).await {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
                 Turn::Follow(usable) => usable,
             };
-            match self.decode(&usable.entry) {
-                Some(value) => return Ok((value, usable)),
-                // Once it is gone, somebody gets to load it.
-                None => {
-                    if self.store.discard(slot, &usable).await.is_err() {
-                        return Err(Box::new(self.store.alone(slot)));
-                    }
-                }
+            if let Some(value) = self.decode(&usable.entry) {
+                return Ok((value, usable));
+            }
+            // Once it is gone, somebody gets to load it.
+            if self.store.discard(slot, &usable).await.is_err() {
+                break;
             }
         }
+        Err(Box::new(self.store.alone(slot)))
     }
 
     async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
@@ -315,7 +315,10 @@ fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
     }
     let life = config.complete(&life, value);
     match life.ttl() {
-        Some(ttl) => lead.fill(Writer::value(&life, &encoded, slot.digest()), ttl),
+        Some(ttl) => {
+            let above = config.compress_above;
+            lead.fill(Writer::value(&life, &encoded, slot.digest(), above), ttl);
+        }
         None => lead.uncacheable(),
     }
 }
@@ -343,3 +346,6 @@ const _: () = {
     const fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<Memo<std::cell::Cell<u8>>>();
 };
+
+/// How many values that do not decode are thrown away before one is loaded that is not kept.
+const ATTEMPTS: u32 = 3;

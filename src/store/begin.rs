@@ -38,6 +38,10 @@ impl Inner {
             let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
             match timeout(self.settings.wait, boarding).await {
                 Err(_) => break,
+                // Those who waited for what turned out not to be storable go on all at once.
+                Ok(Boarding::Lead(_)) if self.refusals.has(slot.digest(), Instant::now()) => {
+                    return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
+                }
                 Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
                 Ok(Boarding::Follow(Landing { held, began })) => {
                     let is_known = self.knowing(async { Ok(()) }).await.is_ok();

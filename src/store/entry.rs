@@ -11,9 +11,11 @@
 //!
 //! All numbers are little-endian. Whatever cannot be read is a miss.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+#[cfg(feature = "compression")]
+use super::pack::unpack;
 use super::{
     key::Digest,
     life::{Life, Seq, Tag},
@@ -71,18 +73,41 @@ impl Entry {
         if blob.len() < PRELUDE || blob[..3] != *MAGIC {
             return None;
         }
-        let (kind, sum) = (blob[11], &blob[3..11]);
+        let (kind, is_packed) = (blob[11] & !PACKED, blob[11] & PACKED != 0);
+        let sum = &blob[3..11];
         if *sum != checksum(&blob[11..]) || blob[12..PRELUDE] != *digest.as_bytes() {
             return None;
         }
         blob.advance(PRELUDE);
         let life = Life::decode(&mut blob)?;
-        match kind {
-            RESPONSE => Stored::decode(life, blob).map(Self::Response),
-            VARIANTS => Variants::decode(life.seq, blob).map(Self::Variants),
-            VALUE => Some(Self::Value(Value { life, bytes: blob })),
-            LEASE => Some(Self::Lease),
-            _ => None,
+        let mut entry = match kind {
+            RESPONSE => Self::Response(Stored::decode(life, blob)?),
+            VARIANTS => Self::Variants(Variants::decode(life.seq, blob)?),
+            VALUE => Self::Value(Value { life, bytes: blob }),
+            LEASE => Self::Lease,
+            _ => return None,
+        };
+        if is_packed {
+            let body = entry.body_mut()?;
+            *body = unpack(body)?;
+        }
+        Some(entry)
+    }
+
+    /// What may be packed, and is long.
+    pub(crate) fn body(&self) -> &[u8] {
+        match self {
+            Self::Response(stored) => &stored.body,
+            Self::Value(value) => &value.bytes,
+            Self::Variants(_) | Self::Lease => &[],
+        }
+    }
+
+    fn body_mut(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Self::Response(stored) => Some(&mut stored.body),
+            Self::Value(value) => Some(&mut value.bytes),
+            Self::Variants(_) | Self::Lease => None,
         }
     }
 
@@ -154,20 +179,6 @@ impl Stored {
 }
 
 impl Variants {
-    pub(crate) fn encode(&self, digest: &Digest) -> Bytes {
-        let life = Life {
-            seq: self.seq,
-            ..Life::default()
-        };
-        let mut writer = Writer::new(VARIANTS, digest);
-        writer.life(&life);
-        writer.push(&self.generation);
-        for name in &self.names {
-            writer.short(name.as_str().as_bytes());
-        }
-        writer.finish()
-    }
-
     fn decode(seq: Seq, mut blob: Bytes) -> Option<Self> {
         let generation = array(&mut blob)?;
         let mut names = Vec::new();
@@ -182,99 +193,10 @@ impl Variants {
     }
 }
 
-/// Writes a value piece by piece: the body of an answer comes in frames.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    blob: BytesMut,
-    body_at: usize,
-}
-
-impl Writer {
-    /// Begins an answer: everything but its body. Nothing when a field is too long or there are too many.
-    pub(crate) fn response(head: &Head, digest: &Digest) -> Option<Self> {
-        let mut writer = Self::new(RESPONSE, digest);
-        writer.life(&head.life);
-        writer.push(&head.status.as_u16().to_le_bytes());
-        writer.push(&u16::try_from(head.headers.len()).ok()?.to_le_bytes());
-        for (name, value) in &head.headers {
-            writer.short(name.as_str().as_bytes());
-            writer.push(&u32::try_from(value.len()).ok()?.to_le_bytes());
-            writer.push(value.as_bytes());
-        }
-        writer.body_at = writer.blob.len();
-        Some(writer)
-    }
-
-    /// The value of a memo.
-    pub(crate) fn value(life: &Life, value: &[u8], digest: &Digest) -> Bytes {
-        let mut writer = Self::new(VALUE, digest);
-        writer.life(life);
-        writer.push(value);
-        writer.finish()
-    }
-
-    /// A lease, which no other is like.
-    pub(crate) fn lease(token: &[u8; 8], digest: &Digest) -> Bytes {
-        let mut writer = Self::new(LEASE, digest);
-        writer.life(&Life::default());
-        writer.push(token);
-        writer.finish()
-    }
-
-    fn new(kind: u8, digest: &Digest) -> Self {
-        let mut blob = BytesMut::with_capacity(512);
-        blob.extend_from_slice(MAGIC);
-        blob.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, kind]);
-        blob.extend_from_slice(digest.as_bytes());
-        Self {
-            blob,
-            body_at: PRELUDE,
-        }
-    }
-
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
-        self.blob.extend_from_slice(bytes);
-    }
-
-    /// How much of the body was pushed.
-    pub(crate) fn body_len(&self) -> usize {
-        self.blob.len() - self.body_at
-    }
-
-    pub(crate) fn finish(mut self) -> Bytes {
-        let sum = checksum(&self.blob[11..]);
-        self.blob[3..11].copy_from_slice(&sum);
-        self.blob.freeze()
-    }
-
-    /// Tags beyond the most are left out: what gives them to an entry sees to it that there are none.
-    fn life(&mut self, life: &Life) {
-        for number in [
-            life.born_ms,
-            life.lifetime_ms,
-            life.initial_age_ms,
-            life.swr_ms,
-            life.sie_ms,
-            life.keep_ms,
-            life.cost_ms,
-            life.seq.epoch,
-            life.seq.count,
-        ] {
-            self.push(&number.to_le_bytes());
-        }
-        let tags = &life.tags[..life.tags.len().min(usize::from(u16::MAX))];
-        self.push(&(tags.len() as u16).to_le_bytes());
-        for tag in tags {
-            self.push(&tag.0.to_le_bytes());
-        }
-    }
-
-    /// A field name: `http` allows at most 65,535 bytes.
-    fn short(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[..bytes.len().min(usize::from(u16::MAX))];
-        self.push(&(bytes.len() as u16).to_le_bytes());
-        self.push(bytes);
-    }
+/// Another program may have packed it: a miss here.
+#[cfg(not(feature = "compression"))]
+fn unpack(_: &[u8]) -> Option<Bytes> {
+    None
 }
 
 fn array<const N: usize>(blob: &mut Bytes) -> Option<[u8; N]> {
@@ -292,19 +214,21 @@ fn take(blob: &mut Bytes, length: usize) -> Option<Bytes> {
 }
 
 /// Against damage and foreign data, not against forgery: who can write to Redis can write anything.
-fn checksum(bytes: &[u8]) -> [u8; 8] {
+pub(super) fn checksum(bytes: &[u8]) -> [u8; 8] {
     let mut sum = [0; 8];
     sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
     sum
 }
 
 /// Two letters and the version of the format.
-const MAGIC: &[u8; 3] = b"TF\x02";
-const RESPONSE: u8 = 1;
-const VARIANTS: u8 = 2;
-const VALUE: u8 = 3;
-const LEASE: u8 = 4;
-const PRELUDE: usize = 12 + Digest::LENGTH;
+pub(super) const MAGIC: &[u8; 3] = b"TF\x02";
+pub(super) const RESPONSE: u8 = 1;
+pub(super) const VARIANTS: u8 = 2;
+pub(super) const VALUE: u8 = 3;
+pub(super) const LEASE: u8 = 4;
+/// Beside the kind: the body is packed.
+pub(super) const PACKED: u8 = 0x80;
+pub(super) const PRELUDE: usize = 12 + Digest::LENGTH;
 
 /// How many bytes from the start tell one value from any other: all up to the end of the checksum.
 pub(crate) const MARK: usize = 11;
@@ -313,8 +237,8 @@ pub(crate) const MARK: usize = 11;
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::{key::resource, writer::Writer};
     use super::*;
-    use crate::store::key::resource;
 
     fn digest() -> Digest {
         resource("host", "/path", None)
@@ -388,7 +312,7 @@ mod tests {
             Some(Entry::Variants(variants))
         );
         assert_eq!(
-            Entry::decode(Writer::value(&life(), b"{}", &digest()), &digest()),
+            Entry::decode(Writer::value(&life(), b"{}", &digest(), None), &digest()),
             Some(Entry::Value(Value {
                 life: life(),
                 bytes: Bytes::from_static(b"{}")
@@ -417,6 +341,35 @@ mod tests {
                 "{length}"
             );
         }
+    }
+
+    #[cfg(feature = "compression")]
+    #[test]
+    fn a_packed_body_is_read_as_written_and_takes_less() {
+        let body = b"hello ".repeat(1000);
+        let mut writer = Writer::response(&head(), &digest()).expect("a head that fits");
+        writer.push(&body);
+        writer.pack(Some(5999));
+        let blob = writer.finish();
+        assert!(blob.len() < 1000);
+        let Some(Entry::Response(stored)) = Entry::decode(blob, &digest()) else {
+            panic!("an answer");
+        };
+        assert_eq!(stored.head, head());
+        assert_eq!(stored.body, body);
+        for (above, small) in [(Some(5999), true), (Some(6000), false), (None, false)] {
+            let blob = Writer::value(&life(), &body, &digest(), above);
+            assert_eq!(blob.len() < 1000, small);
+            let Some(Entry::Value(value)) = Entry::decode(blob, &digest()) else {
+                panic!("a value");
+            };
+            assert_eq!(value.bytes, body);
+        }
+        // A list of names has no body to pack.
+        assert_eq!(
+            Entry::decode(framed(VARIANTS | PACKED, &[0; 100]), &digest()),
+            None
+        );
     }
 
     /// A value with a valid frame around any content, for the parsers behind the checksum.
@@ -470,7 +423,7 @@ mod tests {
 
         #[test]
         fn nothing_behind_the_checksum_panics(
-            kind in 0u8..5,
+            kind in prop_oneof![0u8..6, (0u8..6).prop_map(|kind| kind | PACKED)],
             content in proptest::collection::vec(any::<u8>(), 0..200),
         ) {
             let _ = Entry::decode(framed(kind, &content), &digest());

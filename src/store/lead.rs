@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{
-    entry::{Entry, MARK, Writer},
+    entry::{Entry, MARK},
     flight::{Place, Seat},
     key::Digest,
     life::Seq,
@@ -19,6 +19,7 @@ use super::{
     remote::{Seen, Slot},
     store::{Inner, Usable},
     tasks::Renewal,
+    writer::Writer,
 };
 use crate::error::Error;
 

@@ -12,6 +12,8 @@ mod lead;
 mod life;
 mod log;
 mod near;
+#[cfg(feature = "compression")]
+mod pack;
 mod purge;
 mod purges;
 mod remote;
@@ -23,8 +25,9 @@ mod state;
 )]
 mod store;
 mod tasks;
+mod writer;
 
-pub(crate) use entry::{Entry, Head, Stored, Variants, Writer};
+pub(crate) use entry::{Entry, Head, Stored, Variants};
 pub(crate) use key::{Digest, KeyBuilder};
 pub(crate) use lead::Lead;
 pub(crate) use life::{Life, Seq, Tag};
@@ -33,3 +36,4 @@ pub(crate) use remote::{Seen, Slot};
 pub(crate) use settings::Settings;
 pub(crate) use state::State;
 pub(crate) use store::{Found, Store, Turn, Usable, chance, unix_millis};
+pub(crate) use writer::Writer;

@@ -60,7 +60,10 @@ impl Near {
         }
         // What was read may share a buffer with much else, and all parts of an entry share what it was read from.
         if let Some(entry) = Entry::decode(Bytes::copy_from_slice(blob), digest) {
-            let weight = u32::try_from(blob.len()).unwrap_or(u32::MAX);
+            // A body that was packed has memory of its own.
+            let unpacked = entry.body().len().saturating_sub(blob.len());
+            let weight = blob.len().saturating_add(unpacked);
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             let weight = weight.saturating_add(overhead(&entry));
             let held = Held {
                 entry: Arc::new(entry),
@@ -138,14 +141,14 @@ const TYPICAL: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{entry::Writer, key::KeyBuilder, life::Life};
+    use crate::store::{key::KeyBuilder, life::Life, writer::Writer};
 
     fn digest(number: u64) -> Digest {
         KeyBuilder::new("test").part(&number.to_le_bytes()).finish()
     }
 
     fn blob(digest: &Digest, size: usize) -> Bytes {
-        Writer::value(&Life::default(), &vec![b'x'; size], digest)
+        Writer::value(&Life::default(), &vec![b'x'; size], digest, None)
     }
 
     #[test]

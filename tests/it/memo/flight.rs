@@ -136,6 +136,41 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
     }
 }
 
+/// They took turns, each waiting for all before it.
+#[tokio::test]
+async fn who_waited_for_what_is_not_kept_loads_at_once() {
+    const CALLERS: usize = 20;
+    let server = Server::shared();
+    let memo = memo(&server.redis().await).ttl_by(|_| Duration::ZERO);
+    let go = tokio::sync::Notify::new();
+    let first = memo.get_or_set("a", async || {
+        go.notified().await;
+        String::new()
+    });
+    // Each of these loads ends when all of them have begun.
+    let all = tokio::sync::Barrier::new(CALLERS);
+    let others = (0..CALLERS).map(|_| {
+        memo.get_or_set("a", async || {
+            all.wait().await;
+            String::new()
+        })
+    });
+    let run = async { tokio::join!(first, join_all(others), async { go.notify_one() }) };
+    tokio::time::timeout(Duration::from_secs(60), run)
+        .await
+        .expect("all at once");
+    // For a moment nobody waits at all.
+    let pair = tokio::sync::Barrier::new(2);
+    let pair = async || {
+        pair.wait().await;
+        String::new()
+    };
+    let run = async { tokio::join!(memo.get_or_set("a", pair), memo.get_or_set("a", pair)) };
+    tokio::time::timeout(Duration::from_secs(60), run)
+        .await
+        .expect("both at once");
+}
+
 #[tokio::test]
 async fn who_waits_for_a_dead_process_waits_so_long_and_no_longer() {
     let server = Server::shared();

@@ -255,6 +255,22 @@ async fn values_of_one_codec_are_nothing_to_another() {
 }
 
 #[tokio::test]
+async fn long_values_take_less_in_redis() {
+    let server = Server::start();
+    let redis = patient(&server).await;
+    let memo: Memo<String> = Memo::new(redis, "texts", MINUTE).compress_above(1000);
+    let admin = server.admin().await;
+    for (length, most) in [(1000, 2000), (100_000, 2000)] {
+        let text = "hello ".repeat(length / 6);
+        memo.set(7, &text).await.expect("set");
+        let key = values(&admin).await.remove(0);
+        let stored: i64 = admin.strlen(&key).await.expect("STRLEN");
+        assert!(stored < most, "{stored}");
+        assert_eq!(memo.get(7).await.expect("get"), Some(text));
+    }
+}
+
+#[tokio::test]
 async fn memory_serves_for_a_while_without_redis() {
     let server = Server::start();
     let redis = Redis::builder()

@@ -1,0 +1,78 @@
+//! Writing and reading entries, without Redis: the crate's own files, compiled from where they are.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "shared with the crate, which uses all of it"
+)]
+
+#[path = "../../src/store/entry.rs"]
+mod entry;
+#[path = "../../src/store/key.rs"]
+mod key;
+#[path = "../../src/store/life.rs"]
+mod life;
+#[path = "../../src/store/pack.rs"]
+mod pack;
+#[path = "../../src/store/writer.rs"]
+mod writer;
+
+use std::{future::ready, hint::black_box};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::harness::Case;
+use entry::{Entry, Head};
+use key::KeyBuilder;
+use life::Life;
+use writer::Writer;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let head = head();
+    let digest = KeyBuilder::new("bench").finish();
+    let mut cases = Vec::new();
+    for (encode, decode, size) in [
+        ("entry, encode, 1 KiB", "entry, decode, 1 KiB", 1 << 10),
+        (
+            "entry, encode, 256 KiB",
+            "entry, decode, 256 KiB",
+            256 << 10,
+        ),
+    ] {
+        let (head, body) = (head.clone(), vec![b'x'; size]);
+        let write = move || {
+            let mut writer = Writer::response(&head, &digest).expect("a head that fits");
+            writer.push(&body);
+            writer.finish()
+        };
+        let blob: Bytes = write();
+        cases.push(Case::new(encode, &[], move || {
+            black_box(write());
+            ready(())
+        }));
+        cases.push(Case::new(decode, &[], move || {
+            black_box(Entry::decode(blob.clone(), &digest).expect("an entry"));
+            ready(())
+        }));
+    }
+    cases
+}
+
+/// Twelve fields, as a page has.
+fn head() -> Head {
+    let mut headers = HeaderMap::new();
+    for number in 0..12 {
+        let name = format!("x-field-{number}");
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+            HeaderValue::from_static("a value of some length"),
+        );
+    }
+    Head {
+        status: StatusCode::OK,
+        headers,
+        life: Life::default(),
+    }
+}

@@ -1,0 +1,40 @@
+//! An entry as read from Redis: whatever is there, it is read or a miss, and what is read is written as it was.
+//!
+//! The first byte is the kind; the rest goes behind a valid digest and checksum, which would keep the parsers from ever
+//! being reached otherwise. The bytes as they come are tried too.
+
+#![no_main]
+
+mod store;
+
+use bytes::Bytes;
+use libfuzzer_sys::fuzz_target;
+use store::{entry::Entry, key::KeyBuilder, writer::Writer};
+
+fuzz_target!(|bytes: &[u8]| {
+    let digest = KeyBuilder::new("fuzz").finish();
+    let _ = Entry::decode(Bytes::copy_from_slice(bytes), &digest);
+
+    let Some((kind, content)) = bytes.split_first() else {
+        return;
+    };
+    let mut framed = b"TF\x02\0\0\0\0\0\0\0\0".to_vec();
+    framed.push(*kind);
+    framed.extend(digest.as_bytes());
+    framed.extend(content);
+    let sum = blake3::hash(&framed[11..]);
+    framed[3..11].copy_from_slice(&sum.as_bytes()[..8]);
+    match Entry::decode(framed.into(), &digest) {
+        Some(Entry::Response(stored)) => {
+            let mut writer = Writer::response(&stored.head, &digest).expect("what was read fits");
+            writer.push(&stored.body);
+            let again = Entry::decode(writer.finish(), &digest);
+            assert_eq!(again, Some(Entry::Response(stored)));
+        }
+        Some(Entry::Value(value)) => {
+            let blob = Writer::value(&value.life, &value.bytes, &digest, None);
+            assert_eq!(Entry::decode(blob, &digest), Some(Entry::Value(value)));
+        }
+        Some(Entry::Variants(_) | Entry::Lease) | None => {}
+    }
+});

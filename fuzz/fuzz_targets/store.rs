@@ -1,0 +1,16 @@
+//! The files of the byte store that read what Redis holds, compiled from where they are.
+
+#![allow(dead_code, unreachable_pub)]
+
+#[path = "../../src/store/entry.rs"]
+pub mod entry;
+#[path = "../../src/store/key.rs"]
+pub mod key;
+#[path = "../../src/store/life.rs"]
+pub mod life;
+#[path = "../../src/store/pack.rs"]
+pub mod pack;
+#[path = "../../src/store/purges.rs"]
+pub mod purges;
+#[path = "../../src/store/writer.rs"]
+pub mod writer;
