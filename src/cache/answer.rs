@@ -44,7 +44,7 @@ pub(crate) fn from_stored<B>(stored: Stored, asked: &Asked, now_ms: u64) -> Resp
     let fields = &asked.headers;
     // RFC 9110 §13.2.1: conditions are for what would otherwise be a success
     if head.status.is_success() && condition::is_not_modified(fields, &headers, now) {
-        headers = for_not_modified(headers);
+        headers = for_not_modified(&headers);
         headers.insert(header::AGE, age);
         return response(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
@@ -68,7 +68,7 @@ pub(crate) fn from_stored<B>(stored: Stored, asked: &Asked, now_ms: u64) -> Resp
         Wanted::Parts(parts) => partial(headers, &body, &parts),
         Wanted::Nothing => {
             let length = body.len();
-            headers = for_not_modified(headers);
+            headers = for_not_modified(&headers);
             if let Some(value) = range::unsatisfied(length) {
                 headers.insert(header::CONTENT_RANGE, value);
             }
@@ -115,9 +115,9 @@ fn partial<B>(
 }
 
 /// RFC 9110 §15.4.5: without what describes a body that is not there.
-fn for_not_modified(headers: HeaderMap) -> HeaderMap {
+fn for_not_modified(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in &headers {
+    for (name, value) in headers {
         if !CONTENT_FIELDS.contains(name) {
             kept.append(name, value.clone());
         }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::{config::Shared, key::Key, status::Forward, vary};
 use crate::{
     error::Error,
-    store::{Entry, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
+    store::{self, Entry, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
 };
 
 /// What the cache has for a request.
@@ -69,16 +69,7 @@ pub(crate) async fn lookup(
     request: &HeaderMap,
 ) -> Result<Found, Error> {
     let store = &shared.store;
-    let slot_of = |variants: &Variants| {
-        let variant = vary::variant(
-            &key.resource,
-            key.policy.as_ref(),
-            &variants.generation,
-            &variants.names,
-            request,
-        );
-        store.remote().variant(&key.resource, variant)
-    };
+    let slot_of = |variants: &Variants| slot(shared, key, request, variants);
     let primary = store.remote().primary(&key.resource);
     let known = shared.memory.variants(&key.resource);
     // Both at once, and the first says whether the second is what it was.
@@ -90,6 +81,41 @@ pub(crate) async fn lookup(
         }
         None => (store.lookup(&primary).await?, None),
     };
+    let guess = known.zip(guessed);
+    beyond(shared, key, slot_of, first, guess).await
+}
+
+/// What one who waited was given, and what it leads to.
+pub(crate) async fn follow(
+    shared: &Shared,
+    key: &Key,
+    request: &HeaderMap,
+    place: Place,
+    usable: Usable,
+) -> Result<Found, Error> {
+    let seen = usable.seen.clone();
+    if place.variants.is_none() {
+        let slot_of = |variants: &Variants| slot(shared, key, request, variants);
+        let first = store::Found {
+            usable: Some(usable),
+            seen,
+        };
+        return beyond(shared, key, slot_of, first, None).await;
+    }
+    Ok(Found {
+        answer: Answer::of(usable).ok_or(Forward::VaryMiss),
+        place: Place { seen, ..place },
+    })
+}
+
+/// Goes on from what is in the resource's first slot.
+async fn beyond(
+    shared: &Shared,
+    key: &Key,
+    slot_of: impl Fn(&Variants) -> Slot,
+    first: store::Found,
+    guess: Option<(Variants, store::Found)>,
+) -> Result<Found, Error> {
     let primary_seen = first.seen;
     let entry = first
         .usable
@@ -101,7 +127,7 @@ pub(crate) async fn lookup(
         return Ok(Found {
             answer: usable.and_then(Answer::of).ok_or(Forward::UriMiss),
             place: Place {
-                slot: primary,
+                slot: shared.store.remote().primary(&key.resource),
                 seen: primary_seen.clone(),
                 primary_seen,
                 variants: None,
@@ -109,9 +135,9 @@ pub(crate) async fn lookup(
         });
     };
     let slot = slot_of(variants);
-    let second = match guessed {
-        Some(second) if known.as_ref() == Some(variants) => second,
-        _ => store.lookup(&slot).await?,
+    let second = match guess {
+        Some((known, second)) if known == *variants => second,
+        _ => shared.store.lookup(&slot).await?,
     };
     shared.memory.learn(key.resource, variants);
     Ok(Found {
@@ -123,4 +149,16 @@ pub(crate) async fn lookup(
             variants: Some(variants.clone()),
         },
     })
+}
+
+/// Where the variant for a request is.
+fn slot(shared: &Shared, key: &Key, request: &HeaderMap, variants: &Variants) -> Slot {
+    let variant = vary::variant(
+        &key.resource,
+        key.policy.as_ref(),
+        &variants.generation,
+        &variants.names,
+        request,
+    );
+    shared.store.remote().variant(&key.resource, variant)
 }

@@ -23,28 +23,51 @@
 //!
 //! # What is stored
 //!
-//! Answers to `GET` that say for how long they are fresh: `s-maxage`, `max-age` or `Expires`, in this order (RFC 9111 §4.2.1).
-//! Any final status but 206, 304 and 429 will do. With [`CacheLayer::ttl`] a route also stores answers that say nothing.
+//! Answers to `GET` that say for how long they are fresh: by a [targeted field](CacheLayer::targeted), `s-maxage`, `max-age` or
+//! `Expires`, in this order (RFC 9111 §4.2.1, RFC 9213); and those that may be used only after the handler confirmed them
+//! (`no-cache`, `max-age=0`) if they have `ETag` or `Last-Modified`. Any final status but 206, 304 and 429 will do. With
+//! [`CacheLayer::ttl`] a route also stores answers that say nothing, with [`CacheLayer::heuristic`] those that say when they
+//! changed last. A handler has the last word on one answer with [`CacheFor`] and [`NoCache`] in its extensions.
 //!
 //! Never stored, whatever else they say: answers of a handler that used the [session](crate::Session); answers with `no-store`,
-//! `private`, `no-cache`, `Set-Cookie`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
+//! `private`, `Set-Cookie`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
 //! requests with `no-store`, or with `Authorization` unless they say `public`, `must-revalidate` or `s-maxage` (§3.5);
 //! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off, is not
 //! read to its end, or has another length than stated. All fields are stored but those of the connection, those that
 //! `private="…"` and `no-cache="…"` name, and those of a single exchange, such as `X-Request-Id` and `Server-Timing`.
 //!
 //! A body goes to the client as it comes and is copied on the way; it is stored after its last byte. An entry lives as long
-//! as it is fresh, at most a day.
+//! as it is fresh and [a while longer](CacheLayer::keep), at most a day. Of one URL a process stores at most 32 variants.
 //!
 //! # What is answered from it
 //!
 //! `GET` and `HEAD`, while the answer is fresh and, if it has `Vary`, for requests with the same named fields (§4.1); an
-//! answer that allows one origin by `Access-Control-Allow-Origin` is kept for that origin also without `Vary`. Requests with
-//! `Range`, `Upgrade`, or a condition such as `If-None-Match` go to the handler and are not stored. By default clients can ask for something
-//! fresher (§5.2.1); [`CacheLayer::ignore_client_directives`] turns that off. Nothing stale is ever used.
+//! answer that allows one origin by `Access-Control-Allow-Origin` is kept for that origin also without `Vary`, and one to a
+//! request with a field such as `X-Forwarded-Host` is for requests with the same. `If-None-Match` and `If-Modified-Since` are met
+//! with 304, `Range` with the parts that it asks for (RFC 9110 §13 and §14); `If-Match`, `If-Unmodified-Since` and `Upgrade` are the
+//! handler's. By default clients can ask for something fresher, or accept something stale (§5.2.1);
+//! [`CacheLayer::ignore_client_directives`] turns that off.
+//!
+//! # What is stale
+//!
+//! The handler is asked whether it still holds, by `If-None-Match` and `If-Modified-Since` in place of the client's conditions.
+//! A 304 brings the stored fields up to date and makes it fresh again (§4.3.4), as an answer to `HEAD` that agrees with it does;
+//! any other answer takes its place. Within `stale-while-revalidate` the stale answer is used and the handler asked in the
+//! background, by one request of one process; within `stale-if-error` it stands in for 500, 502, 503 and 504 (RFC 5861). When
+//! the service itself fails, what is stored is used for as long as it is kept. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
+//! `no-cache` forbid all of this (§4.2.4).
+//!
+//! # Many at once
+//!
+//! Of several requests for what is not stored, one asks the handler and the others wait for its complete answer, in all
+//! processes if the handler is slow. Only what may be stored is shared. When an answer may not be, nobody waits for the same URL
+//! for the next two seconds. A client that leaves, and a body that breaks, hand over to the next one.
+//!
+//! # What takes it out
 //!
 //! A successful request with any other method makes what is stored for its URL outdated, and for the `Location` and
-//! `Content-Location` of its answer on the same host (§4.4). [`Purge`] does so from anywhere.
+//! `Content-Location` of its answer on the same host (§4.4), and the groups that `Cache-Group-Invalidation` names (RFC 9875).
+//! [`Purge`] does so from anywhere, by URL or by tag, and no answer that was being made meanwhile undoes it.
 //!
 //! # The key
 //!
@@ -54,7 +77,12 @@
 //!
 //! # Where to put it
 //!
-//! Around the session layer or inside it, as you like, and inside a layer that compresses. Request fields that change an answer must be in its `Vary`, as always with shared caches: cookies are not part of the key.
+//! Around the session layer or inside it, as you like, and better inside a layer that compresses: then one entry serves
+//! all encodings, where around it each encoding has one. Request fields that change an answer must be in its `Vary`, as
+//! always with shared caches, or in the [policy](CacheLayer::vary_by_header): cookies are not part of the key.
+//!
+//! Of two caches in a row the inner one decides what is stored: an outer one for all routes and inner ones for some are a
+//! policy with exceptions. Give them names, so that `Cache-Status` tells them apart.
 //!
 //! Hits answer without the handler and everything inside this layer, and carry no extensions but [`CacheStatus`].
 //!
@@ -65,6 +93,7 @@
 //! its lifetime, with a warning in the log.
 
 mod answer;
+mod ask;
 mod body;
 mod cache_control;
 mod condition;
@@ -72,6 +101,7 @@ mod config;
 mod control;
 mod date;
 mod demands;
+mod exchange;
 mod fields;
 mod fill;
 mod freshness;
@@ -82,6 +112,7 @@ mod key;
 mod layer;
 mod lookup;
 mod memory;
+mod outcome;
 #[cfg(feature = "axum")]
 mod parts;
 mod policy;

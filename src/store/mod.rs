@@ -35,5 +35,5 @@ pub use purge::Purge;
 pub(crate) use remote::{Seen, Slot};
 pub(crate) use settings::Settings;
 pub(crate) use state::State;
-pub(crate) use store::{Store, Turn, Usable, chance, unix_millis};
+pub(crate) use store::{Found, Store, Turn, Usable, chance, unix_millis};
 pub(crate) use writer::Writer;

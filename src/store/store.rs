@@ -15,7 +15,7 @@ use super::{
     flight::Flights,
     key::Digest,
     lead::Lead,
-    life::{Life, Seq},
+    life::{Life, Seq, Tag},
     log::{Log, RECENT},
     near::{Held, Near},
     purges::{Mode, Verdict},

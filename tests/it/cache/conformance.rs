@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceExt};
 use tower_fred::{CacheLayer, cache::CacheStatus};
 
-use super::{request, travel};
+use super::{patient, request, travel};
 use crate::support::Server;
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn run(
 ) -> Result<(), String> {
     let now = SystemTime::now();
     let server = Server::shared();
-    let redis = server.redis().await;
+    let redis = patient(&server).await;
     let origin = Scripted::default();
     let layer = settings(CacheLayer::new(redis.clone()));
     let service = layer.layer(origin.clone());

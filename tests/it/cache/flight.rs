@@ -16,7 +16,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_fred::{CacheLayer, Redis};
 
-use super::{is_hit, reply, request, status};
+use super::{is_hit, patient, reply, request, status};
 use crate::support::Server;
 
 /// A handler that waits for leave, then answers with its number.
@@ -67,12 +67,11 @@ impl Gate {
     }
 }
 
-async fn redis() -> Redis {
+/// The server lives as long as somebody has it.
+async fn redis() -> (Arc<Server>, Redis) {
     let server = Server::shared();
-    let redis = server.redis().await;
-    redis
-        .with_deadline(Duration::from_secs(10))
-        .expect("a deadline")
+    let redis = patient(&server).await;
+    (server, redis)
 }
 
 async fn read<B>(response: Response<B>) -> Result<Bytes, B::Error>
@@ -98,7 +97,8 @@ fn numbered(number: usize) -> Result<Response<Body>, Infallible> {
 
 #[tokio::test]
 async fn one_asks_for_all() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let service = CacheLayer::new(redis.clone()).layer(gate.service(numbered));
     let requests = (0..100).map(|_| {
         let service = service.clone();
@@ -129,7 +129,8 @@ async fn one_asks_for_all() {
 
 #[tokio::test]
 async fn one_asks_for_all_who_want_the_same_variant() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let varying = |_| {
         let fields = [("cache-control", "max-age=60"), ("vary", "foo")];
         Ok::<_, Infallible>(reply(&fields, "x"))
@@ -159,7 +160,8 @@ async fn one_asks_for_all_who_want_the_same_variant() {
 
 #[tokio::test]
 async fn what_is_not_storable_is_given_to_nobody_else_and_holds_nobody_up() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let private = |number: usize| {
         let cookie = format!("sid={number}");
         let fields = [("cache-control", "max-age=60"), ("set-cookie", &*cookie)];
@@ -201,7 +203,8 @@ async fn what_is_not_storable_is_given_to_nobody_else_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_client_that_leaves_hands_over() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let service = CacheLayer::new(redis.clone()).layer(gate.service(numbered));
     let first = tokio::spawn(service.clone().oneshot(request("GET", "/", &[])));
     gate.called(1).await;
@@ -220,7 +223,7 @@ async fn a_client_that_leaves_hands_over() {
 
 #[tokio::test]
 async fn a_client_that_leaves_in_the_middle_of_a_body_leaves_no_half_of_it() {
-    let redis = redis().await;
+    let (_server, redis) = redis().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let halves = service_fn(move |_: Request<Body>| {
@@ -261,7 +264,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_body_leaves_no_half_of_it() {
 
 #[tokio::test]
 async fn a_slow_reader_gets_all_and_so_do_those_who_wait() {
-    let redis = redis().await;
+    let (_server, redis) = redis().await;
     let parts = || {
         stream::iter(["one ", "two ", "three"]).map(|part| Ok::<_, Infallible>(Bytes::from(part)))
     };
@@ -301,7 +304,8 @@ async fn a_slow_reader_gets_all_and_so_do_those_who_wait() {
 
 #[tokio::test]
 async fn a_failing_handler_fails_for_each_and_leaves_nothing() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let failing = |number: usize| match number {
         1..=3 => Err("down"),
         number => Ok(numbered(number).unwrap_or_else(|never| match never {})),
@@ -328,7 +332,7 @@ async fn a_failing_handler_fails_for_each_and_leaves_nothing() {
 
 #[tokio::test]
 async fn a_body_that_breaks_breaks_for_one_and_is_made_again_for_the_others() {
-    let redis = redis().await;
+    let (_server, redis) = redis().await;
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let breaking = service_fn(move |_: Request<Body>| {
@@ -364,7 +368,8 @@ async fn a_body_that_breaks_breaks_for_one_and_is_made_again_for_the_others() {
 
 #[tokio::test]
 async fn a_purge_beats_an_answer_that_is_being_made() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let layer = CacheLayer::new(redis.clone());
     let service = layer.layer(gate.service(numbered));
     let url = "http://shop.example/".parse().expect("a URL");
@@ -391,7 +396,8 @@ async fn a_purge_beats_an_answer_that_is_being_made() {
 
 #[tokio::test]
 async fn a_client_that_wants_a_new_answer_waits_for_nobody() {
-    let (redis, gate) = (redis().await, Gate::new());
+    let (_server, redis) = redis().await;
+    let gate = Gate::new();
     let service = CacheLayer::new(redis.clone()).layer(gate.service(numbered));
     let fields = [
         ("authorization", "Bearer a"),

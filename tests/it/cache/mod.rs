@@ -30,6 +30,12 @@ mod flight;
 // What a route's policy, and a handler's word on one answer, change.
 mod policy;
 
+// Beside another implementation of the same rules.
+mod oracle;
+
+// Bodies that a layer around the cache, or within it, compresses.
+mod compression;
+
 // Each threat of caches that others share, and what keeps it off.
 mod threats;
 
@@ -116,7 +122,9 @@ impl Site {
         settings: impl FnOnce(CacheLayer) -> CacheLayer,
         reply: impl Fn(&Parts) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
-        Self::on(Server::shared(), settings, reply).await
+        let server = Server::shared();
+        let redis = patient(&server).await;
+        Self::made(server, redis, settings, reply)
     }
 
     pub async fn on(
@@ -125,6 +133,15 @@ impl Site {
         reply: impl Fn(&Parts) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
         let redis = server.redis().await;
+        Self::made(server, redis, settings, reply)
+    }
+
+    fn made(
+        server: Arc<Server>,
+        redis: Redis,
+        settings: impl FnOnce(CacheLayer) -> CacheLayer,
+        reply: impl Fn(&Parts) -> Response<Body> + Send + Sync + 'static,
+    ) -> Self {
         let layer = settings(CacheLayer::new(redis.clone()));
         let origin = Origin::new(reply);
         Self {
@@ -194,6 +211,14 @@ impl Site {
         let value = Bytes::from(value);
         let _: () = admin.set(key, value, None, None, false).await.expect("SET");
     }
+}
+
+/// A handle that waits for an answer, however busy the machine is.
+pub async fn patient(server: &Server) -> Redis {
+    let redis = server.redis().await;
+    redis
+        .with_deadline(std::time::Duration::from_secs(20))
+        .expect("a deadline")
 }
 
 /// Lets all entries of a handle's namespace be `by` older, as if that time had passed.

@@ -189,7 +189,17 @@ fn the_reverse_proxy_is_a_conforming_intermediary() {
     let (address, calls) = origin(script);
     let proxy = Proxy::start(&server, &address);
     let mut client = proxy.connect();
+    answers_are_kept_as_they_came(&mut client, &calls);
+    streams_and_interim_responses_pass(&mut client);
+    what_is_between_neighbours_does_not(&mut client);
 
+    // The connection outlives an origin that does not answer.
+    let (head, _) = client.get("/gone", "");
+    assert!(head.starts_with("http/1.1 502"), "{head}");
+    assert!(client.get("/fresh", "").0.contains("; hit; "));
+}
+
+fn answers_are_kept_as_they_came(client: &mut Client, calls: &AtomicUsize) {
     // What the origin says goes through as it is, but for what is between neighbours, and is answered from the cache.
     for (hit, asked) in [(false, 1), (true, 1)] {
         let (head, body) = client.get("/fresh", "Pragma: foo\r\n");
@@ -229,7 +239,9 @@ fn the_reverse_proxy_is_a_conforming_intermediary() {
         head.starts_with("http/1.1 200") && body == "hello",
         "{head}"
     );
+}
 
+fn streams_and_interim_responses_pass(client: &mut Client) {
     for interim in [true, false] {
         let (heads, body) = client.get("/early", "");
         assert_eq!(heads.starts_with("http/1.1 103"), interim, "{heads}");
@@ -241,7 +253,9 @@ fn the_reverse_proxy_is_a_conforming_intermediary() {
         body.to_ascii_lowercase().ends_with("0\r\nx-sum: 7\r\n\r\n"),
         "{body}"
     );
+}
 
+fn what_is_between_neighbours_does_not(client: &mut Client) {
     let fields = "Connection: X-Mine\r\nX-Mine: 1\r\nX-Forwarded-Host: evil\r\nUpgrade: h2c\r\nX-Kept: 1\r\n";
     let (_, seen) = client.get("/seen", fields);
     for line in [
@@ -255,9 +269,4 @@ fn the_reverse_proxy_is_a_conforming_intermediary() {
     for name in ["x-mine", "evil", "upgrade", "connection:"] {
         assert!(!seen.contains(name), "{name} {seen}");
     }
-
-    // The connection outlives an origin that does not answer.
-    let (head, _) = client.get("/gone", "");
-    assert!(head.starts_with("http/1.1 502"), "{head}");
-    assert!(client.get("/fresh", "").0.contains("; hit; "));
 }

@@ -78,7 +78,7 @@ async fn many_stale_hits_make_it_anew_once() {
     site.get("/", &[]).await;
     pass(&site, 30).await;
     let answers = join_all((0..50).map(|_| site.get("/", &[]))).await;
-    assert!(answers.iter().all(|answer| is_hit(answer)));
+    assert!(answers.iter().all(is_hit));
     assert_eq!(site.calls(), 2);
 }
 

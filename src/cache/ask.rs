@@ -1,0 +1,169 @@
+//! Asking the handler, and what its answer means for the cache.
+
+use http::{Request, Response, response::Parts};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    answer,
+    body::CacheBody,
+    control::Control,
+    exchange::{Exchange, Inquiry},
+    freshness::Times,
+    handover::Handover,
+    lookup::Place,
+    service::Answer,
+    status::CacheStatus,
+    validation::{self, After, Question},
+};
+use crate::{
+    personal::Personal,
+    store::{Lead, Seen, Stored, unix_millis},
+};
+
+impl Exchange {
+    /// Lets the handler answer, validates what is stored by it, or has its answer copied into the cache on its way to the
+    /// client if it may be stored.
+    pub(crate) async fn ask<S, ReqBody, B>(
+        self,
+        mut inner: S,
+        mut request: Request<ReqBody>,
+        mut inquiry: Inquiry,
+    ) -> Answer<B, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>>,
+        B: Body,
+    {
+        let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
+        let validates = !self.asked.is_head()
+            && stored
+                .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
+        let personal = Personal::of(request.extensions_mut());
+        let slot = &inquiry.place.slot;
+        let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
+        let sent_ms = unix_millis();
+        let (mut answer, body) = match inner.call(request).await {
+            Ok(answered) => answered.into_parts(),
+            Err(error) => {
+                inquiry.lead = self.withdraw(offer, &inquiry.place);
+                return self.out_of_reach(inquiry).ok_or(error);
+            }
+        };
+        inquiry.lead = self.withdraw(offer, &inquiry.place);
+        let times = Times {
+            sent_ms,
+            received_ms: unix_millis(),
+        };
+        let control = Control::take(&mut answer.extensions);
+        let news = News {
+            times,
+            personal,
+            control,
+        };
+        match self.after(validates, &inquiry, &answer, times) {
+            After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
+            After::Contradicted => {
+                self.forget(&inquiry).await;
+                let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
+                Ok(self.stand_in(inquiry, status))
+            }
+            After::Failed => {
+                let status = CacheStatus::forwarded(inquiry.why)
+                    .status(answer.status)
+                    .detail("stale-if-error");
+                Ok(self.stand_in(inquiry, status))
+            }
+            After::HeadConfirmed => {
+                let (_, status) = self.freshen::<B>(news, inquiry, &answer).await;
+                Ok((
+                    Response::from_parts(answer, CacheBody::wrapped(body)),
+                    status,
+                ))
+            }
+            After::HeadContradicted => {
+                self.forget(&inquiry).await;
+                let status = CacheStatus::forwarded(inquiry.why);
+                Ok((
+                    Response::from_parts(answer, CacheBody::wrapped(body)),
+                    status,
+                ))
+            }
+            After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
+        }
+    }
+
+    /// The lead that was offered; if it was taken over, one by which nothing is stored.
+    fn withdraw(&self, offer: Handover, place: &Place) -> Lead {
+        let nothing = || self.shared.store.aside(&place.slot, Seen::Unknown);
+        offer.withdraw().unwrap_or_else(nothing)
+    }
+
+    /// RFC 9111 §4.2.4: a stale answer if that is not forbidden, when the handler gives none.
+    fn out_of_reach<B>(&self, inquiry: Inquiry) -> Option<(Response<CacheBody<B>>, CacheStatus)> {
+        let usable = inquiry
+            .answer
+            .as_ref()
+            .is_some_and(|answer| !self.forbids_stale(&answer.stored.head.headers));
+        if !usable {
+            // Who waits need not wait for one another.
+            inquiry.lead.uncacheable();
+            return None;
+        }
+        let status = CacheStatus::forwarded(inquiry.why).detail("stale-if-error");
+        Some(self.stand_in(inquiry, status))
+    }
+
+    /// What an answer means for what is stored.
+    fn after(&self, validates: bool, inquiry: &Inquiry, answer: &Parts, times: Times) -> After {
+        let Some(known) = &inquiry.answer else {
+            return After::New;
+        };
+        let Stored { head, body } = &known.stored;
+        let forbids = || self.forbids_stale(&head.headers);
+        let stands_in = || {
+            self.demands
+                .stands_in(&head.life, known.state(), times.received_ms, forbids)
+        };
+        let question = if validates {
+            Question::Conditional
+        } else if self.asked.is_head() {
+            Question::Head { length: body.len() }
+        } else {
+            Question::Plain
+        };
+        let (status, fields) = (answer.status, &answer.headers);
+        validation::after(question, &head.headers, status, fields, stands_in)
+    }
+
+    /// What is stored, in place of what the handler said.
+    pub(crate) fn stand_in<B>(
+        &self,
+        inquiry: Inquiry,
+        status: CacheStatus,
+    ) -> (Response<CacheBody<B>>, CacheStatus) {
+        inquiry.lead.uncacheable();
+        let response = match inquiry.answer {
+            Some(answer) => answer::from_stored(answer.stored, &self.asked, unix_millis()),
+            None => answer::refused(),
+        };
+        (response, status)
+    }
+
+    /// Takes out what was found.
+    pub(crate) async fn forget(&self, inquiry: &Inquiry) {
+        let Some(answer) = &inquiry.answer else {
+            return;
+        };
+        let slot = &inquiry.place.slot;
+        if let Err(error) = self.shared.store.discard(slot, &answer.usable).await {
+            tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
+        }
+    }
+}
+
+/// What came with the handler's answer.
+pub(crate) struct News {
+    pub(crate) times: Times,
+    pub(crate) personal: Personal,
+    pub(crate) control: Control,
+}

@@ -1,0 +1,149 @@
+//! A request that may be answered from the cache, and the way to its answer.
+
+use http::{Extensions, HeaderMap, HeaderName, header};
+
+use super::{
+    answer::Asked,
+    config::Shared,
+    demands::{Choice, Demands},
+    handover::Handover,
+    key::Key,
+    lookup::{self, Found, Place},
+    status::Forward,
+    targeted::Stated,
+};
+use crate::{
+    error::Error,
+    store::{Lead, Stored, Turn, Usable, unix_millis},
+};
+
+/// A request that may be answered from the cache.
+pub(crate) struct Exchange {
+    pub(crate) shared: Shared,
+    pub(crate) key: Key,
+    pub(crate) demands: Demands,
+    pub(crate) asked: Asked,
+}
+
+/// Why the handler is asked, and with what right to store what it says.
+pub(crate) struct Inquiry {
+    pub(crate) why: Forward,
+    pub(crate) place: Place,
+    pub(crate) lead: Lead,
+    pub(crate) answer: Option<lookup::Answer>,
+}
+
+/// How a request is to be answered.
+pub(crate) enum Next {
+    /// With what is stored.
+    Use(Stored),
+    /// With what is stored, which is to be made anew.
+    Refresh(Place, lookup::Answer),
+    Ask(Inquiry),
+    /// Not at all: the client wants what is stored, and nothing is.
+    Refuse,
+    /// By the handler, without the cache.
+    Pass,
+}
+
+impl Exchange {
+    /// Looks for an answer, and waits for one that another request is getting. The second value says why that was asked
+    /// for, if it was waited for.
+    pub(crate) async fn decide(&self, extensions: &mut Extensions) -> (Next, Option<Forward>) {
+        let (mut waited, mut followed) = (None, None);
+        for turns_left in (0..MOST_WAITS).rev() {
+            let Found { answer, place } = match self.lookup(followed.take()).await {
+                Ok(found) => found,
+                Err(_) if self.demands.only_if_cached() => return (Next::Refuse, waited),
+                Err(error) => {
+                    tracing::debug!(target: "tower_fred::cache", %error, "the cache is unavailable");
+                    return (Next::Pass, waited);
+                }
+            };
+            let (why, answer) = match answer {
+                Err(why) => (why, None),
+                Ok(answer) => match self.choose(&answer) {
+                    Choice::Ask(why) => (why, Some(answer)),
+                    Choice::Use => return (Next::Use(answer.stored), waited),
+                    Choice::UseAndRefresh => return (Next::Refresh(place, answer), waited),
+                },
+            };
+            if self.demands.only_if_cached() {
+                return (Next::Refuse, waited);
+            }
+            match self
+                .turn(extensions, &place, turns_left > 0 && self.may_wait(why))
+                .await
+            {
+                Turn::Lead(lead) => {
+                    let inquiry = Inquiry {
+                        why,
+                        place,
+                        lead,
+                        answer,
+                    };
+                    return (Next::Ask(inquiry), waited);
+                }
+                Turn::Follow(usable) => {
+                    waited = waited.or(Some(why));
+                    followed = Some((place, usable));
+                }
+            }
+        }
+        // The last turn always leads.
+        (Next::Pass, waited)
+    }
+
+    /// The lead, or what another leader has found.
+    async fn turn(&self, extensions: &mut Extensions, place: &Place, may_wait: bool) -> Turn {
+        let store = &self.shared.store;
+        if let Some(lead) = Handover::accept(extensions, &place.slot) {
+            return Turn::Lead(lead);
+        }
+        if may_wait {
+            // In a box, as it is large and seldom needed.
+            return Box::pin(store.begin(&place.slot, Some(place.seen.clone()))).await;
+        }
+        Turn::Lead(store.aside(&place.slot, place.seen.clone()))
+    }
+
+    /// What there is, beginning with what one who waited was given.
+    async fn lookup(&self, followed: Option<(Place, Usable)>) -> Result<Found, Error> {
+        let (shared, key, request) = (&self.shared, &self.key, self.asked.headers());
+        match followed {
+            Some((place, usable)) => lookup::follow(shared, key, request, place, usable).await,
+            None => lookup::lookup(shared, key, request).await,
+        }
+    }
+
+    fn choose(&self, answer: &lookup::Answer) -> Choice {
+        let head = &answer.stored.head;
+        let forbids = || self.forbids_stale(&head.headers);
+        self.demands
+            .choose(&head.life, answer.state(), unix_millis(), forbids)
+    }
+
+    /// Whether the answer to another request will do, if it may be stored. Not for a client that wants a new one, or whose
+    /// request the handler may answer in a way that is no use to others.
+    fn may_wait(&self, why: Forward) -> bool {
+        let headers = self.asked.headers();
+        let is_plain = PECULIAR.iter().all(|name| !headers.contains_key(name));
+        why != Forward::Request && !self.asked.is_head() && is_plain && !self.demands.no_store
+    }
+
+    pub(crate) fn forbids_stale(&self, stored: &HeaderMap) -> bool {
+        let targets = &self.shared.config.policy.targets;
+        Stated::of(stored, targets).directives.forbids_stale()
+    }
+}
+
+/// What a request may have that others do not.
+const PECULIAR: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::RANGE,
+];
+
+/// For the list of fields that an answer depends on, then for the answer.
+const MOST_WAITS: usize = 3;

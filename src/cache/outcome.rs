@@ -1,0 +1,157 @@
+//! What comes into the cache of a handler's answer.
+
+use http::{Response, header, response::Parts};
+use http_body::Body;
+
+use super::{
+    answer,
+    ask::News,
+    body::{CacheBody, Copying, Limits},
+    control::Control,
+    exchange::{Exchange, Inquiry},
+    fill::{self, Fill},
+    freshness::initial_age_ms,
+    lookup::Place,
+    policy::{Refusal, Reply, Verdict, judge},
+    status::{CacheStatus, Forward},
+    validation,
+};
+use crate::store::{Head, Stored};
+
+impl Exchange {
+    /// The handler confirmed what is stored: brings its fields up to date, and answers with it (RFC 9111 §4.3.4).
+    pub(crate) async fn freshen<B>(
+        &self,
+        news: News,
+        inquiry: Inquiry,
+        answer: &Parts,
+    ) -> (Response<CacheBody<B>>, CacheStatus) {
+        let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
+        let Some(Stored { head, body }) = inquiry.answer.as_ref().map(|known| &known.stored) else {
+            return self.stand_in(inquiry, status);
+        };
+        let received = news.times.received_seconds();
+        let fields = validation::freshened(&head.headers, &answer.headers, received);
+        let mut parts = Response::new(()).into_parts().0;
+        (parts.status, parts.headers) = (head.status, fields.clone());
+        // For this client, as in any other answer.
+        parts.headers.remove(header::SET_COOKIE);
+        let mut life = head.life.clone();
+        life.born_ms = news.times.received_ms;
+        life.initial_age_ms = initial_age_ms(&fields, news.times);
+        let shown = Stored {
+            head: Head {
+                status: head.status,
+                headers: fields,
+                life,
+            },
+            body: body.clone(),
+        };
+        let verdict = self.judge(&news, &parts);
+        let is_stored = match verdict {
+            Ok(verdict) => {
+                let context = self.context(&news, &inquiry.place);
+                let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
+                let fill = begun.await.map(|mut fill| {
+                    fill.push(&shown.body);
+                    fill.finish();
+                });
+                fill.is_some()
+            }
+            Err(refusal) => {
+                if matches!(refusal, Refusal::Response(_)) {
+                    self.forget(&inquiry).await;
+                }
+                inquiry.lead.uncacheable();
+                false
+            }
+        };
+        let response = answer::from_stored(shown, &self.asked, news.times.received_ms);
+        (response, status.stored(is_stored))
+    }
+
+    /// The handler's own answer, copied into the cache if it may be.
+    pub(crate) async fn pass_on<B: Body>(
+        &self,
+        news: News,
+        inquiry: Inquiry,
+        answer: Parts,
+        body: B,
+    ) -> (Response<CacheBody<B>>, CacheStatus) {
+        let status = CacheStatus::forwarded(inquiry.why);
+        // An answer to HEAD says too little to be stored.
+        let verdict = if self.asked.is_head() {
+            Err(Refusal::Request("head"))
+        } else {
+            self.judge(&news, &answer)
+        };
+        let limit = self.shared.config.max_body;
+        let limits = Limits::of(&answer.headers, &body.size_hint(), limit);
+        let copying = match (verdict, limits) {
+            (Ok(verdict), Some(limits)) => {
+                let context = self.context(&news, &inquiry.place);
+                Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict)
+                    .await
+                    .map(|fill| Copying::new(fill, limits))
+            }
+            (verdict, _) => {
+                let refusal = verdict.err().unwrap_or(Refusal::Response("length"));
+                tracing::debug!(target: "tower_fred::cache", why = refusal.why(), "not stored");
+                if outdates(refusal, inquiry.why, &answer) {
+                    self.forget(&inquiry).await;
+                }
+                inquiry.lead.uncacheable();
+                None
+            }
+        };
+        let status = status.stored(copying.is_some());
+        let body = match copying {
+            Some(copying) => CacheBody::copied(body, copying),
+            None => CacheBody::wrapped(body),
+        };
+        (Response::from_parts(answer, body), status)
+    }
+
+    fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {
+        fill::Context {
+            key: &self.key,
+            request: self.asked.headers(),
+            place,
+            times: news.times,
+            personal: &news.personal,
+        }
+    }
+
+    fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
+        let control = match &news.control {
+            Control::Leave => return Err(Refusal::Response("NoCache")),
+            // What it has stored or not is its decision.
+            Control::Decided => return Err(Refusal::Request("cached further in")),
+            Control::Store(control) => Some(control),
+            Control::Nothing => None,
+        };
+        // The handler used the session, so its answer is for nobody else.
+        if news.personal.is_set() {
+            return Err(Refusal::Request("session"));
+        }
+        let reply = Reply {
+            demands: &self.demands,
+            origin: &self.key.origin,
+            request: self.asked.headers(),
+            status: answer.status,
+            headers: &answer.headers,
+            times: news.times,
+            control,
+        };
+        judge(&reply, &self.shared.config.policy)
+    }
+}
+
+/// Whether an answer that is not stored makes what is stored outdated.
+fn outdates(refusal: Refusal, why: Forward, answer: &Parts) -> bool {
+    let says_nothing = matches!(answer.status.as_u16(), 206 | 304 | 412 | 416);
+    why == Forward::Stale
+        && !says_nothing
+        && !validation::is_failure(answer.status)
+        && matches!(refusal, Refusal::Response(_))
+}
