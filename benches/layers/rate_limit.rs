@@ -77,7 +77,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
 fn governor_case() -> Case {
     let quota = governor::Quota::per_second(NonZeroU32::MAX);
     let governor = Arc::new(Governor::keyed(quota));
-    Case::new("governor, in process", &["bare handler"], move || {
+    Case::new("rate limit by governor, in process", &["bare handler"], move || {
         let governor = Arc::clone(&governor);
         async move {
             governor.check_key(&7_u64).expect("a permit");
