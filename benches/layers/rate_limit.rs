@@ -77,15 +77,12 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
 fn governor_case() -> Case {
     let quota = governor::Quota::per_second(NonZeroU32::MAX);
     let governor = Arc::new(Governor::keyed(quota));
-    Case::new("governor, in process", &["bare handler"], move || {
-        let governor = Arc::clone(&governor);
-        async move {
-            governor.check_key(&7_u64).expect("a permit");
-            let response: Result<_, std::convert::Infallible> = page(None).await;
-            let Ok(response) = response;
-            std::hint::black_box(response);
-        }
-    })
+    let service = service_fn(move |_| {
+        governor.check_key(&7_u64).expect("a permit");
+        page(None)
+    });
+    let name = "rate limit by governor, in process";
+    Case::service(name, &["bare handler"], service, request())
 }
 
 /// What a call takes inside the server, by its own statistics, beside INCR.

@@ -20,7 +20,10 @@ use super::{
     identity::Identity,
     recent::Recent,
 };
-use crate::{error::Error, redis::Redis};
+use crate::{
+    error::{Error, Kind},
+    redis::Redis,
+};
 
 /// The permits that this process holds of a bounded number of subjects.
 #[derive(Debug)]
@@ -81,37 +84,18 @@ impl Batches {
         &self,
         claim: &Claim,
         cost: u64,
-        denials: Option<&Denials>,
+        denials: Option<Arc<Denials>>,
     ) -> Result<Decision, Error> {
-        let claims = slice::from_ref(claim);
         let account = self.account(claim);
         if let Some(decision) = account.stock().spend(cost) {
             return Ok(decision);
         }
-        let _asking = account.asking.lock().await;
-        // What somebody was told meanwhile.
-        if let Some(denial) = denials.and_then(|denials| denials.find(claims, cost)) {
-            return Ok(denial);
-        }
-        let sent = Instant::now();
-        let ask = {
-            let mut stock = account.stock();
-            if let Some(decision) = stock.spend(cost) {
-                return Ok(decision);
-            }
-            let least = cost - stock.held;
-            let most = least.max(stock.next_batch(self.most));
-            let look = false;
-            Ask { least, most, look }
-        };
-        let grant = call::decide(&self.redis, claims, ask).await?;
-        if !grant.decision.is_allowed() {
-            if let Some(denials) = denials {
-                denials.note(claims, cost, sent, &grant.decision);
-            }
-            return Ok(grant.decision);
-        }
-        Ok(account.put(grant.decision, grant.permits, ask.least))
+        let most = self.most;
+        // A task of its own: a caller that goes away leaves what it asked for to the others.
+        let asking = tokio::spawn(async move { account.ask(cost, most, denials).await });
+        let ended =
+            |error| Error::new(Kind::Unavailable, "the runtime is shutting down").caused_by(error);
+        asking.await.map_err(ended)?
     }
 
     /// Gives back what is held of one subject, or of all.
@@ -156,17 +140,51 @@ impl Account {
         lock(&self.stock)
     }
 
-    /// Keeps what was granted beyond what is `used`, and gives what is not spent back after a while.
-    fn put(self: &Arc<Self>, decision: Decision, granted: u64, used: u64) -> Decision {
-        let held = granted.saturating_sub(used);
-        let told = decision.with_more(held);
-        let Ok(runtime) = Handle::try_current() else {
-            return told;
+    /// Asks Redis for more, unless somebody else did meanwhile.
+    async fn ask(
+        self: Arc<Self>,
+        cost: u64,
+        most: u64,
+        denials: Option<Arc<Denials>>,
+    ) -> Result<Decision, Error> {
+        let claims = slice::from_ref(&self.claim);
+        let _asking = self.asking.lock().await;
+        let known = denials
+            .as_ref()
+            .and_then(|denials| denials.find(claims, cost));
+        if let Some(denial) = known {
+            return Ok(denial);
+        }
+        let ask = {
+            let mut stock = self.stock();
+            if let Some(decision) = stock.spend(cost) {
+                return Ok(decision);
+            }
+            // What is held is for those who need no more: they may spend it meanwhile.
+            Ask {
+                most: cost.max(stock.next_batch(most)),
+                ..Ask::exactly(cost)
+            }
         };
-        let later = give_back_later(Arc::downgrade(self));
-        let giving_back = (held > 0).then(|| runtime.spawn(later).abort_handle());
+        let sent = Instant::now();
+        let grant = call::decide(&self.redis, claims, ask).await?;
+        if grant.decision.is_allowed() {
+            return Ok(self.put(grant.decision, grant.permits.saturating_sub(ask.least)));
+        }
+        if let Some(denials) = denials {
+            denials.note(claims, cost, sent, &grant.decision);
+        }
+        Ok(grant.decision)
+    }
+
+    /// Keeps what was granted beyond what was asked for, and gives what is not spent back after a while.
+    fn put(self: &Arc<Self>, decision: Decision, more: u64) -> Decision {
         let mut stock = self.stock();
-        stock.held = held;
+        stock.held = stock.held.saturating_add(more);
+        let told = decision.with_more(stock.held);
+        let runtime = Handle::current();
+        let later = give_back_later(Arc::downgrade(self));
+        let giving_back = (stock.held > 0).then(|| runtime.spawn(later).abort_handle());
         let before = stock.granted.replace(Granted {
             decision,
             at: Instant::now(),

@@ -91,7 +91,9 @@ pub(super) async fn decide(redis: &Redis, claims: &[Claim], ask: Ask) -> Result<
         })
     };
     let args = arguments(head, claims, id.as_ref(), |at| mode(at));
-    let reply: Vec<i64> = redis.run_on(&DECIDE, &keys(redis, claims), args).await?;
+    let reply: Vec<i64> = redis
+        .run_on(decider(claims), &keys(redis, claims), args)
+        .await?;
     let grant = read(&reply, claims, ask)?;
     match lease {
         Some(mut lease) if grant.decision.is_allowed() => {
@@ -238,29 +240,41 @@ fn word(word: &'static str) -> Value {
     Value::from(Bytes::from_static(word.as_bytes()))
 }
 
-static DECIDE: Script = Script::new(concat!(
-    include_str!("lua/policies.lua"),
-    include_str!("lua/gcra.lua"),
-    include_str!("lua/log.lua"),
-    include_str!("lua/ring.lua"),
-    include_str!("lua/calendar.lua"),
-    include_str!("lua/places.lua"),
-    include_str!("lua/decide.lua"),
-));
+/// The script that decides, with no more algorithms than these policies have: each costs time in every run.
+fn decider(claims: &[Claim]) -> &'static Script {
+    let mut kinds = claims
+        .iter()
+        .flat_map(Claim::limits)
+        .map(|limit| &*limit.kind);
+    let first = kinds.next().unwrap_or_default();
+    match first {
+        _ if kinds.any(|kind| kind != first) => &DECIDE,
+        b"gcra" => &GCRA,
+        b"log" => &LOG,
+        b"ring" => &RING,
+        b"calendar" => &CALENDAR,
+        b"places" => &PLACES,
+        _ => &DECIDE,
+    }
+}
 
-static REFUND: Script = Script::new(concat!(
-    include_str!("lua/policies.lua"),
-    include_str!("lua/gcra.lua"),
-    include_str!("lua/log.lua"),
-    include_str!("lua/ring.lua"),
-    include_str!("lua/calendar.lua"),
-    include_str!("lua/places.lua"),
-    include_str!("lua/refund.lua"),
-));
+/// A script of what policies share, some algorithms, and what to do.
+macro_rules! script {
+    ($($file:literal)+) => {
+        Script::new(concat!(include_str!("lua/policies.lua"), $(include_str!($file)),+))
+    };
+}
 
-static RENEW: Script = Script::new(concat!(
-    include_str!("lua/policies.lua"),
-    include_str!("lua/renew.lua"),
-));
-
+static GCRA: Script = script!("lua/gcra.lua" "lua/decide.lua");
+static LOG: Script = script!("lua/log.lua" "lua/decide.lua");
+static RING: Script = script!("lua/ring.lua" "lua/decide.lua");
+static CALENDAR: Script = script!("lua/calendar.lua" "lua/decide.lua");
+static PLACES: Script = script!("lua/places.lua" "lua/decide.lua");
+static DECIDE: Script = script!(
+    "lua/gcra.lua" "lua/log.lua" "lua/ring.lua" "lua/calendar.lua" "lua/places.lua" "lua/decide.lua"
+);
+static REFUND: Script = script!(
+    "lua/gcra.lua" "lua/log.lua" "lua/ring.lua" "lua/calendar.lua" "lua/places.lua" "lua/refund.lua"
+);
+static RENEW: Script = script!("lua/renew.lua");
 static RESET: Script = Script::new(include_str!("lua/reset.lua"));

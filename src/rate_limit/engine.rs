@@ -78,7 +78,7 @@ impl Engine {
         }
         let sent = Instant::now();
         if let (Some(batches), [claim], true) = (&self.batches, claims, Batches::suits(claims)) {
-            return batches.take(claim, cost, self.denials.as_deref()).await;
+            return batches.take(claim, cost, self.denials.clone()).await;
         }
         let decision = self.ask(claims, Ask::exactly(cost)).await?;
         if let Some(denials) = &self.denials {

@@ -99,7 +99,7 @@ impl RateLimiter {
     /// For subjects with many requests to one process: a request costs 1 / `permits` of a command. How many are taken
     /// follows how many were used, and those that were not used within a second are given back. Permits are counted when
     /// they are taken, so in any time a subject is admitted at most `permits` times per process more often than its
-    /// policies say, and it may be denied while other processes hold as many. A process that crashes loses what it holds.
+    /// policies say, and it may be denied while processes hold as many. A process that crashes loses what it holds.
     ///
     /// Not for a policy of [concurrency](Policy::concurrency) or a [shadow](Policy::shadow), which are asked each time.
     #[must_use]

@@ -12,7 +12,7 @@ local least, most = tonumber(ARGV[3]), tonumber(ARGV[4])
 local policies, granted = {}, most
 for i = 1, #KEYS do
   local p, kind, enforced = policy(i)
-  p.room, p.kind, policies[i] = kind.look(p), kind, p
+  p.room, policies[i] = kind.look(p), p
   if enforced == 'enforced' then granted = math.min(granted, p.room) end
 end
 
@@ -21,9 +21,8 @@ local result = { admitted and 1 or 0, admitted and granted or 0, now }
 for _, p in ipairs(policies) do
   local fits = p.room >= least
   if admitted and granted > 0 and p.room >= granted and ARGV[5] == 'take' then p.kind.take(p, granted) end
-  local level, wait, following, reset = p.kind.state(p, fits and 0 or least)
-  for _, number in ipairs({ fits and 1 or 0, level, wait, following, reset }) do
-    result[#result + 1] = number
-  end
+  local at = #result
+  result[at + 1] = fits and 1 or 0
+  result[at + 2], result[at + 3], result[at + 4], result[at + 5] = p.kind.state(p, fits and 0 or least)
 end
 return reply(unpack(result))

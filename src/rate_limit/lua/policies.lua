@@ -59,6 +59,9 @@ end
 
 local function policy(i)
   local at = 1 + 5 * i
-  local p = { key = KEYS[i], a = tonumber(ARGV[at + 2]), b = tonumber(ARGV[at + 3]), c = ARGV[at + 4] }
-  return p, kinds[ARGV[at]], ARGV[at + 1]
+  local kind = kinds[ARGV[at]]
+  -- With all the fields that it will have: a table that grows costs more than the rest.
+  local p = { key = KEYS[i], kind = kind, room = 0, debt = 0, used = 0, a = tonumber(ARGV[at + 2]),
+    b = tonumber(ARGV[at + 3]), c = ARGV[at + 4] }
+  return p, kind, ARGV[at + 1]
 end

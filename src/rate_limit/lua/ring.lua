@@ -7,7 +7,7 @@
 -- a, b     permits in a window, microseconds of a sub-window
 -- level    permits used
 local RING = 60
-local RING_FORMAT = '>dd' .. string.rep('I4', RING + 1)
+local RING_FORMAT = '>ddI4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
 local RING_BYTES = 16 + 4 * (RING + 1)
 
 -- When so many of the permits will have left the window.

@@ -322,7 +322,13 @@ async fn nasty_values_are_harmless() {
 async fn addresses_of_one_network_share() {
     let server = Server::shared();
     let redis = patient(&server).await;
-    let in_network = |number: u32| format!("2001:db8:7:8:{:x}:{:x}::1", number % 9_999, number / 7);
+    let in_network = |number: u32| {
+        format!(
+            "2001:db8:7:8:{:x}:{:x}::1",
+            number * 641 % 65_536,
+            number / 7
+        )
+    };
     let rotating = |prefix: &str| {
         let prefix = prefix.to_owned();
         (0..100).map(move |number| {

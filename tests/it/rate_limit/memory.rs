@@ -140,6 +140,56 @@ async fn requests_at_the_same_time_share_one_batch() {
     assert!(counts.of("evalsha") <= 1_000 * 2 / 64, "{counts:?}");
 }
 
+/// What was held counted for a request that waited for more, and others spent it meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_permit_is_spent_twice() {
+    let server = Server::shared();
+    let redis = patient(&server).await;
+    for round in 0..20_u64 {
+        let limiter = RateLimiter::new(redis.clone(), Quota::per_day(1_000)).local_batch(16);
+        let mut tasks = tokio::task::JoinSet::new();
+        for number in 0..600_u64 {
+            let limiter = limiter.clone();
+            let cost = 1 + (number * 7 + round) % 5;
+            tasks.spawn(async move {
+                let decision = limiter.check_n(round, cost).await.unwrap();
+                if decision.is_allowed() { cost } else { 0 }
+            });
+        }
+        let admitted: u64 = tasks.join_all().await.into_iter().sum();
+        limiter.give_back().await.unwrap();
+        let left = limiter.peek(round).await.unwrap().remaining();
+        assert_eq!(admitted + u64::from(left), 1_000, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_loses_no_batch() {
+    let server = Server::shared();
+    let redis = patient(&server).await;
+    let limiter = RateLimiter::new(redis.clone(), Quota::per_day(1_000)).local_batch(64);
+    assert_eq!(admitted(&limiter, "alice", 127).await, 127);
+    // The next one asks for 64 more, and goes away while it waits for the answer.
+    let mut asking = Box::pin(limiter.check("alice"));
+    let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(asking.as_mut().poll(context).is_pending());
+    tokio::task::yield_now().await;
+    drop(asking);
+    limiter.give_back().await.unwrap();
+    until_at_least(&limiter, 1_000 - 128).await;
+}
+
+/// Waits until Alice has so many permits left, or more.
+async fn until_at_least(limiter: &RateLimiter, permits: u32) {
+    for _ in 0..10_000_000 {
+        limiter.give_back().await.expect("an answer");
+        if limiter.peek("alice").await.expect("an answer").remaining() >= permits {
+            return;
+        }
+    }
+    panic!("never {permits} left");
+}
+
 #[tokio::test]
 async fn what_is_not_spent_is_given_back() {
     let server = Server::shared();
