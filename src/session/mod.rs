@@ -103,6 +103,7 @@
 //! token is told from an unknown one. Keep the two in step within seconds.
 
 mod auth;
+mod bounds;
 mod changes;
 mod codec;
 mod config;
@@ -138,6 +139,7 @@ mod token;
 mod typed;
 mod update;
 
+pub use bounds::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE};
 pub use config::SameSite;
 pub use devices::Device;
 pub use events::{SecurityEvent, Suspicion};
@@ -146,7 +148,7 @@ pub use import::TowerSessions;
 pub use layer::SessionLayer;
 pub use login::Login;
 pub use marked::Marked;
-pub use record::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE, Record};
+pub use record::Record;
 pub use service::Sessions;
 pub use session::Session;
 pub use store::SessionStore;

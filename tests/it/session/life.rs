@@ -36,7 +36,7 @@ pub(super) async fn check_d11_renewal(place: &Place) {
     // A 5xx says nothing: it may be a proxy that drops the cookie.
     browser
         .visit_as(StatusCode::BAD_GATEWAY, |session| async move {
-            session.user().await.unwrap()
+            session.user().await.expect("an answer")
         })
         .await
         .assert_no_cookie();
@@ -61,7 +61,7 @@ pub(super) async fn check_d11_renewal(place: &Place) {
     assert_ne!(browser.token(), old.token());
     assert_eq!(old.get("late").await, Some(1));
     browser
-        .visit(|session| async move { session.login("alice").unwrap() })
+        .visit(|session| async move { session.login("alice").expect("an answer") })
         .await;
     assert_eq!(old.user().await, None);
     assert_eq!(browser.user().await.as_deref(), Some("alice"));
