@@ -387,7 +387,6 @@ async fn a_revocation_in_the_future_locks_nobody_out() {
     assert_eq!(browser.user().await.as_deref(), Some("alice"));
 }
 
-/// Five sessions per browser are enough for a list; nobody's sessions are in nobody's list.
 #[tokio::test]
 async fn without_a_user_there_is_no_list() {
     let place = Place::server();
@@ -403,4 +402,35 @@ async fn without_a_user_there_is_no_list() {
     assert_eq!(answer.value, (0, 0, false));
     assert_eq!(keys.all().await.len(), 1);
     assert!(SessionStore::new(redis).list("").await.unwrap().is_empty());
+}
+
+/// The list comes first: a login whose user's list cannot be written leaves the session as it was.
+#[tokio::test]
+async fn a_login_that_cannot_be_listed_changes_nothing() {
+    let place = Place::server();
+    let (layer, _, keys) = place.stage().await;
+    let other = Browser::logged_in(&layer, "alice").await;
+    let all = keys.all().await;
+    let index = all.iter().find(|key| key.contains(":u:")).unwrap();
+    let set = keys
+        .admin
+        .set::<(), _, _>(index, "damaged", None, None, false);
+    set.await.unwrap();
+
+    let browser = Browser::with_session(&layer).await;
+    let (token, sessions) = (browser.token(), keys.sessions().await.len());
+    let answer = log_in_once(&browser, Login::of("alice")).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    answer.assert_no_cookie();
+    assert_eq!(browser.token(), token);
+    assert_eq!(browser.get("seed").await, Some(1));
+    assert_eq!(browser.user().await, None);
+    // A new session that could not be listed is not left behind.
+    let new = Browser::new(&layer);
+    let answer = log_in_once(&new, Login::of("alice")).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    answer.assert_no_cookie();
+    assert_eq!(keys.sessions().await.len(), sessions);
+    // A logout is not held up by it.
+    other.log_out().await.assert_removes_cookie();
 }

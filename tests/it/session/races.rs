@@ -534,3 +534,29 @@ async fn d04_d07_login_and_logout_count_in_every_process() {
     assert_eq!(elsewhere(token.clone()).await, ["None", "cookies 1"]);
     assert!(!keys.exists(&token).await);
 }
+
+/// What is on its way with the token from before a rotation is refused, and does not undo it.
+#[tokio::test]
+async fn a_slow_writer_does_not_undo_a_rotation() {
+    let place = Place::server();
+    let (layer, _, keys) = place.stage().await;
+    for read in [true, false] {
+        let browser = Browser::logged_in(&layer, "alice").await;
+        let gate = Gate::new();
+        let handler_gate = gate.clone();
+        let (slow, rotation) = tokio::join!(
+            browser.visit(move |session| async move {
+                if read {
+                    session.get::<i64>("seed").await.unwrap();
+                }
+                session.insert("late", &1).unwrap();
+                handler_gate.pass().await;
+            }),
+            gate.meanwhile(browser.visit(|session| async move { session.rotate() })),
+        );
+        assert_eq!(rotation.set_cookies().len(), 1);
+        slow.assert_no_cookie();
+        assert_eq!(browser.user().await.as_deref(), Some("alice"));
+        assert_eq!(keys.field(&browser.token(), "late").await, None);
+    }
+}
