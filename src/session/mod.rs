@@ -91,7 +91,7 @@
 //! as it is and the log tells; [`Session::commit`] returns the [error](crate::Error::is_interrupted). A request that
 //! had only written, to a session that was already over, begins a new one with its changes, and so does a login.
 //!
-//! # WebSockets, streams, middleware
+//! # Sockets, streams, middleware
 //!
 //! The [`Session`] in the request's extensions is a handle that may be cloned and kept. After the response it reads, and
 //! writes with [`commit`](Session::commit), `update` and `incr`; only the cookie is out of reach.
