@@ -2,6 +2,7 @@
 
 Usage: browser.py STOREFRONT    with REDIS_URL set; SCREENSHOT=file.png keeps a picture of the page.
 
+The browser comes over HTTPS, as to a shop behind a proxy that ends TLS; `openssl` makes a certificate for it.
 Speaks the WebDriver protocol to chromedriver with the standard library alone.
 """
 
@@ -10,9 +11,12 @@ import json
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -36,6 +40,55 @@ def running(command, pattern, **options):
         process.wait()
 
 
+@contextmanager
+def https(url, directory):
+    """Ends TLS in front of the shop, as a proxy does, and gives the URL to come to."""
+    certificate, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    port = int(url.rsplit(":", 1)[1].split("/")[0])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def copy(source, sink):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        for end in (source, sink):
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def serve(plain):
+        try:
+            client = context.wrap_socket(plain, server_side=True)
+            shop = socket.create_connection(("127.0.0.1", port))
+        except OSError:
+            return
+        threading.Thread(target=copy, args=(client, shop), daemon=True).start()
+        copy(shop, client)
+
+    def accept():
+        while True:
+            try:
+                plain, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(plain,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield f"https://localhost:{listener.getsockname()[1]}"
+    finally:
+        listener.close()
+
+
 class Browser:
     """One window of one browser."""
 
@@ -47,7 +100,8 @@ class Browser:
             "--window-size=1280,1000", "--force-color-profile=srgb", f"--user-data-dir={profile}",
         ]
         options = {"args": arguments}
-        capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
+        capabilities = {"alwaysMatch": {
+            "browserName": "chrome", "acceptInsecureCerts": True, "goog:chromeOptions": options}}
         self.session = ""
         self.session = "/session/" + self.post("/session", {"capabilities": capabilities})["sessionId"]
 
@@ -147,7 +201,13 @@ def visit(browser):
     check("the cookie is a __Host- cookie", cookie["name"].startswith("__Host-"), cookie["name"])
     check("Secure, HttpOnly, SameSite=Lax", (cookie["secure"], cookie["httpOnly"], cookie["sameSite"]) ==
           (True, True, "Lax"), cookie)
+    check("it is for this host alone, and ends with the browser", "expiry" not in cookie and
+          not cookie["domain"].startswith("."), cookie)
     check("scripts cannot read it", browser.script("return document.cookie") == "", "document.cookie")
+    browser.script(f"document.cookie = {json.dumps(cookie['name'] + '=mine; Path=/; Secure')}")
+    check("nor replace it", browser.cookies() == [cookie], browser.cookies())
+    shown = browser.script("return document.documentElement.outerHTML + JSON.stringify({...localStorage})")
+    check("the page does not show it", cookie["value"] not in shown, "the page")
 
     browser.click("#login")
     [fresh] = browser.cookies()
@@ -158,9 +218,17 @@ def visit(browser):
         browser.click("#hit")
         browser.screenshot(path)
 
+    browser.open(browser.script("return location.href"))
+    check("the browser sends it back after a reload", "ada" in browser.text("#user"), browser.text("#user"))
+
     browser.click("#logout")
     check("logout is shown", browser.text("#user") == "not logged in", browser.text("#user"))
     check("logout removed the cookie", not browser.cookies(), browser.cookies())
+    # A copy of the cookie opens nothing any more.
+    browser.post("/cookie", {"cookie": {key: fresh[key] for key in (
+        "name", "value", "path", "secure", "httpOnly", "sameSite")}})
+    browser.open(browser.script("return location.href"))
+    check("the old cookie opens nothing", browser.text("#user") == "not logged in", browser.text("#user"))
     check("the cart is gone", browser.text("#cart") == "empty", browser.text("#cart"))
 
 
@@ -170,6 +238,7 @@ def main():
         port = os.environ.get("PORT", "0")
         environment = {**os.environ, "PORT": port}
         url = stack.enter_context(running([storefront], r"open at (http://\S+)", env=environment))
+        url = stack.enter_context(https(url, stack.enter_context(tempfile.TemporaryDirectory())))
         chromedriver = shutil.which("chromedriver") or "/usr/lib/chromium/chromedriver"
         driver = stack.enter_context(running([chromedriver, "--port=0"], r"successfully on port (\d+)"))
         profile = stack.enter_context(tempfile.TemporaryDirectory())

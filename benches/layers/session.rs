@@ -1,6 +1,9 @@
 //! Sessions beside the reads and writes that they are made of.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -18,6 +21,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let with = |handler: Handler| {
         SessionLayer::new(redis.clone()).layer(service_fn(move |request| run(handler, request)))
     };
+    let anonymous = request();
     let mut request = request();
     request.headers_mut().insert(header::COOKIE, cookie);
     vec![
@@ -43,7 +47,20 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
             "session, read and write",
             &["bare + GET", "bare + EVALSHA"],
             with(Handler::ReadAndWrite),
+            request.clone(),
+        ),
+        Case::service(
+            "session, addition",
+            &["bare + EVALSHA"],
+            with(Handler::Add),
             request,
+        ),
+        // Begins a session, lists it, makes it the user's.
+        Case::service(
+            "session, login",
+            &["bare + EVALSHA", "bare + EVALSHA", "bare + EVALSHA"],
+            with(Handler::LogIn),
+            anonymous,
         ),
     ]
 }
@@ -54,6 +71,8 @@ enum Handler {
     Read,
     Write,
     ReadAndWrite,
+    Add,
+    LogIn,
 }
 
 async fn run(
@@ -73,6 +92,15 @@ async fn run(
             .elapsed()
             .map_or(0, |elapsed| elapsed.as_nanos());
         session.insert("now", &now.to_string()).expect("a value");
+    }
+    match handler {
+        Handler::Add => drop(session.incr("sum", 1).await.expect("a sum")),
+        // Each of another user, as most are.
+        Handler::LogIn => {
+            let user = NEXT_USER.fetch_add(1, Ordering::Relaxed);
+            session.login(user.to_string()).expect("a login");
+        }
+        _ => {}
     }
     page(None).await
 }
@@ -106,3 +134,5 @@ async fn session_cookie(redis: &Redis) -> header::HeaderValue {
         .parse()
         .expect("a header value")
 }
+
+static NEXT_USER: AtomicU64 = AtomicU64::new(0);

@@ -112,7 +112,7 @@ pub(super) fn decode<T: DeserializeOwned>(key: &str, plain: &[u8]) -> Result<T, 
     }
 }
 
-/// What a value in MessagePack begins with.
+/// What a value in `MessagePack` begins with.
 const MESSAGE_PACK: u8 = 1;
 /// What a sealed value begins with.
 pub(super) const SEALED: u8 = 2;

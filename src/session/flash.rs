@@ -4,8 +4,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    bounds::{FLASH, check_value},
     codec::decode,
-    record::{FLASH, check_value},
     records::unix_millis,
     session::Session,
 };

@@ -13,12 +13,13 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use super::{
+    bounds::encode,
     changes::Changes,
     config::CookieConfig,
     cookie::{set_cookie, values},
     layer::SessionLayer,
     login::Login,
-    record::{Record, encode, millis},
+    record::{Record, millis},
     records::unix_millis,
     session::Session,
     state::Cookie,

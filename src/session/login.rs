@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::record::{MAX_LABEL, MAX_METADATA, MAX_USER};
+use super::bounds::{MAX_LABEL, MAX_METADATA, MAX_USER};
 use crate::error::{Error, Kind};
 
 /// A login: who, on what device, and for how long. For [`Session::login`](super::Session::login), which also takes the

@@ -66,21 +66,23 @@
 //! | --- | --- | --- |
 //! | does not use its session, or has none | 0 | no |
 //! | reads, any number of values | 1 | no |
-//! | writes without reading | 1 | no |
-//! | reads and writes | 2 | no |
+//! | writes without reading, [`incr`](Session::incr) | 1 | no |
+//! | reads and writes, [`update`](Session::update) | 2 | no |
 //! | first write of a browser without session | 1 | yes |
-//! | login, rotation | as a write | yes |
-//! | logout | 1 | yes |
+//! | [`rotate`](Session::rotate) | as a write | yes |
+//! | [`login`](Session::login) | 3: a read, the user's list, the session | yes |
+//! | [`logout`](Session::logout) | 1, and 1 for the user's list | yes |
 //!
-//! Reading counts as use: at most once per 60 seconds, or tenth of the idle timeout where that is less, the record's life
-//! is prolonged. The response does not wait for it.
+//! Reading counts as use: at most once per 60 seconds, or tenth of the idle timeout where that is less, it is noted and
+//! the record's life prolonged. The response does not wait for that.
 //!
 //! # When it is written
 //!
 //! Changes are buffered and leave together, before the response does, so that a redirect finds them written. Only the
-//! values that changed are sent: requests that write different keys at once keep both. A response of 5xx drops the
-//! changes, but a logout is carried out. A failed write turns the response into a 503, since it would claim what did not
-//! happen.
+//! values that changed are sent: requests that write different keys at once keep both. A value that depends on the one
+//! before is for [`update`](Session::update) and [`incr`](Session::incr), which lose nothing either. A response of 5xx
+//! drops the changes, but a logout is carried out. A failed write turns the response into a 503, since it would claim what
+//! did not happen.
 //!
 //! # When the session ends meanwhile
 //!
@@ -89,20 +91,52 @@
 //! as it is and the log tells; [`Session::commit`] returns the [error](crate::Error::is_interrupted). A request that
 //! had only written, to a session that was already over, begins a new one with its changes, and so does a login.
 //!
+//! # Sockets, streams, middleware
+//!
+//! The [`Session`] in the request's extensions is a handle that may be cloned and kept. After the response it reads, and
+//! writes with [`commit`](Session::commit), `update` and `incr`; only the cookie is out of reach.
+//! [`is_alive`](Session::is_alive) tells when to hang up:
+//!
+//! ```no_run
+//! # use tower_fred::{Error, Session};
+//! async fn socket(session: Session, mut messages: tokio::sync::mpsc::Receiver<String>) -> Result<(), Error> {
+//!     while let Some(_message) = messages.recv().await {
+//!         if !session.is_alive().await? {
+//!             break;
+//!         }
+//!         session.incr("messages", 1).await?;
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # A user's sessions
+//!
+//! A login lists the session under its user, with when it began and was last seen, a [label](Login::label) and
+//! [metadata](Login::metadata). [`SessionStore::list`] and [`Session::devices`] show them;
+//! [`revoke`](SessionStore::revoke), [`revoke_others`](Session::revoke_others) and
+//! [`revoke_all`](SessionStore::revoke_all) end them, also against logins that are on their way;
+//! [`evict_above`](SessionStore::evict_above) and [`refuse_above`](SessionStore::refuse_above) bound their number.
+//!
+//! In a cluster, a session and its user's list are on different servers. So a session is listed before it becomes the
+//! user's, and what is listed and over is left out when it is met: no session of a user is ever not listed.
+//!
 //! # What is stored
 //!
-//! One hash per session, with a field per key, and the SHA-256 of the token's secret. Nobody can make a cookie of what is
-//! in Redis. A token that the server did not issue is never taken over. Values are JSON of at most [`MAX_VALUE`] bytes
-//! under keys of at most [`MAX_KEY`]; Redis stores a session compactly while every value is at most
+//! One hash per session, with a field per key, and the SHA-256 of the token's secret, or an HMAC of it with a
+//! [pepper](SessionStore::pepper). Nobody can make a cookie of what is in Redis. A token that the server did not issue is
+//! never taken over. Values are JSON of at most [`MAX_VALUE`] bytes under keys of at most [`MAX_KEY`], as `MessagePack`
+//! or sealed if you say so; each tells how it was written. Redis stores a session compactly while every value is at most
 //! `hash-max-listpack-value` bytes long (64 by default; 1024 suits sessions).
 //!
 //! # Timeouts and clocks
 //!
 //! Redis's clock ends sessions, dates them and guards writes. A read runs no script, so this host's clock counts there:
-//! for prolonging the idle time, for not showing a session past its absolute end, and for the minute in which a replaced
-//! token is told from an unknown one. Keep the two in step within seconds.
+//! for noting use and renewing tokens, for not showing a session past its absolute end, for the minute in which a
+//! replaced token is told from an unknown one, and for the age of a login. Keep the two in step within seconds.
 
 mod auth;
+mod bounds;
 mod changes;
 mod codec;
 mod config;
@@ -138,6 +172,7 @@ mod token;
 mod typed;
 mod update;
 
+pub use bounds::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE};
 pub use config::SameSite;
 pub use devices::Device;
 pub use events::{SecurityEvent, Suspicion};
@@ -146,7 +181,7 @@ pub use import::TowerSessions;
 pub use layer::SessionLayer;
 pub use login::Login;
 pub use marked::Marked;
-pub use record::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE, Record};
+pub use record::Record;
 pub use service::Sessions;
 pub use session::Session;
 pub use store::SessionStore;

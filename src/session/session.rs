@@ -9,11 +9,11 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    bounds::{encode, is_reserved},
     codec::decode,
     events::{SecurityEvent, Suspicion},
     layer::Shared,
     login::Login,
-    record::{encode, is_reserved},
     state::State,
     store::SessionStore,
     token::Token,

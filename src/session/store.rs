@@ -8,11 +8,12 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    bounds::encode,
     changes::Changes,
     keys::{Key, pseudonym},
     login::Login,
     outcome::{Ended, Held},
-    record::{Found, Record, encode},
+    record::{Found, Record},
     settings::{PerUser, Settings, check_realm, check_timeout},
     token::Token,
 };
@@ -213,7 +214,7 @@ impl SessionStore {
         self.with(|settings| settings.log_key = Some(key))
     }
 
-    /// Writes values as MessagePack; default: JSON. Both are read in any case.
+    /// Writes values as `MessagePack`; default: JSON. Both are read in any case.
     #[cfg(feature = "messagepack")]
     #[must_use]
     pub fn messagepack(self) -> Self {

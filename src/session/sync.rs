@@ -108,7 +108,7 @@ impl Session {
                         .committed(&job, token, next, done, &changes, now);
                     return Ok(());
                 }
-                outcome => refused |= self.refused(outcome, &held.token)?,
+                outcome => refused |= self.refused(&outcome, &held.token)?,
             }
         }
         self.write_elsewhere(&job, &changes, refused).await
@@ -190,7 +190,7 @@ impl Session {
                 outcome @ (Outcome::Conflict(_) | Outcome::NotANumber) => {
                     return Ok(Some(outcome));
                 }
-                outcome => refused |= self.refused(outcome, &held.token)?,
+                outcome => refused |= self.refused(&outcome, &held.token)?,
             }
         }
         if refused {
@@ -201,7 +201,7 @@ impl Session {
     }
 
     /// Whether a session refused a write that was no longer its holder's; an error when it refused it from its holder.
-    fn refused(&self, outcome: Outcome, token: &Token) -> Result<bool, Error> {
+    fn refused(&self, outcome: &Outcome, token: &Token) -> Result<bool, Error> {
         match outcome {
             Outcome::Stale => {
                 self.suspect(Suspicion::Stale, token);

@@ -8,7 +8,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use super::{record::check_key, session::Session, store::fields_of};
+use super::{bounds::check_key, session::Session, store::fields_of};
 use crate::error::{Error, Kind};
 
 /// A struct whose fields are stored as fields of the session. See [`Session::typed`].

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    bounds::{check_key, encode},
     codec::decode,
     outcome::{Op, Outcome},
-    record::{check_key, encode, number},
+    record::number,
     session::Session,
 };
 use crate::error::{Error, Kind};

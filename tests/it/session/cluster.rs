@@ -42,6 +42,7 @@ async fn d22_to_d34_on_a_cluster() {
     failures::check_d34_a_request_that_is_dropped_anywhere_leaves_the_old_state_or_the_new(&place)
         .await;
     updates::check_d34_dropped_operations(&place).await;
+    updates::check_d34_dropped_logins(&place).await;
 }
 
 #[tokio::test]

@@ -57,43 +57,46 @@ pub(super) async fn check_d12_all_others_and_one_by_its_handle(place: &Place) {
     let store = SessionStore::new(redis);
     let devices: Vec<Browser> = join_all((0..3).map(|_| Browser::logged_in(&layer, "alice"))).await;
     let bob = Browser::logged_in(&layer, "bob").await;
-    assert_eq!(store.list("alice").await.unwrap().len(), 3);
+    assert_eq!(store.list("alice").await.expect("an answer").len(), 3);
 
     // One by its handle, and only for whose it is.
     let second = id(&devices[1]).await;
-    assert!(!store.revoke("bob", &second).await.unwrap());
-    assert!(!store.revoke("", &second).await.unwrap());
+    assert!(!store.revoke("bob", &second).await.expect("an answer"));
+    assert!(!store.revoke("", &second).await.expect("an answer"));
     assert_eq!(devices[1].user().await.as_deref(), Some("alice"));
-    assert!(store.revoke("alice", &second).await.unwrap());
-    assert!(!store.revoke("alice", &second).await.unwrap());
+    assert!(store.revoke("alice", &second).await.expect("an answer"));
+    assert!(!store.revoke("alice", &second).await.expect("an answer"));
     assert_eq!(devices[1].user().await, None);
     for bad in ["", "x", "{}*", &"A".repeat(22), &devices[0].token()] {
-        assert!(!store.revoke("alice", bad).await.unwrap(), "{bad}");
+        assert!(
+            !store.revoke("alice", bad).await.expect("an answer"),
+            "{bad}"
+        );
     }
 
     // All others, from within; and a login of the same request is not refused.
     let answer = devices[0]
         .visit(|session| async move {
-            assert_eq!(session.devices().await.unwrap().len(), 2);
-            let count = session.revoke_others().await.unwrap();
-            session.login("alice").unwrap();
+            assert_eq!(session.devices().await.expect("an answer").len(), 2);
+            let count = session.revoke_others().await.expect("an answer");
+            session.login("alice").expect("an answer");
             count
         })
         .await;
     assert_eq!((answer.status, answer.value), (StatusCode::OK, 1));
     assert_eq!(devices[0].user().await.as_deref(), Some("alice"));
     assert_eq!(devices[2].user().await, None);
-    assert_eq!(store.list("alice").await.unwrap().len(), 1);
+    assert_eq!(store.list("alice").await.expect("an answer").len(), 1);
 
     // All, such as when an account is closed.
-    assert_eq!(store.revoke_all("alice").await.unwrap(), 1);
+    assert_eq!(store.revoke_all("alice").await.expect("an answer"), 1);
     assert_eq!(devices[0].user().await, None);
-    assert!(store.list("alice").await.unwrap().is_empty());
+    assert!(store.list("alice").await.expect("an answer").is_empty());
     assert_eq!(bob.user().await.as_deref(), Some("bob"));
     keys.assert_all_expire().await;
 
     log_in(&devices[0], "alice").await;
-    assert_eq!(store.list("alice").await.unwrap().len(), 1);
+    assert_eq!(store.list("alice").await.expect("an answer").len(), 1);
 }
 
 #[tokio::test]
@@ -148,7 +151,7 @@ pub(super) async fn check_d12_revocation_beats_logins(
         for browser in &browsers {
             assert_eq!(browser.user().await, None, "survived in round {round}");
         }
-        assert!(store.list("alice").await.unwrap().is_empty());
+        assert!(store.list("alice").await.expect("an answer").is_empty());
     }
     assert!(refused > 0, "the revocation was never in time to refuse");
     let browser = Browser::new(&layer);
@@ -167,23 +170,25 @@ pub(super) async fn check_d13_the_list(place: &Place) {
     let begun = now();
     let phone = Browser::with_session(&layer).await;
     let login = Login::of("alice").label("phone");
-    let login = login.metadata(&("203.0.113.7", 4)).unwrap();
+    let login = login.metadata(&("203.0.113.7", 4)).expect("an answer");
     log_in_once(&phone, login).await;
     let laptop = Browser::new(&layer);
     log_in_once(&laptop, Login::of("alice").label("laptop")).await;
     let seen = (begun - 120_000).to_string();
     keys.set_field(&phone.token(), "!s", seen.clone()).await;
 
-    let devices = store.list("alice").await.unwrap();
+    let devices = store.list("alice").await.expect("an answer");
     let labels: Vec<&str> = devices.iter().map(Device::label).collect();
     // Used last comes first.
     assert_eq!(labels, ["laptop", "phone"]);
-    let metadata: Option<(String, u8)> = devices[1].metadata().unwrap();
+    let metadata: Option<(String, u8)> = devices[1].metadata().expect("an answer");
     assert_eq!(metadata, Some(("203.0.113.7".to_owned(), 4)));
-    assert_eq!(devices[0].metadata::<String>().unwrap(), None);
+    assert_eq!(devices[0].metadata::<String>().expect("an answer"), None);
     let millis = |time: std::time::SystemTime| {
-        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap();
-        i64::try_from(since.as_millis()).unwrap()
+        let since = time
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("an answer");
+        i64::try_from(since.as_millis()).expect("an answer")
     };
     assert_eq!(millis(devices[1].last_seen()).to_string(), seen);
     for device in &devices {
@@ -205,7 +210,7 @@ pub(super) async fn check_d13_the_list(place: &Place) {
     ] {
         let cookie = format!("__Host-id={forged}");
         let answer = send(&layer, &[cookie.as_bytes()], |session| async move {
-            (StatusCode::OK, session.user().await.unwrap())
+            (StatusCode::OK, session.user().await.expect("an answer"))
         })
         .await;
         assert_eq!(answer.value, None, "{forged}");
@@ -215,14 +220,14 @@ pub(super) async fn check_d13_the_list(place: &Place) {
     keys.admin
         .del::<(), _>(keys.key(&phone.token()))
         .await
-        .unwrap();
-    assert_eq!(store.list("alice").await.unwrap().len(), 1);
+        .expect("an answer");
+    assert_eq!(store.list("alice").await.expect("an answer").len(), 1);
     // One that changed hands is listed with whose it is now.
     log_in_once(&laptop, Login::of("bob")).await;
-    assert!(store.list("alice").await.unwrap().is_empty());
-    assert_eq!(store.list("bob").await.unwrap()[0].label(), "");
+    assert!(store.list("alice").await.expect("an answer").is_empty());
+    assert_eq!(store.list("bob").await.expect("an answer")[0].label(), "");
     laptop.log_out().await;
-    assert!(store.list("bob").await.unwrap().is_empty());
+    assert!(store.list("bob").await.expect("an answer").is_empty());
     assert!(keys.all().await.is_empty(), "{:?}", keys.all().await);
 }
 
@@ -239,7 +244,7 @@ pub(super) async fn check_d14_limits(place: &Place) {
     for _ in 0..3 {
         let browser = Browser::logged_in(&layer, "alice").await;
         // Their ends are in this order.
-        let end = now() + 3_600_000 + i64::try_from(browsers.len()).unwrap();
+        let end = now() + 3_600_000 + i64::try_from(browsers.len()).expect("an answer");
         keys.set_field(&browser.token(), "!x", end.to_string())
             .await;
         log_in_once(&browser, Login::of("alice")).await;
@@ -247,7 +252,7 @@ pub(super) async fn check_d14_limits(place: &Place) {
     }
     // The same device again is not one more.
     log_in_once(&browsers[0], Login::of("alice")).await;
-    assert_eq!(store.list("alice").await.unwrap().len(), 3);
+    assert_eq!(store.list("alice").await.expect("an answer").len(), 3);
     browsers.push(Browser::logged_in(&layer, "alice").await);
     let expected = [None, Some("alice"), Some("alice"), Some("alice")];
     for (browser, user) in browsers.iter().zip(expected) {
@@ -271,8 +276,8 @@ pub(super) async fn check_d14_limits(place: &Place) {
     assert_eq!(refused.user().await, None);
     let answer = refused
         .visit(|session| async move {
-            session.login("alice").unwrap();
-            session.commit().await.unwrap_err().is_forbidden()
+            session.login("alice").expect("an answer");
+            session.commit().await.expect_err("an error").is_forbidden()
         })
         .await;
     // Said in time, it is for the handler to answer.
@@ -314,7 +319,7 @@ pub(super) async fn check_d14_at_once(place: &Place) {
         assert!(alive.len() <= 3, "{} with eviction: {evicts}", alive.len());
         assert!(!alive.is_empty());
         // None is alive and not listed.
-        assert_eq!(ids(&store.list("alice").await.unwrap()), alive);
+        assert_eq!(ids(&store.list("alice").await.expect("an answer")), alive);
         if !evicts {
             assert_eq!((accepted, alive.len()), (3, 3));
         }
@@ -382,7 +387,6 @@ async fn a_revocation_in_the_future_locks_nobody_out() {
     assert_eq!(browser.user().await.as_deref(), Some("alice"));
 }
 
-/// Five sessions per browser are enough for a list; nobody's sessions are in nobody's list.
 #[tokio::test]
 async fn without_a_user_there_is_no_list() {
     let place = Place::server();
@@ -398,4 +402,35 @@ async fn without_a_user_there_is_no_list() {
     assert_eq!(answer.value, (0, 0, false));
     assert_eq!(keys.all().await.len(), 1);
     assert!(SessionStore::new(redis).list("").await.unwrap().is_empty());
+}
+
+/// The list comes first: a login whose user's list cannot be written leaves the session as it was.
+#[tokio::test]
+async fn a_login_that_cannot_be_listed_changes_nothing() {
+    let place = Place::server();
+    let (layer, _, keys) = place.stage().await;
+    let other = Browser::logged_in(&layer, "alice").await;
+    let all = keys.all().await;
+    let index = all.iter().find(|key| key.contains(":u:")).unwrap();
+    let set = keys
+        .admin
+        .set::<(), _, _>(index, "damaged", None, None, false);
+    set.await.unwrap();
+
+    let browser = Browser::with_session(&layer).await;
+    let (token, sessions) = (browser.token(), keys.sessions().await.len());
+    let answer = log_in_once(&browser, Login::of("alice")).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    answer.assert_no_cookie();
+    assert_eq!(browser.token(), token);
+    assert_eq!(browser.get("seed").await, Some(1));
+    assert_eq!(browser.user().await, None);
+    // A new session that could not be listed is not left behind.
+    let new = Browser::new(&layer);
+    let answer = log_in_once(&new, Login::of("alice")).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    answer.assert_no_cookie();
+    assert_eq!(keys.sessions().await.len(), sessions);
+    // A logout is not held up by it.
+    other.log_out().await.assert_removes_cookie();
 }

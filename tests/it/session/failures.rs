@@ -280,13 +280,13 @@ pub(super) async fn check_d34_a_request_that_is_dropped_anywhere_leaves_the_old_
         let browser = Browser::with_session(&layer).await;
         let key = keys.key(&browser.token());
         let work = browser.visit(|session| async move {
-            session.get::<i64>("seed").await.unwrap();
-            session.insert("seed", &2).unwrap();
-            session.insert("a", &2).unwrap();
-            session.login("alice").unwrap();
-            session.commit().await.unwrap();
-            session.insert("seed", &3).unwrap();
-            session.insert("a", &3).unwrap();
+            session.get::<i64>("seed").await.expect("an answer");
+            session.insert("seed", &2).expect("an answer");
+            session.insert("a", &2).expect("an answer");
+            session.login("alice").expect("an answer");
+            session.commit().await.expect("an answer");
+            session.insert("seed", &3).expect("an answer");
+            session.insert("a", &3).expect("an answer");
         });
         done += usize::from(cut_off(work, polls).await);
         // A command that was sent already may still run, before this one or after it: both states are whole.
@@ -294,7 +294,7 @@ pub(super) async fn check_d34_a_request_that_is_dropped_anywhere_leaves_the_old_
             .admin
             .hmget(key.as_str(), vec!["seed", "a", "!u"])
             .await
-            .unwrap();
+            .expect("an answer");
         let fields: Vec<&str> = fields
             .iter()
             .map(|field| field.as_deref().unwrap_or("-"))
@@ -304,7 +304,7 @@ pub(super) async fn check_d34_a_request_that_is_dropped_anywhere_leaves_the_old_
                 .contains(&[fields[0], fields[1], fields[2]]),
             "{fields:?} after {polls} polls"
         );
-        let left: i64 = keys.admin.pttl(key.as_str()).await.unwrap();
+        let left: i64 = keys.admin.pttl(key.as_str()).await.expect("an answer");
         assert!(left > 0);
     }
     assert!((1..59).contains(&done), "{done}: all or none were cut off");

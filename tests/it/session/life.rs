@@ -36,7 +36,7 @@ pub(super) async fn check_d11_renewal(place: &Place) {
     // A 5xx says nothing: it may be a proxy that drops the cookie.
     browser
         .visit_as(StatusCode::BAD_GATEWAY, |session| async move {
-            session.user().await.unwrap()
+            session.user().await.expect("an answer")
         })
         .await
         .assert_no_cookie();
@@ -60,9 +60,11 @@ pub(super) async fn check_d11_renewal(place: &Place) {
     assert_eq!(browser.get("late").await, Some(1));
     assert_ne!(browser.token(), old.token());
     assert_eq!(old.get("late").await, Some(1));
+    let last = browser.copy();
     browser
-        .visit(|session| async move { session.login("alice").unwrap() })
+        .visit(|session| async move { session.login("alice").expect("an answer") })
         .await;
+    assert_eq!(last.user().await, None);
     assert_eq!(old.user().await, None);
     assert_eq!(browser.user().await.as_deref(), Some("alice"));
 }

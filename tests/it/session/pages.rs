@@ -28,7 +28,8 @@ pub(super) async fn check_d33_csrf(place: &Place) {
     let token_of = |browser: &Browser| {
         let browser = browser.copy();
         async move {
-            let visit = browser.visit(|session| async move { session.csrf_token().await.unwrap() });
+            let visit = browser
+                .visit(|session| async move { session.csrf_token().await.expect("an answer") });
             visit.await.value
         }
     };
@@ -51,7 +52,7 @@ pub(super) async fn check_d33_csrf(place: &Place) {
     for index in 0..43 {
         let mut bent = token.clone().into_bytes();
         bent[index] = if bent[index] == b'A' { b'B' } else { b'A' };
-        let bent = String::from_utf8(bent).unwrap();
+        let bent = String::from_utf8(bent).expect("an answer");
         assert_eq!(check(&one, &bent).await, Err(true), "{index}");
     }
     for bad in ["", "x", "ä", &"A".repeat(43), &"A".repeat(1000)] {
@@ -68,9 +69,9 @@ pub(super) async fn check_d33_csrf(place: &Place) {
     assert_eq!(check(&one, &token).await, Ok(()));
     let answer = one
         .visit(|session| async move {
-            session.login("alice").unwrap();
+            session.login("alice").expect("an answer");
             // The page that the login answers with.
-            session.csrf_token().await.unwrap()
+            session.csrf_token().await.expect("an answer")
         })
         .await;
     assert_eq!(answer.set_cookies().len(), 1);
@@ -245,7 +246,7 @@ fn watched(layer: SessionLayer) -> (SessionLayer, Events) {
         .on_security_event(move |event| {
             let client = event.client().map(str::to_owned);
             let event = (event.suspicion(), event.session().to_owned(), client);
-            told.lock().unwrap().push(event);
+            told.lock().expect("an answer").push(event);
         });
     (layer, events)
 }
@@ -307,16 +308,20 @@ impl std::io::Write for Log {
     }
 }
 
-#[tokio::test]
-async fn d25_the_log_tells_of_a_session_s_life_under_a_keyed_hash() {
+/// What is logged on this thread, which is where a test runs, as long as the guard is there.
+fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::DEBUG)
         .with_writer(move || writer.clone())
         .finish();
-    // Of this thread only, which is where this test runs.
-    let guard = tracing::subscriber::set_default(subscriber);
+    (log, tracing::subscriber::set_default(subscriber))
+}
+
+#[tokio::test]
+async fn d25_the_log_tells_of_a_session_s_life_under_a_keyed_hash() {
+    let (log, guard) = logged();
     let place = Place::server();
     let (_, redis, _) = place.stage().await;
     let store = SessionStore::new(redis).log_key([7; 32]);

@@ -52,9 +52,9 @@ pub(super) async fn check_d07_a_slow_writer_does_not_undo_a_logout(place: &Place
         let (slow, logout) = tokio::join!(
             browser.visit(move |session| async move {
                 if read {
-                    session.get::<i64>("seed").await.unwrap();
+                    session.get::<i64>("seed").await.expect("an answer");
                 }
-                session.insert("late", &1).unwrap();
+                session.insert("late", &1).expect("an answer");
                 handler_gate.pass().await;
             }),
             gate.meanwhile(browser.log_out()),
@@ -118,12 +118,14 @@ pub(super) async fn check_d06_a_slow_writer_does_not_undo_a_login(place: &Place)
         let (slow, login) = tokio::join!(
             browser.visit(move |session| async move {
                 if read {
-                    session.get::<i64>("seed").await.unwrap();
+                    session.get::<i64>("seed").await.expect("an answer");
                 }
-                session.insert("late", &1).unwrap();
+                session.insert("late", &1).expect("an answer");
                 handler_gate.pass().await;
             }),
-            gate.meanwhile(browser.visit(|session| async move { session.login("alice").unwrap() })),
+            gate.meanwhile(
+                browser.visit(|session| async move { session.login("alice").expect("an answer") })
+            ),
         );
         assert_eq!(login.set_cookies().len(), 1);
         slow.assert_no_cookie();
@@ -154,12 +156,18 @@ pub(super) async fn check_d22_a_read_with_the_cookie_from_before_the_login_is_an
     let (slow, _) = tokio::join!(
         browser.visit(move |session| async move {
             handler_gate.pass().await;
-            assert_eq!(session.get::<i64>("seed").await.unwrap(), None);
-            assert_eq!(session.user().await.unwrap(), None);
-            session.insert("late", &1).unwrap();
-            session.commit().await.unwrap_err().is_interrupted()
+            assert_eq!(session.get::<i64>("seed").await.expect("an answer"), None);
+            assert_eq!(session.user().await.expect("an answer"), None);
+            session.insert("late", &1).expect("an answer");
+            session
+                .commit()
+                .await
+                .expect_err("an error")
+                .is_interrupted()
         }),
-        gate.meanwhile(browser.visit(|session| async move { session.login("alice").unwrap() })),
+        gate.meanwhile(
+            browser.visit(|session| async move { session.login("alice").expect("an answer") })
+        ),
     );
     assert!(slow.value);
     slow.assert_no_cookie();
@@ -249,8 +257,10 @@ pub(super) async fn check_fifty_requests_at_once_lose_nothing(place: &Place) {
         let together = Arc::clone(&together);
         browser.visit(move |session| async move {
             // Every request has read before any writes.
-            session.get::<i64>("seed").await.unwrap();
-            session.insert(&format!("k{request}"), &request).unwrap();
+            session.get::<i64>("seed").await.expect("an answer");
+            session
+                .insert(&format!("k{request}"), &request)
+                .expect("an answer");
             together.wait().await;
         })
     });
@@ -261,7 +271,12 @@ pub(super) async fn check_fifty_requests_at_once_lose_nothing(place: &Place) {
     let found = browser.visit(|session| async move {
         let mut found = Vec::new();
         for request in 0..REQUESTS {
-            found.extend(session.get::<usize>(&format!("k{request}")).await.unwrap());
+            found.extend(
+                session
+                    .get::<usize>(&format!("k{request}"))
+                    .await
+                    .expect("an answer"),
+            );
         }
         found
     });
@@ -518,4 +533,30 @@ async fn d04_d07_login_and_logout_count_in_every_process() {
     // Nobody's again; a write begins a session of its own.
     assert_eq!(elsewhere(token.clone()).await, ["None", "cookies 1"]);
     assert!(!keys.exists(&token).await);
+}
+
+/// What is on its way with the token from before a rotation is refused, and does not undo it.
+#[tokio::test]
+async fn a_slow_writer_does_not_undo_a_rotation() {
+    let place = Place::server();
+    let (layer, _, keys) = place.stage().await;
+    for read in [true, false] {
+        let browser = Browser::logged_in(&layer, "alice").await;
+        let gate = Gate::new();
+        let handler_gate = gate.clone();
+        let (slow, rotation) = tokio::join!(
+            browser.visit(move |session| async move {
+                if read {
+                    session.get::<i64>("seed").await.unwrap();
+                }
+                session.insert("late", &1).unwrap();
+                handler_gate.pass().await;
+            }),
+            gate.meanwhile(browser.visit(|session| async move { session.rotate() })),
+        );
+        assert_eq!(rotation.set_cookies().len(), 1);
+        slow.assert_no_cookie();
+        assert_eq!(browser.user().await.as_deref(), Some("alice"));
+        assert_eq!(keys.field(&browser.token(), "late").await, None);
+    }
 }

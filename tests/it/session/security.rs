@@ -101,7 +101,7 @@ pub(super) async fn check_d04_d05_a_login_changes_the_token_by_itself_and_the_ol
     let browser = Browser::with_session(&layer).await;
     let before = browser.copy();
     browser
-        .visit(|session| async move { session.login("alice").unwrap() })
+        .visit(|session| async move { session.login("alice").expect("an answer") })
         .await;
     assert_ne!(browser.token(), before.token());
     assert_eq!(browser.token()[..21], before.token()[..21]);
@@ -113,7 +113,7 @@ pub(super) async fn check_d04_d05_a_login_changes_the_token_by_itself_and_the_ol
     // Proving it again changes it again.
     let earlier = browser.copy();
     browser
-        .visit(|session| async move { session.login("alice").unwrap() })
+        .visit(|session| async move { session.login("alice").expect("an answer") })
         .await;
     assert_ne!(browser.token(), earlier.token());
     assert_eq!(earlier.user().await, None);

@@ -165,10 +165,10 @@ pub(super) async fn check_d09_nothing_moves_the_absolute_end(place: &Place) {
         .visit(|session| async move { session.rotate() })
         .await;
     browser
-        .visit(|session| async move { session.login("alice").unwrap() })
+        .visit(|session| async move { session.login("alice").expect("an answer") })
         .await;
     assert!(keys.left(&browser.token()).await <= 2 * MINUTE);
-    let stored = keys.field(&browser.token(), "!x").await.unwrap();
+    let stored = keys.field(&browser.token(), "!x").await.expect("an answer");
     assert_eq!(stored, end.into_bytes());
 }
 
@@ -204,12 +204,12 @@ pub(super) async fn check_d32_every_key_has_an_end_whatever_happened_to_it(place
     let visits = (0..40_i64).map(|i| {
         browser.visit(move |session| async move {
             if i % 3 == 0 {
-                session.get::<i64>("seed").await.unwrap();
+                session.get::<i64>("seed").await.expect("an answer");
             }
-            session.insert("a", &i).unwrap();
+            session.insert("a", &i).expect("an answer");
             match i % 10 {
                 0 => session.rotate(),
-                1 => session.login("bob").unwrap(),
+                1 => session.login("bob").expect("an answer"),
                 2 => session.logout(),
                 3 => session.remove("seed"),
                 _ => {}
@@ -218,7 +218,10 @@ pub(super) async fn check_d32_every_key_has_an_end_whatever_happened_to_it(place
     });
     futures_util::future::join_all(visits).await;
     let store = SessionStore::new(redis);
-    store.create(&serde_json::json!({ "a": 1 })).await.unwrap();
+    store
+        .create(&serde_json::json!({ "a": 1 }))
+        .await
+        .expect("an answer");
     assert!(!keys.all().await.is_empty());
     keys.assert_all_expire().await;
 }

@@ -43,7 +43,12 @@ async fn fifty_additions_and_updates_at_once_are_exact() {
 pub(super) async fn check_fifty_additions_and_updates(place: &Place) {
     let (layer, ..) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
-    add(&layer, &browser.cookie_header().unwrap(), REQUESTS).await;
+    add(
+        &layer,
+        &browser.cookie_header().expect("an answer"),
+        REQUESTS,
+    )
+    .await;
     assert_eq!(browser.get("added").await, Some(REQUESTS));
     assert_eq!(browser.get("updated").await, Some(REQUESTS));
 }
@@ -242,11 +247,11 @@ async fn cut_off(future: impl Future, polls: usize) {
 #[tokio::test]
 async fn d34_an_update_login_or_list_that_is_dropped_anywhere_leaves_a_session_that_works() {
     check_d34_dropped_operations(&Place::server()).await;
+    check_d34_dropped_logins(&Place::server()).await;
 }
 
 pub(super) async fn check_d34_dropped_operations(place: &Place) {
-    let (layer, redis, keys) = place.stage().await;
-    let store = SessionStore::new(redis);
+    let (layer, ..) = place.stage().await;
     for polls in 1..14 {
         let browser = Browser::with_session(&layer).await;
         let answer = browser
@@ -257,22 +262,29 @@ pub(super) async fn check_d34_dropped_operations(place: &Place) {
                     polls,
                 )
                 .await;
-                let n = session.incr("n", 10).await.unwrap();
+                let n = session.incr("n", 10).await.expect("an answer");
                 let m = session
                     .update("m", |m: Option<i64>| m.unwrap_or(0) + 10)
                     .await;
-                (n, m.unwrap())
+                (n, m.expect("an answer"))
             })
             .await;
         let (n, m) = answer.value;
         assert!([10, 11].contains(&n) && [10, 11].contains(&m), "{n} {m}");
         assert_eq!(browser.get("n").await, Some(n), "after {polls} polls");
         assert_eq!(browser.get("m").await, Some(m), "after {polls} polls");
+    }
+}
 
+pub(super) async fn check_d34_dropped_logins(place: &Place) {
+    let (layer, redis, keys) = place.stage().await;
+    let store = SessionStore::new(redis);
+    for polls in 1..14 {
+        let browser = Browser::with_session(&layer).await;
         // A login that is cut off in the handler is carried out by the response.
         let answer = browser
             .visit(move |session| async move {
-                session.login("alice").unwrap();
+                session.login("alice").expect("an answer");
                 cut_off(session.commit(), polls).await;
             })
             .await;
@@ -282,17 +294,23 @@ pub(super) async fn check_d34_dropped_operations(place: &Place) {
             list.iter().any(|device| id.starts_with(&device.id()[..21]))
         };
         // Never alive and not listed.
-        assert!(own(store.list("alice").await.unwrap(), &browser.token()));
+        assert!(own(
+            store.list("alice").await.expect("an answer"),
+            &browser.token()
+        ));
         cut_off(store.revoke_all("alice"), polls).await;
         let alive = browser.user().await.is_some();
-        let listed = own(store.list("alice").await.unwrap(), &browser.token());
+        let listed = own(
+            store.list("alice").await.expect("an answer"),
+            &browser.token(),
+        );
         assert!(listed || !alive, "after {polls} polls");
-        store.revoke_all("alice").await.unwrap();
+        store.revoke_all("alice").await.expect("an answer");
         assert_eq!(browser.user().await, None);
         keys.assert_all_expire().await;
         // As a login right after a revocation is refused, the next round has another user's list in the way.
         while browser
-            .visit(|session| async move { session.login("alice").unwrap() })
+            .visit(|session| async move { session.login("alice").expect("an answer") })
             .await
             .status
             != StatusCode::OK
@@ -302,14 +320,14 @@ pub(super) async fn check_d34_dropped_operations(place: &Place) {
                 "alice",
                 &browser
                     .visit(|session| async move {
-                        session.user().await.unwrap();
-                        session.id().unwrap()
+                        session.user().await.expect("an answer");
+                        session.id().expect("an answer")
                     })
                     .await
                     .value,
             )
             .await
-            .unwrap();
+            .expect("an answer");
     }
 }
 

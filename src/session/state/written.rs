@@ -1,0 +1,139 @@
+//! What a request knows once something was written, or refused.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Cookie, Job, Origin, State};
+use crate::session::{
+    changes::Changes,
+    outcome::{Done, Held},
+    record::{Due, Record},
+    token::Token,
+};
+
+impl State {
+    pub(in crate::session) fn buffer(&mut self, key: &str, plain: Bytes) {
+        self.changes.fields.insert(key.to_owned(), Some(plain));
+    }
+
+    /// A value is in Redis without having been buffered.
+    pub(in crate::session) fn note(&mut self, key: &str, plain: Bytes) {
+        if let Some(record) = self.record_mut() {
+            record.apply(&[(key.to_owned(), Some(plain))].into());
+        }
+    }
+
+    /// Another request wrote this.
+    pub(in crate::session) fn found(&mut self, key: &str, stored: Bytes) {
+        if let Some(record) = self.record_mut() {
+            record.found(key, stored);
+        }
+    }
+
+    /// Something is in Redis that is none of the buffered changes.
+    pub(in crate::session) fn wrote(&mut self, job: &Job, held: &Held, done: &Done) {
+        if job.logouts == self.logouts && !matches!(self.origin, Origin::Verified(..)) {
+            let held = Held {
+                lineage: done.lineage.clone(),
+                ..held.clone()
+            };
+            self.origin = Origin::Verified(held, None);
+        }
+    }
+
+    /// The changes are in Redis, under `next` if the token was replaced.
+    pub(in crate::session) fn committed(
+        &mut self,
+        job: &Job,
+        token: &Token,
+        next: Option<Token>,
+        done: Done,
+        written: &Changes,
+        now: i64,
+    ) {
+        let next = next.filter(|_| done.replaced);
+        if job.logouts != self.logouts {
+            self.ending.extend(next.map(Held::unproved));
+            return;
+        }
+        let record = match std::mem::replace(&mut self.origin, Origin::Interrupted) {
+            Origin::Verified(_, record) => record,
+            _ => None,
+        };
+        let held = Held {
+            token: next.as_ref().unwrap_or(token).clone(),
+            lineage: done.lineage,
+        };
+        self.written(held, record, written, now);
+        if let Some(next) = next {
+            self.cookie = Some(Cookie::Set(next, done.remembered));
+        }
+    }
+
+    /// The changes are in Redis, as a new session.
+    pub(in crate::session) fn created(
+        &mut self,
+        job: &Job,
+        token: Token,
+        mut record: Record,
+        remembered: Option<Duration>,
+        written: &Changes,
+        now: i64,
+    ) {
+        let held = Held {
+            lineage: token.lineage(),
+            token: token.clone(),
+        };
+        if job.logouts != self.logouts {
+            self.ending.push(held);
+            return;
+        }
+        record.set_lineage(held.lineage.clone());
+        self.written(held, Some(Box::new(record)), written, now);
+        self.cookie = Some(Cookie::Set(token, remembered));
+    }
+
+    fn written(
+        &mut self,
+        held: Held,
+        mut record: Option<Box<Record>>,
+        written: &Changes,
+        now: i64,
+    ) {
+        if let Some(record) = &mut record {
+            record.apply(&written.fields);
+            record.set_lineage(held.lineage.clone());
+            if let Some(login) = written.login() {
+                record.log_in(login, now);
+            }
+        }
+        self.origin = Origin::Verified(held, record);
+        self.due = Due::default();
+        self.changes.settle(written);
+    }
+
+    /// The session ended while this request ran: what it wanted to write is dropped.
+    pub(in crate::session) fn interrupted(&mut self, job: &Job) {
+        if job.logouts == self.logouts {
+            self.interrupt();
+            self.changes = Changes::default();
+        }
+    }
+
+    pub(super) fn interrupt(&mut self) {
+        self.origin = Origin::Interrupted;
+        // A token that this request got earlier is dead as well.
+        if matches!(self.cookie, Some(Cookie::Set(..))) {
+            self.cookie = None;
+        }
+    }
+
+    /// The changes need no session, and there is none.
+    pub(in crate::session) fn unneeded(&mut self, job: &Job, written: &Changes) {
+        if job.logouts == self.logouts {
+            self.origin = Origin::Unverified(Vec::new());
+            self.changes.settle(written);
+        }
+    }
+}
