@@ -52,7 +52,6 @@ pub(crate) struct Found {
     /// An entry that may be used, in the way that its state says.
     pub(crate) usable: Option<Usable>,
     /// What is there, usable or not, for [`Store::begin`].
-    #[allow(dead_code, reason = "a memo looks only where it begins")]
     pub(crate) seen: Seen,
 }
 

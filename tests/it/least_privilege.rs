@@ -259,14 +259,22 @@ async fn assert_nothing_was_refused(admin: &Client) {
 /// All that the objects do, and what the layers do besides the stack of all three.
 async fn use_everything(redis: &Redis) {
     redis.ping().await.expect("a sign of life");
+    use_memo(redis).await;
+    use_limiter(redis).await;
+    use_sessions(redis).await;
+    use_layers(redis).await;
+}
 
+async fn use_memo(redis: &Redis) {
     let memo = Memo::new(redis.clone(), "numbers", Duration::from_secs(60));
     let loaded: Result<u8, Error> = memo.get_or_try_set(1, async || Ok(7)).await;
     assert_eq!(loaded.expect("a value"), 7);
     memo.set(2, &8).await.expect("kept");
     assert_eq!(memo.get(2).await.expect("an answer"), Some(8));
     assert!(memo.invalidate(2).await.expect("an answer"));
+}
 
+async fn use_limiter(redis: &Redis) {
     let limiter = RateLimiter::new(redis.clone(), Quota::per_hour(1));
     assert!(limiter.check("ada").await.expect("a decision").is_allowed());
     assert!(!limiter.check("ada").await.expect("a decision").is_allowed());
@@ -282,7 +290,9 @@ async fn use_everything(redis: &Redis) {
     assert!(place.is_allowed());
     limiter.refund("ada", 1).await.expect("an answer");
     limiter.reset("ada").await.expect("an answer");
+}
 
+async fn use_sessions(redis: &Redis) {
     let store = SessionStore::new(redis.clone());
     let fields = serde_json::json!({ "theme": "dark" });
     let token = store.create_for("ada", &fields).await.expect("a session");
@@ -301,7 +311,9 @@ async fn use_everything(redis: &Redis) {
         0
     );
     assert!(store.destroy(&value).await.expect("an answer"));
+}
 
+async fn use_layers(redis: &Redis) {
     let http = HttpServer::axum(app(redis)).await;
     for language in ["en", "de"] {
         // The answer is stored just after its last byte.
