@@ -1,17 +1,14 @@
 //! The examples that check themselves run to their end.
 
-use std::process::Command;
-
-use crate::support::Server;
+use crate::support::{Server, process};
 
 #[test]
 fn the_tour_holds_what_it_prints() {
     let server = Server::start();
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--all-features", "--example", "tour"])
+    let output = process::example("tour")
         .env("REDIS_URL", server.url())
         .output()
-        .expect("cargo");
+        .expect("the tour");
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}\n{errors}");

@@ -3,7 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::Server;
+use crate::support::{Server, process};
 
 /// The program, ended when this is dropped.
 struct Proxy {
@@ -22,20 +22,13 @@ struct Proxy {
 
 impl Proxy {
     fn start(server: &Server, origin: &str) -> Self {
-        let mut child = Command::new(env!("CARGO"))
-            .args([
-                "run",
-                "--quiet",
-                "--all-features",
-                "--example",
-                "reverse_proxy",
-            ])
+        let mut child = process::example("reverse_proxy")
             .env("REDIS_URL", server.url())
             .env("ORIGIN", format!("http://{origin}"))
             .env("LISTEN", "127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()
-            .expect("cargo");
+            .expect("the proxy");
         let mut line = String::new();
         let stdout = child.stdout.take().expect("its output");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
@@ -58,7 +51,6 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // `cargo run` has become the program.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -58,17 +58,17 @@ async fn a_reply_to_somebody_else_is_never_believed() {
         "the replies were not crossed"
     );
 
+    // Believed, the denial would go to the one who has not asked yet.
+    let (spent, fresh) = tokio::join!(limiter.check("spent"), limiter.check("fresh"));
+    for error in [spent.err(), fresh.err()] {
+        assert!(error.expect("a crossed reply").is_unavailable());
+    }
+
     let (a, b) = tokio::join!(sessions.load(&alice), sessions.load(&bob));
     for (loaded, user) in [(a, "alice"), (b, "bob")] {
         if let Ok(Some(record)) = loaded {
             assert_eq!(record.user(), Some(user));
         }
-    }
-
-    // Believed, the denial would go to the one who has not asked yet.
-    let (spent, fresh) = tokio::join!(limiter.check("spent"), limiter.check("fresh"));
-    for error in [spent.err(), fresh.err()] {
-        assert!(error.expect("a crossed reply").is_unavailable());
     }
 
     proxy.cross(false);

@@ -17,6 +17,16 @@ pub fn start(name: &str, input: &str) -> Child {
         .expect("another process")
 }
 
+/// An example, as it was built together with the tests.
+pub fn example(name: &str) -> Command {
+    let tests = env::current_exe().expect("this binary");
+    let directory = tests.ancestors().nth(2).expect("a target directory");
+    let program = directory.join("examples").join(name);
+    let what = "an example: `cargo build --examples --all-features` makes them all";
+    assert!(program.exists(), "{} is not {what}", program.display());
+    Command::new(program)
+}
+
 /// What [`start`] was given, or nothing when this is not such a process: the test then has nothing to do.
 pub fn input() -> Option<String> {
     env::var(INPUT).ok()
