@@ -235,6 +235,20 @@ impl Redis {
         }
     }
 
+    /// Makes sure that replies about `key` are to what was asked: called when one could not be believed, which may also
+    /// be because of what is stored.
+    #[cfg(feature = "cache")]
+    pub(crate) fn doubt(&self, key: &str) {
+        match &self.inner.deployment {
+            Deployment::Single(node) => node.verify(),
+            Deployment::Cluster(cluster, _) => {
+                if let Some(node) = cluster.node(key) {
+                    node.verify();
+                }
+            }
+        }
+    }
+
     /// One of the places for commands in flight; never waits for it.
     fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
         let permit = self.inner.in_flight.try_acquire();

@@ -126,6 +126,33 @@ impl Link {
         }
     }
 
+    /// Makes sure in the background that replies are to what was asked, and connects anew when they are not: called when
+    /// one may have been to another command, or what is stored is not ours.
+    pub(super) fn verify(self: &Arc<Self>) {
+        if !self.recovering.swap(true, Ordering::AcqRel) {
+            let link = Arc::clone(self);
+            tokio::spawn(async move {
+                if !link.is_in_step().await {
+                    tracing::error!(target: "tower_fred::redis", "replies are out of step: connecting again");
+                    link.reconnect().await;
+                }
+                link.recovering.store(false, Ordering::Release);
+            });
+        }
+    }
+
+    async fn is_in_step(&self) -> bool {
+        let word = chance().to_string();
+        let client = self.client();
+        let echo = client.ping::<String>(Some(word.clone()));
+        match timeout(self.deadline.min(PROBE_TIMEOUT), echo).await {
+            Ok(Ok(answer)) => answer == word,
+            // The user may not be allowed to ask.
+            Ok(Err(error)) => !is_unanswered(&error) && *error.kind() != ErrorKind::Parse,
+            Err(_) => false,
+        }
+    }
+
     /// Puts a new client in the place of one whose task ended.
     fn replace(self: &Arc<Self>, builder: &Builder) -> Result<(), fred::error::Error> {
         let client = builder.build()?;
@@ -203,9 +230,13 @@ async fn recover(link: Weak<Link>) {
 
 /// Between half and one and a half of `interval`, so that many processes do not come back in step.
 pub(super) fn jittered(interval: Duration) -> Duration {
+    interval / 2 + interval.mul_f64(f64::from(chance()) / f64::from(u32::MAX))
+}
+
+/// Any number, which nobody has to be unable to guess.
+fn chance() -> u32 {
     use std::hash::{BuildHasher, RandomState};
-    let chance = RandomState::new().hash_one(0) as u32;
-    interval / 2 + interval.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    RandomState::new().hash_one(0) as u32
 }
 
 /// A patient application's deadline is no reason to find out late.

@@ -53,6 +53,12 @@ impl Node {
         self.links.len()
     }
 
+    /// Makes sure that the replies of all connections are to what was asked.
+    #[cfg(feature = "cache")]
+    pub(super) fn verify(&self) {
+        self.links.iter().for_each(Link::verify);
+    }
+
     /// The connections in turn.
     pub(super) fn client(&self) -> Client {
         self.link().client()
@@ -103,6 +109,9 @@ impl Node {
                 if *error.kind() == ErrorKind::Protocol {
                     tracing::error!(target: "tower_fred::redis", %error, "dropped a reply: connecting again");
                     link.restart();
+                }
+                if *error.kind() == ErrorKind::Parse {
+                    link.verify();
                 }
                 let unanswered = is_unanswered(&error);
                 (classify(error), unanswered)

@@ -97,7 +97,7 @@ impl Remote {
 
     /// What is stored. Anything that cannot be read counts as nothing: it will be overwritten.
     pub(crate) async fn get(&self, slot: &Slot) -> Result<Sight, Error> {
-        Self::see(slot, self.redis.get(&slot.key).await)
+        self.see(slot, self.redis.get(&slot.key).await)
     }
 
     /// The same, or puts a lease there when there is nothing, which the second value tells.
@@ -109,7 +109,7 @@ impl Remote {
     ) -> Result<(Sight, bool), Error> {
         let reply = self.redis.get_or_set(&slot.key, lease.clone(), ttl).await;
         let is_ours = matches!(reply, Ok(None));
-        let mut sight = Self::see(slot, reply)?;
+        let mut sight = self.see(slot, reply)?;
         if is_ours {
             sight.seen = Seen::mark(lease);
         }
@@ -127,7 +127,7 @@ impl Remote {
         self.redis.set_new(&key, lease.clone(), ttl).await
     }
 
-    fn see(slot: &Slot, reply: Result<Option<Bytes>, Error>) -> Result<Sight, Error> {
+    fn see(&self, slot: &Slot, reply: Result<Option<Bytes>, Error>) -> Result<Sight, Error> {
         let (blob, seen) = match reply {
             Ok(Some(blob)) => {
                 let seen = Seen::mark(&blob);
@@ -143,6 +143,7 @@ impl Remote {
         let entry = Entry::decode(blob.clone(), &slot.digest);
         if entry.is_none() && matches!(seen, Seen::Mark(_)) {
             tracing::warn!(target: "tower_fred::store", key = slot.key, "unreadable data under a cache key");
+            self.redis.doubt(&slot.key);
         }
         Ok(Sight { entry, blob, seen })
     }

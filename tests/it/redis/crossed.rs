@@ -16,8 +16,8 @@ use crate::support::{
     server::{namespace, until_served},
 };
 
-#[tokio::test]
-async fn a_reply_to_somebody_else_is_never_believed() {
+/// Two connections that are taken in turn, so that the commands of a pair go over both at once.
+async fn two_connections() -> (Server, Crossing, Redis) {
     let server = Server::start();
     let proxy = Crossing::start(server.port()).await;
     let redis = Redis::builder()
@@ -26,67 +26,81 @@ async fn a_reply_to_somebody_else_is_never_believed() {
         .connect(&proxy.url())
         .await
         .expect("a handle");
+    (server, proxy, redis)
+}
+
+/// Both connections gave only what was asked for by others, and stayed so: nothing was found any more.
+#[tokio::test]
+async fn no_value_is_that_of_another_key_and_values_are_found_again() {
+    let (_server, proxy, redis) = two_connections().await;
     let values: Memo<String> = Memo::new(redis.clone(), "values", Duration::from_secs(60));
     values.set("a", &"of a".into()).await.expect("a value");
     values.set("b", &"of b".into()).await.expect("a value");
-    let sessions = SessionStore::new(redis.clone());
-    let alice = sessions
-        .create_for("alice", &serde_json::json!({}))
-        .await
-        .expect("a session")
-        .cookie_value();
-    let bob = sessions
-        .create_for("bob", &serde_json::json!({}))
-        .await
-        .expect("a session")
-        .cookie_value();
-    let limiter = RateLimiter::new(redis.clone(), Quota::per_day(1));
-    limiter.check("spent").await.expect("the only one");
 
-    // The two connections are taken in turn, so the commands of a pair go over both at once.
     proxy.cross(true);
     let (a, b) = tokio::join!(values.get("a"), values.get("b"));
-    assert!(
-        !matches!(a, Ok(Some(ref value)) if value != "of a"),
-        "{a:?}"
-    );
-    assert!(
-        !matches!(b, Ok(Some(ref value)) if value != "of b"),
-        "{b:?}"
-    );
+    for (found, own) in [(&a, "of a"), (&b, "of b")] {
+        assert!(
+            !matches!(found, Ok(Some(value)) if value != own),
+            "{found:?}"
+        );
+    }
     assert!(
         !matches!((a, b), (Ok(Some(_)), Ok(Some(_)))),
         "the replies were not crossed"
     );
 
+    proxy.cross(false);
+    until_served(&redis).await;
+    // What was stored before may count as purged: a look at the purge log may have been among what was crossed.
+    patiently("values that are found again", found_again(&values)).await;
+}
+
+/// Keeps values until both are found.
+async fn found_again(values: &Memo<String>) {
+    loop {
+        for name in ["a", "b"] {
+            // Connections whose replies are out of step are given up.
+            while values.set(name, &format!("of {name}")).await.is_err() {}
+        }
+        let (a, b) = tokio::join!(values.get("a"), values.get("b"));
+        if let (Ok(Some(a)), Ok(Some(b))) = (a, b) {
+            assert_eq!((a.as_str(), b.as_str()), ("of a", "of b"));
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_limit_is_that_of_another_subject() {
+    let (_server, proxy, redis) = two_connections().await;
+    let limiter = RateLimiter::new(redis, Quota::per_day(1));
+    limiter.check("spent").await.expect("the only one");
+    proxy.cross(true);
     // Believed, the denial would go to the one who has not asked yet.
     let (spent, fresh) = tokio::join!(limiter.check("spent"), limiter.check("fresh"));
     for error in [spent.err(), fresh.err()] {
         assert!(error.expect("a crossed reply").is_unavailable());
     }
+}
 
-    let (a, b) = tokio::join!(sessions.load(&alice), sessions.load(&bob));
+#[tokio::test]
+async fn no_session_is_that_of_another_visitor() {
+    let (_server, proxy, redis) = two_connections().await;
+    let sessions = SessionStore::new(redis);
+    let mut cookies = Vec::new();
+    for user in ["alice", "bob"] {
+        let token = sessions.create_for(user, &serde_json::json!({})).await;
+        cookies.push(token.expect("a session").cookie_value());
+    }
+    proxy.cross(true);
+    let (a, b) = tokio::join!(sessions.load(&cookies[0]), sessions.load(&cookies[1]));
+    let mut own = 0;
     for (loaded, user) in [(a, "alice"), (b, "bob")] {
         if let Ok(Some(record)) = loaded {
             assert_eq!(record.user(), Some(user));
+            own += 1;
         }
     }
-
-    proxy.cross(false);
-    until_served(&redis).await;
-    // What was stored before may count as purged: a look at the purge log may have been among what was crossed.
-    let kept = async {
-        for name in ["a", "b"] {
-            while values.set(name, &format!("of {name}")).await.is_err() {}
-        }
-        loop {
-            // Connections whose replies are out of step were given up.
-            let (a, b) = tokio::join!(values.get("a"), values.get("b"));
-            if let (Ok(Some(a)), Ok(Some(b))) = (a, b) {
-                assert_eq!((a.as_str(), b.as_str()), ("of a", "of b"));
-                break;
-            }
-        }
-    };
-    patiently("values that are found again", kept).await;
+    assert!(own < 2, "the replies were not crossed");
 }
