@@ -40,7 +40,7 @@ pub struct Redis {
 }
 
 pub(super) struct Inner {
-    deployment: Deployment,
+    pub(super) deployment: Deployment,
     board: Arc<Board>,
     namespace: Box<str>,
     in_flight: Semaphore,

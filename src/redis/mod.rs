@@ -51,7 +51,8 @@
 //!
 //! # What it writes
 //!
-//! Every key begins with the namespace, and every key has a time to live. No command scans, flushes or blocks.
+//! Every key begins with the namespace, and every key has a time to live. No command scans or flushes, and none blocks but
+//! on a connection of its own, by which the cache and memos wait for purges.
 
 mod client;
 mod clock;
@@ -67,6 +68,8 @@ mod script;
 mod sentinel;
 mod shared;
 mod stream;
+#[cfg(feature = "cache")]
+mod tail;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -77,3 +80,5 @@ pub use options::RedisBuilder;
 pub(crate) use fred::types::Value;
 pub(crate) use script::Script;
 pub(crate) use stream::Record;
+#[cfg(feature = "cache")]
+pub(crate) use tail::Tail;

@@ -1,4 +1,4 @@
-//! The task that looks at the purge log.
+//! The tasks that look at the purge log.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -11,7 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::log::{Log, clock};
+use super::{
+    listen::listen,
+    log::{Log, clock},
+};
 use crate::error::Kind;
 
 /// Between those who need to know and the task that looks.
@@ -41,6 +44,7 @@ impl Log {
                     signals: Arc::clone(&self.signals),
                 };
                 runtime.spawn(follow(follower));
+                runtime.spawn(listen(Arc::downgrade(self), self.in_use.subscribe()));
             }
         }
     }
@@ -75,7 +79,10 @@ async fn follow(follower: Follower) {
         } else {
             idle.saturating_add(1)
         };
-        if is_wanted || idle < IDLE_PERIODS {
+        let is_used = idle < IDLE_PERIODS;
+        log.in_use
+            .send_if_modified(|was_used| std::mem::replace(was_used, is_used) != is_used);
+        if is_wanted || is_used {
             let turn = log.turn.lock().await;
             let began_at = clock();
             let failed = log.look().await.err().map(|error| error.kind());
@@ -88,6 +95,7 @@ async fn follow(follower: Follower) {
     }
 }
 
+/// How often the log is looked at, whatever is heard of it: a connection that nothing is heard on may be dead.
 const PERIOD: Duration = Duration::from_millis(20);
 /// For how many periods without use the log is still followed.
 const IDLE_PERIODS: u32 = 100;

@@ -1,7 +1,7 @@
 //! The purge log in Redis, and what this process knows of it.
 //!
-//! It is read when somebody needs to know and the last look is too long ago, and regularly for as long as somebody
-//! does. Each look begins with the record that was last in the one before: if that is not there any more, or is another
+//! It is read when somebody needs to know and the last look is too long ago, as soon as something is added to it, and
+//! regularly for as long as somebody needs it. Each look begins with the record that was last in the one before: if that is not there any more, or is another
 //! one, the log was flushed, trimmed or taken back by a failover, and is read from its beginning.
 
 use std::{
@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
 use super::{
     follow::Signals,
@@ -27,8 +30,8 @@ use crate::{
 /// The log of a namespace. There is one for each handle: [`Log::of`].
 #[derive(Debug)]
 pub(crate) struct Log {
-    redis: Redis,
-    key: String,
+    pub(super) redis: Redis,
+    pub(super) key: String,
     purges: RwLock<Purges>,
     /// When the last look that succeeded began, on [`clock`]; 0 before the first.
     looked_at: AtomicU64,
@@ -38,6 +41,8 @@ pub(crate) struct Log {
     pub(super) signals: Arc<Signals>,
     pub(super) used: AtomicBool,
     pub(super) followed: AtomicBool,
+    /// Whether it was used lately. Nobody else has the sender: that it is gone tells that the log is.
+    pub(super) in_use: watch::Sender<bool>,
     /// When the log was last told to live on, on [`clock`].
     extended_at: AtomicU64,
 }
@@ -54,6 +59,7 @@ impl Log {
             signals: Arc::default(),
             used: AtomicBool::new(false),
             followed: AtomicBool::new(false),
+            in_use: watch::Sender::new(true),
             extended_at: AtomicU64::new(0),
         })
     }

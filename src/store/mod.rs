@@ -10,6 +10,7 @@ mod follow;
 pub(crate) mod key;
 mod lead;
 mod life;
+mod listen;
 mod log;
 mod near;
 #[cfg(feature = "compression")]

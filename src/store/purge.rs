@@ -16,8 +16,9 @@ use crate::{error::Error, redis::Redis};
 /// Takes stored responses and values out of use, from a handler, a job or another program: it needs no layer.
 ///
 /// It reaches all processes that share the handle's namespace, with one command whatever the number of entries. When a
-/// purge has returned, this process uses nothing that was made before it, and the others do not from 50 ms later on. What
-/// is being made while the purge runs counts as made before it, on every node, however long it takes.
+/// purge has returned, this process uses nothing that was made before it, and the others do not from about a millisecond
+/// later on, 50 ms at most. What is being made while the purge runs counts as made before it, on every node, however long
+/// it takes.
 ///
 /// ```no_run
 /// # async fn example(redis: tower_fred::Redis) -> Result<(), Box<dyn std::error::Error>> {

@@ -379,8 +379,8 @@ pub fn free_port() -> u16 {
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
 
-/// What clients send when they connect, the regular look at the purge log, and the counting itself.
-const OWN_COMMANDS: [&str; 10] = [
+/// What clients send when they connect, what keeps up with the purge log, and the counting itself.
+const OWN_COMMANDS: [&str; 11] = [
     "auth",
     "client|id",
     "client|setinfo",
@@ -391,4 +391,5 @@ const OWN_COMMANDS: [&str; 10] = [
     "quit",
     "select",
     "xrange",
+    "xread",
 ];
