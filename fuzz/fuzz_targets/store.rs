@@ -1,6 +1,6 @@
 //! The files of the byte store that read what Redis holds, compiled from where they are.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unused_imports, unreachable_pub)]
 
 #[path = "../../src/store/entry.rs"]
 pub mod entry;
@@ -14,3 +14,6 @@ pub mod pack;
 pub mod purges;
 #[path = "../../src/store/writer.rs"]
 pub mod writer;
+
+pub(crate) use key::{Digest, KeyBuilder};
+pub(crate) use life::Tag;
