@@ -2,16 +2,22 @@
 
 use std::{
     fmt,
-    future::Future,
-    pin::Pin,
-    task::{Context, Poll},
+    future::{self, Future},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
 };
 
 use http::Response;
+use tokio::task::coop;
 
-/// The response future of this crate's services: one allocation per request, hidden behind a nameable type.
+/// The response future of this crate's services: one allocation per request, none for a response that is there already.
 pub struct ResponseFuture<B, E> {
-    inner: Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>,
+    inner: Inner<B, E>,
+}
+
+enum Inner<B, E> {
+    Later(Pin<Box<dyn Future<Output = Result<Response<B>, E>> + Send>>),
+    Now(future::Ready<Response<B>>),
 }
 
 impl<B, E> ResponseFuture<B, E> {
@@ -19,7 +25,14 @@ impl<B, E> ResponseFuture<B, E> {
         future: impl Future<Output = Result<Response<B>, E>> + Send + 'static,
     ) -> Self {
         Self {
-            inner: Box::pin(future),
+            inner: Inner::Later(Box::pin(future)),
+        }
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn ready(response: Response<B>) -> Self {
+        Self {
+            inner: Inner::Now(future::ready(response)),
         }
     }
 }
@@ -28,7 +41,14 @@ impl<B, E> Future for ResponseFuture<B, E> {
     type Output = Result<Response<B>, E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.as_mut().poll(cx)
+        match &mut self.inner {
+            Inner::Later(future) => future.as_mut().poll(cx),
+            Inner::Now(response) => {
+                // Else a caller that always finds something would have the thread for itself.
+                ready!(pin!(coop::consume_budget()).poll(cx));
+                Pin::new(response).poll(cx).map(Ok)
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The answers that the cache gives itself.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::{
     body::CacheBody,
@@ -11,45 +11,32 @@ use super::{
 use crate::store::Stored;
 
 /// What of a request decides how much of a stored answer it gets.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    method: Method,
-    headers: HeaderMap,
-}
-
-impl Asked {
-    pub(crate) fn new(method: &Method, headers: &HeaderMap) -> Self {
-        Self {
-            method: method.clone(),
-            headers: headers.clone(),
-        }
-    }
-
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
-    pub(crate) fn is_head(&self) -> bool {
-        self.method == Method::HEAD
-    }
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) is_head: bool,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 /// A stored answer as an answer to `asked` (RFC 9111 §4): whole, in part, or only confirmed.
-pub(crate) fn from_stored<B>(stored: Stored, asked: &Asked, now_ms: u64) -> Response<CacheBody<B>> {
+pub(crate) fn from_stored<B>(
+    stored: &Stored,
+    asked: Asked<'_>,
+    now_ms: u64,
+) -> Response<CacheBody<B>> {
     let Stored { head, body } = stored;
-    let mut headers = head.headers;
+    let fields = asked.headers;
     let now = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
     // RFC 9111 §5.1
     let age = HeaderValue::from(head.life.age_ms(now_ms) / 1000);
-    let fields = &asked.headers;
     // RFC 9110 §13.2.1: conditions are for what would otherwise be a success
-    if head.status.is_success() && condition::is_not_modified(fields, &headers, now) {
-        headers = for_not_modified(&headers);
+    if head.status.is_success() && condition::is_not_modified(fields, &head.headers, now) {
+        let mut headers = for_not_modified(&head.headers);
         headers.insert(header::AGE, age);
         return response(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
+    let mut headers = head.headers.clone();
     headers.insert(header::AGE, age);
-    if asked.is_head() {
+    if asked.is_head {
         // RFC 9110 §8.6: the length that GET would have, and none with 204
         if head.status != StatusCode::NO_CONTENT && !headers.contains_key(header::CONTENT_LENGTH) {
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
@@ -64,8 +51,8 @@ pub(crate) fn from_stored<B>(stored: Stored, asked: &Asked, now_ms: u64) -> Resp
         Wanted::Whole
     };
     match wanted {
-        Wanted::Whole => response(head.status, headers, body),
-        Wanted::Parts(parts) => partial(headers, &body, &parts),
+        Wanted::Whole => response(head.status, headers, body.clone()),
+        Wanted::Parts(parts) => partial(headers, body, &parts),
         Wanted::Nothing => {
             let length = body.len();
             headers = for_not_modified(&headers);

@@ -35,7 +35,7 @@ impl Exchange {
         B: Body,
     {
         let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
-        let validates = !self.asked.is_head()
+        let validates = !self.asked().is_head
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
@@ -126,7 +126,7 @@ impl Exchange {
         };
         let question = if validates {
             Question::Conditional
-        } else if self.asked.is_head() {
+        } else if self.asked().is_head {
             Question::Head { length: body.len() }
         } else {
             Question::Plain
@@ -143,7 +143,7 @@ impl Exchange {
     ) -> (Response<CacheBody<B>>, CacheStatus) {
         inquiry.lead.uncacheable();
         let response = match inquiry.answer {
-            Some(answer) => answer::from_stored(answer.stored, &self.asked, unix_millis()),
+            Some(answer) => answer::from_stored(&answer.stored, self.asked(), unix_millis()),
             None => answer::refused(),
         };
         (response, status)

@@ -1,6 +1,6 @@
 //! A request that may be answered from the cache, and the way to its answer.
 
-use http::{Extensions, HeaderMap, HeaderName, header};
+use http::{Extensions, HeaderMap, HeaderName, Method, header};
 
 use super::{
     answer::Asked,
@@ -14,15 +14,18 @@ use super::{
 };
 use crate::{
     error::Error,
-    store::{Lead, Stored, Turn, Usable, unix_millis},
+    store::{Digest, Lead, Stored, Turn, Usable, unix_millis},
 };
 
 /// A request that may be answered from the cache.
 pub(crate) struct Exchange {
     pub(crate) shared: Shared,
     pub(crate) key: Key,
+    /// What cache groups are confined to.
+    pub(crate) origin: Digest,
     pub(crate) demands: Demands,
-    pub(crate) asked: Asked,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
 }
 
 /// Why the handler is asked, and with what right to store what it says.
@@ -47,6 +50,13 @@ pub(crate) enum Next {
 }
 
 impl Exchange {
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked {
+            is_head: self.method == Method::HEAD,
+            headers: &self.headers,
+        }
+    }
+
     /// Looks for an answer, and waits for one that another request is getting. The second value says why that was asked
     /// for, if it was waited for.
     pub(crate) async fn decide(&self, extensions: &mut Extensions) -> (Next, Option<Forward>) {
@@ -109,7 +119,7 @@ impl Exchange {
 
     /// What there is, beginning with what one who waited was given.
     async fn lookup(&self, followed: Option<(Place, Usable)>) -> Result<Found, Error> {
-        let (shared, key, request) = (&self.shared, &self.key, self.asked.headers());
+        let (shared, key, request) = (&self.shared, &self.key, &self.headers);
         match followed {
             Some((place, usable)) => lookup::follow(shared, key, request, place, usable).await,
             None => lookup::lookup(shared, key, request).await,
@@ -126,9 +136,8 @@ impl Exchange {
     /// Whether the answer to another request will do, if it may be stored. Not for a client that wants a new one, or whose
     /// request the handler may answer in a way that is no use to others.
     fn may_wait(&self, why: Forward) -> bool {
-        let headers = self.asked.headers();
-        let is_plain = PECULIAR.iter().all(|name| !headers.contains_key(name));
-        why != Forward::Request && !self.asked.is_head() && is_plain && !self.demands.no_store
+        let is_plain = PECULIAR.iter().all(|name| !self.headers.contains_key(name));
+        why != Forward::Request && !self.asked().is_head && is_plain && !self.demands.no_store
     }
 
     pub(crate) fn forbids_stale(&self, stored: &HeaderMap) -> bool {

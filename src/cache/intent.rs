@@ -12,17 +12,17 @@ use crate::store::Digest;
 
 /// What the cache is to do with a request.
 #[derive(Debug)]
-pub(crate) enum Intent {
+pub(crate) enum Intent<'a> {
     /// Look for a stored answer.
-    Read(Key),
+    Read(Key, Target<'a>),
     /// Forget what is stored if the handler does not report a failure.
-    Write(Target),
+    Write(Target<'a>),
     /// Nothing.
     Pass(Forward, Option<&'static str>),
 }
 
-impl Intent {
-    pub(crate) fn of(parts: &Parts, config: &Config) -> Self {
+impl<'a> Intent<'a> {
+    pub(crate) fn of(parts: &'a Parts, config: &Config) -> Self {
         let reads = matches!(parts.method, Method::GET | Method::HEAD);
         if !reads
             && matches!(
@@ -51,12 +51,21 @@ impl Intent {
         if config.bypasses(parts) {
             return Self::Pass(Forward::Bypass, None);
         }
-        Self::Read(target.key(&config.vary_by, parts))
+        Self::Read(target.key(&config.vary_by, parts), target)
+    }
+
+    /// The same when the request it is for goes on.
+    pub(crate) fn into_owned(self) -> Intent<'static> {
+        match self {
+            Self::Read(key, target) => Intent::Read(key, target.into_owned()),
+            Self::Write(target) => Intent::Write(target.into_owned()),
+            Self::Pass(why, detail) => Intent::Pass(why, detail),
+        }
     }
 }
 
 /// The resources that an answer to a request for `target` makes outdated (RFC 9111 §4.4).
-pub(crate) fn outdated(target: &Target, vary_by: &VaryBy, headers: &HeaderMap) -> Vec<Digest> {
+pub(crate) fn outdated(target: &Target<'_>, vary_by: &VaryBy, headers: &HeaderMap) -> Vec<Digest> {
     let mut resources = vec![target.resource(vary_by)];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
         let other = headers

@@ -16,20 +16,18 @@ pub(crate) struct Key {
     pub(crate) resource: Digest,
     /// What a policy makes part of the key besides.
     pub(crate) policy: Option<Digest>,
-    /// Of the host: what cache groups are confined to.
-    pub(crate) origin: Digest,
 }
 
 /// The host, path and query that a request is for.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
-    host: String,
-    uri: Uri,
+pub(crate) struct Target<'a> {
+    host: Cow<'a, str>,
+    uri: Cow<'a, Uri>,
 }
 
-impl Target {
+impl<'a> Target<'a> {
     /// `None` if the request contradicts itself about its host: the handler may believe the other one.
-    pub(crate) fn of(parts: &Parts) -> Option<Self> {
+    pub(crate) fn of(parts: &'a Parts) -> Option<Self> {
         let uri = requested(parts);
         let mut lines = parts.headers.get_all(header::HOST).iter();
         let (field, more) = (lines.next(), lines.next());
@@ -44,12 +42,20 @@ impl Target {
         let host = match (authority, field) {
             (Some(authority), Some(field)) if authority != field => return None,
             (Some(host), _) | (None, Some(host)) => host,
-            (None, None) => String::new(),
+            (None, None) => Cow::Borrowed(""),
         };
         Some(Self {
             host,
-            uri: uri.clone(),
+            uri: Cow::Borrowed(uri),
         })
+    }
+
+    /// The same when the request it is of goes on.
+    pub(crate) fn into_owned(self) -> Target<'static> {
+        Target {
+            host: self.host.into_owned().into(),
+            uri: Cow::Owned(self.uri.into_owned()),
+        }
     }
 
     /// What changes for this target make outdated: with a policy that names parameters, all queries of the path.
@@ -62,7 +68,6 @@ impl Target {
         Key {
             resource: self.resource(vary_by),
             policy: vary_by.of(parts, self.uri.query()),
-            origin: self.origin(),
         }
     }
 
@@ -74,7 +79,7 @@ impl Target {
     }
 
     /// What a `Location` or `Content-Location` field of an answer refers to, if it is on the same host.
-    pub(crate) fn refer(&self, reference: &[u8]) -> Option<Self> {
+    pub(crate) fn refer(&self, reference: &[u8]) -> Option<Target<'static>> {
         let reference = std::str::from_utf8(reference).ok()?.trim();
         let reference = reference
             .split('#')
@@ -88,18 +93,22 @@ impl Target {
             return self.same_host(reference);
         }
         let uri = self.resolve(reference).parse().ok()?;
-        Some(Self {
-            host: self.host.clone(),
-            uri,
+        Some(Target {
+            host: self.host.clone().into_owned().into(),
+            uri: Cow::Owned(uri),
         })
     }
 
-    fn same_host(&self, absolute: &str) -> Option<Self> {
+    fn same_host(&self, absolute: &str) -> Option<Target<'static>> {
         let uri: Uri = absolute.parse().ok()?;
         uri.scheme_str()
             .filter(|scheme| ["http", "https"].contains(scheme))?;
         let host = normal_host(uri.authority()?.as_str());
-        (host == self.host).then_some(Self { host, uri })
+        let host = (host == self.host).then(|| host.into_owned())?;
+        Some(Target {
+            host: host.into(),
+            uri: Cow::Owned(uri),
+        })
     }
 
     /// RFC 3986 §5.2, for a reference without scheme, authority and fragment.
@@ -164,12 +173,13 @@ mod tests {
 
     use super::*;
 
-    fn target(uri: &str, hosts: &[&str]) -> Option<Target> {
+    fn target(uri: &str, hosts: &[&str]) -> Option<Target<'static>> {
         let mut request = Request::get(uri);
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        Target::of(&request.body(()).expect("a request").into_parts().0)
+        let parts = request.body(()).expect("a request").into_parts().0;
+        Target::of(&parts).map(Target::into_owned)
     }
 
     fn resource_of(uri: &str, hosts: &[&str]) -> Digest {

@@ -152,7 +152,7 @@ async fn beyond(
 }
 
 /// Where the variant for a request is.
-fn slot(shared: &Shared, key: &Key, request: &HeaderMap, variants: &Variants) -> Slot {
+pub(crate) fn slot(shared: &Shared, key: &Key, request: &HeaderMap, variants: &Variants) -> Slot {
     let variant = vary::variant(
         &key.resource,
         key.policy.as_ref(),

@@ -115,6 +115,7 @@ mod memory;
 mod outcome;
 #[cfg(feature = "axum")]
 mod parts;
+mod peek;
 mod policy;
 mod range;
 mod read;

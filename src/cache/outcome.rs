@@ -66,7 +66,7 @@ impl Exchange {
                 false
             }
         };
-        let response = answer::from_stored(shown, &self.asked, news.times.received_ms);
+        let response = answer::from_stored(&shown, self.asked(), news.times.received_ms);
         (response, status.stored(is_stored))
     }
 
@@ -80,7 +80,7 @@ impl Exchange {
     ) -> (Response<CacheBody<B>>, CacheStatus) {
         let status = CacheStatus::forwarded(inquiry.why);
         // An answer to HEAD says too little to be stored.
-        let verdict = if self.asked.is_head() {
+        let verdict = if self.asked().is_head {
             Err(Refusal::Request("head"))
         } else {
             self.judge(&news, &answer)
@@ -115,7 +115,7 @@ impl Exchange {
     fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {
         fill::Context {
             key: &self.key,
-            request: self.asked.headers(),
+            request: &self.headers,
             place,
             times: news.times,
             personal: &news.personal,
@@ -136,8 +136,8 @@ impl Exchange {
         }
         let reply = Reply {
             demands: &self.demands,
-            origin: &self.key.origin,
-            request: self.asked.headers(),
+            origin: &self.origin,
+            request: &self.headers,
             status: answer.status,
             headers: &answer.headers,
             times: news.times,

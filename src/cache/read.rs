@@ -12,7 +12,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    answer::{self, Asked},
+    answer,
     body::CacheBody,
     config::Shared,
     demands::Demands,
@@ -22,7 +22,7 @@ use super::{
     service::{Answer, pass},
     status::{CacheStatus, Forward},
 };
-use crate::store::{Stored, unix_millis};
+use crate::store::{Digest, Stored, unix_millis};
 
 /// Answers from the cache, or lets the handler answer and stores that.
 pub(crate) async fn read<S, ReqBody, B>(
@@ -30,6 +30,7 @@ pub(crate) async fn read<S, ReqBody, B>(
     mut request: Request<ReqBody>,
     shared: Shared,
     key: Key,
+    origin: Digest,
 ) -> Answer<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,
@@ -40,15 +41,17 @@ where
 {
     let exchange = Exchange {
         demands: Demands::of(request.headers(), shared.config.client_directives),
-        asked: Asked::new(request.method(), request.headers()),
+        method: request.method().clone(),
+        headers: request.headers().clone(),
         shared,
         key,
+        origin,
     };
     let (next, waited) = exchange.decide(request.extensions_mut()).await;
     match next {
-        Next::Use(stored) => Ok(exchange.hit(stored, waited)),
+        Next::Use(stored) => Ok(exchange.hit(&stored, waited)),
         Next::Refresh(place, answer) => {
-            let response = exchange.hit(answer.stored.clone(), waited);
+            let response = exchange.hit(&answer.stored, waited);
             exchange.refresh(inner, request, place, answer);
             Ok(response)
         }
@@ -62,7 +65,7 @@ where
 impl Exchange {
     fn hit<B>(
         &self,
-        stored: Stored,
+        stored: &Stored,
         waited: Option<Forward>,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
         let now_ms = unix_millis();
@@ -70,7 +73,7 @@ impl Exchange {
             Some(why) => CacheStatus::forwarded(why).collapsed(),
             None => CacheStatus::hit(&stored.head.life, now_ms),
         };
-        (answer::from_stored(stored, &self.asked, now_ms), status)
+        (answer::from_stored(stored, self.asked(), now_ms), status)
     }
 
     /// Makes a stale entry anew in the background, unless that is being done already. The request is not needed for
@@ -97,7 +100,7 @@ impl Exchange {
             // HEAD would make only half of it.
             *request.method_mut() = Method::GET;
             let exchange = Self {
-                asked: Asked::new(request.method(), request.headers()),
+                method: Method::GET,
                 ..self
             };
             let inquiry = Inquiry {

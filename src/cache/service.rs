@@ -12,10 +12,11 @@ use tower_service::Service;
 
 use super::{
     body::CacheBody,
-    config::Shared,
+    config::{Config, Shared},
     groups,
     intent::{Intent, is_done, outdated},
     key::Target,
+    peek::peek,
     read::read,
     status::{CacheStatus, Forward},
 };
@@ -55,13 +56,22 @@ where
         // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(run(inner, request, self.shared.clone()))
+        let (parts, body) = request.into_parts();
+        let intent = Intent::of(&parts, &self.shared.config);
+        if let Some((mut response, status)) = peek(&intent, &parts, &self.shared) {
+            tell(&mut response, status, &self.shared.config);
+            return ResponseFuture::ready(response);
+        }
+        let intent = intent.into_owned();
+        let request = Request::from_parts(parts, body);
+        ResponseFuture::new(run(inner, request, intent, self.shared.clone()))
     }
 }
 
 async fn run<S, ReqBody, B>(
     inner: S,
     request: Request<ReqBody>,
+    intent: Intent<'static>,
     shared: Shared,
 ) -> Result<Response<CacheBody<B>>, S::Error>
 where
@@ -71,20 +81,24 @@ where
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
 {
-    let (parts, body) = request.into_parts();
-    let intent = Intent::of(&parts, &shared.config);
-    let request = Request::from_parts(parts, body);
     let (mut response, status) = match intent {
-        Intent::Read(key) => read(inner, request, shared.clone(), key).await?,
+        Intent::Read(key, target) => {
+            read(inner, request, shared.clone(), key, target.origin()).await?
+        }
         Intent::Write(target) => write(inner, request, &shared, &target).await?,
         Intent::Pass(why, detail) => pass(inner, request, why, detail).await?,
     };
+    tell(&mut response, status, &shared.config);
+    Ok(response)
+}
+
+/// Says in the response what the cache did.
+fn tell<B>(response: &mut Response<B>, status: CacheStatus, config: &Config) {
     tracing::debug!(target: "tower_fred::cache", %status, "answered");
-    if shared.config.status_field {
-        status.write(&shared.config.name, response.headers_mut());
+    if config.status_field {
+        status.write(&config.name, response.headers_mut());
     }
     response.extensions_mut().insert(status);
-    Ok(response)
 }
 
 pub(crate) type Answer<B, E> = Result<(Response<CacheBody<B>>, CacheStatus), E>;
@@ -109,7 +123,7 @@ async fn write<S, ReqBody, B>(
     inner: S,
     request: Request<ReqBody>,
     shared: &Shared,
-    target: &Target,
+    target: &Target<'_>,
 ) -> Answer<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,

@@ -31,7 +31,7 @@ impl Inner {
             return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
         }
         let is_late = |seq| self.is_purged(seq, slot.group());
-        let usable = |held: &Held| self.state(slot, &held.entry).is_some();
+        let usable = |held: &Held| self.judge(slot, &held.entry).is_some();
         for _ in 0..FLIGHTS {
             let joined = Instant::now();
             let now = self.log.seq();
@@ -46,7 +46,7 @@ impl Inner {
                 Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
                 Ok(Boarding::Follow(Landing { held, began })) => {
                     let is_known = self.knowing(async { Ok(()) }).await.is_ok();
-                    let state = self.state(slot, &held.entry);
+                    let state = self.judge(slot, &held.entry);
                     // What cannot be judged is for those who came before it was begun; the others take the next flight.
                     if let (Some(state), true) = (state, is_known || began >= joined) {
                         let Held { entry, seen } = held;

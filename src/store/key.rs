@@ -1,6 +1,6 @@
 //! Keys that no two different things share.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// The 256-bit name of one cached thing. Its first half is in the Redis key, all of it is in the stored value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,13 +79,17 @@ pub(crate) fn resource(host: &str, path: &str, query: Option<&str>) -> Digest {
 }
 
 /// A host and port as written in a URL or a `Host` field: letter case and a default port make no difference.
-pub(crate) fn normal_host(authority: &str) -> String {
+pub(crate) fn normal_host(authority: &str) -> Cow<'_, str> {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
         Some((name, "" | "80" | "443")) => name,
         _ => host,
     };
-    host.to_ascii_lowercase()
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        host.to_ascii_lowercase().into()
+    } else {
+        host.into()
+    }
 }
 
 #[cfg(test)]

@@ -23,9 +23,10 @@ pub(crate) struct Remote {
 /// Where an entry is kept, and the digest that proves it is that one.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
-    key: String,
+    kind: char,
+    /// What all slots of a group have in common.
+    resource: Digest,
     digest: Digest,
-    group: Tag,
 }
 
 /// What was seen in a slot.
@@ -57,12 +58,7 @@ impl Slot {
 
     /// What a purge of the whole resource names.
     pub(crate) fn group(&self) -> Tag {
-        self.group
-    }
-
-    /// Where the lease is for making anew what is there.
-    fn lease_key(&self) -> String {
-        format!("{}:r", self.key)
+        Tag::of_group(&self.resource)
     }
 }
 
@@ -73,31 +69,51 @@ impl Remote {
 
     /// The slot that a resource is looked up in first.
     pub(crate) fn primary(&self, resource: &Digest) -> Slot {
-        self.slot('c', resource, "0", *resource)
+        Slot {
+            kind: 'c',
+            resource: *resource,
+            digest: *resource,
+        }
     }
 
     /// The slot of one variant of a resource, beside its primary one in a cluster.
     pub(crate) fn variant(&self, resource: &Digest, variant: Digest) -> Slot {
-        self.slot('c', resource, &variant.short(), variant)
+        Slot {
+            kind: 'c',
+            resource: *resource,
+            digest: variant,
+        }
     }
 
     /// The slot of a memo's value.
     pub(crate) fn value(&self, digest: Digest) -> Slot {
-        self.slot('m', &digest, "0", digest)
+        Slot {
+            kind: 'm',
+            resource: digest,
+            digest,
+        }
     }
 
-    fn slot(&self, kind: char, resource: &Digest, member: &str, digest: Digest) -> Slot {
-        let (namespace, group) = (self.redis.namespace(), resource.short());
-        Slot {
-            key: format!("{namespace}:{kind}:{{{group}}}:{member}"),
-            digest,
-            group: Tag::of_group(resource),
+    /// The Redis key of a slot. A lookup in this process needs none.
+    fn key(&self, slot: &Slot) -> String {
+        let (namespace, kind) = (self.redis.namespace(), slot.kind);
+        let group = slot.resource.short();
+        if slot.digest == slot.resource {
+            return format!("{namespace}:{kind}:{{{group}}}:0");
         }
+        let member = slot.digest.short();
+        format!("{namespace}:{kind}:{{{group}}}:{member}")
+    }
+
+    /// Where the lease is for making anew what is in a slot.
+    fn lease_key(&self, slot: &Slot) -> String {
+        self.key(slot) + ":r"
     }
 
     /// What is stored. Anything that cannot be read counts as nothing: it will be overwritten.
     pub(crate) async fn get(&self, slot: &Slot) -> Result<Sight, Error> {
-        self.see(slot, self.redis.get(&slot.key).await)
+        let key = self.key(slot);
+        self.see(slot, &key, self.redis.get(&key).await)
     }
 
     /// The same, or puts a lease there when there is nothing, which the second value tells.
@@ -107,9 +123,10 @@ impl Remote {
         lease: &Bytes,
         ttl: Duration,
     ) -> Result<(Sight, bool), Error> {
-        let reply = self.redis.get_or_set(&slot.key, lease.clone(), ttl).await;
+        let key = self.key(slot);
+        let reply = self.redis.get_or_set(&key, lease.clone(), ttl).await;
         let is_ours = matches!(reply, Ok(None));
-        let mut sight = self.see(slot, reply)?;
+        let mut sight = self.see(slot, &key, reply)?;
         if is_ours {
             sight.seen = Seen::mark(lease);
         }
@@ -123,11 +140,16 @@ impl Remote {
         lease: &Bytes,
         ttl: Duration,
     ) -> Result<bool, Error> {
-        let key = slot.lease_key();
+        let key = self.lease_key(slot);
         self.redis.set_new(&key, lease.clone(), ttl).await
     }
 
-    fn see(&self, slot: &Slot, reply: Result<Option<Bytes>, Error>) -> Result<Sight, Error> {
+    fn see(
+        &self,
+        slot: &Slot,
+        key: &str,
+        reply: Result<Option<Bytes>, Error>,
+    ) -> Result<Sight, Error> {
         let (blob, seen) = match reply {
             Ok(Some(blob)) => {
                 let seen = Seen::mark(&blob);
@@ -135,15 +157,15 @@ impl Remote {
             }
             Ok(None) => (Bytes::new(), Seen::Nothing),
             Err(error) if error.is_corrupt() => {
-                tracing::warn!(target: "tower_fred::store", key = slot.key, %error, "foreign data under a cache key");
+                tracing::warn!(target: "tower_fred::store", key, %error, "foreign data under a cache key");
                 (Bytes::new(), Seen::Foreign)
             }
             Err(error) => return Err(error),
         };
         let entry = Entry::decode(blob.clone(), &slot.digest);
         if entry.is_none() && matches!(seen, Seen::Mark(_)) {
-            tracing::warn!(target: "tower_fred::store", key = slot.key, "unreadable data under a cache key");
-            self.redis.doubt(&slot.key);
+            tracing::warn!(target: "tower_fred::store", key, "unreadable data under a cache key");
+            self.redis.doubt(key);
         }
         Ok(Sight { entry, blob, seen })
     }
@@ -157,8 +179,9 @@ impl Remote {
         ttl: Duration,
         beside: Option<&Bytes>,
     ) -> Result<bool, Error> {
+        let key = self.key(slot);
         match seen {
-            Seen::Nothing => self.redis.set_new(&slot.key, blob, ttl).await,
+            Seen::Nothing => self.redis.set_new(&key, blob, ttl).await,
             Seen::Foreign => self.set(slot, blob, ttl).await.map(|()| true),
             Seen::Unknown => Ok(false),
             Seen::Mark(mark) => {
@@ -170,7 +193,7 @@ impl Remote {
                     millis.into(),
                     beside.into(),
                 ];
-                let (filled,): (i64,) = self.redis.run(&FILL, &slot.key, args).await?;
+                let (filled,): (i64,) = self.redis.run(&FILL, &key, args).await?;
                 Ok(filled == 1)
             }
         }
@@ -178,17 +201,17 @@ impl Remote {
 
     /// Stores an entry, whatever was there.
     pub(crate) async fn set(&self, slot: &Slot, blob: Bytes, ttl: Duration) -> Result<(), Error> {
-        self.redis.set(&slot.key, blob, ttl).await
+        self.redis.set(&self.key(slot), blob, ttl).await
     }
 
     /// Lets an entry that is there live for `ttl` at least.
     pub(crate) async fn keep(&self, slot: &Slot, ttl: Duration) -> Result<(), Error> {
-        self.redis.extend(&slot.key, ttl).await
+        self.redis.extend(&self.key(slot), ttl).await
     }
 
     /// Whether there was an entry to delete.
     pub(crate) async fn delete(&self, slot: &Slot) -> Result<bool, Error> {
-        self.redis.delete(&slot.key).await
+        self.redis.delete(&self.key(slot)).await
     }
 
     /// Deletes an entry, if it is still the one that was seen.
@@ -196,7 +219,8 @@ impl Remote {
         match seen {
             Seen::Mark(mark) => {
                 let mark = [mark.clone().into()];
-                self.redis.run::<()>(&RELEASE, &slot.key, mark).await
+                let key = self.key(slot);
+                self.redis.run::<()>(&RELEASE, &key, mark).await
             }
             Seen::Nothing | Seen::Foreign | Seen::Unknown => Ok(()),
         }
@@ -210,9 +234,9 @@ impl Remote {
         beside: bool,
     ) -> Result<(), Error> {
         let key = if beside {
-            slot.lease_key()
+            self.lease_key(slot)
         } else {
-            slot.key.clone()
+            self.key(slot)
         };
         let mark = [lease.slice(..MARK).into()];
         self.redis.run::<()>(&RELEASE, &key, mark).await

@@ -94,6 +94,11 @@ impl Store {
         &self.inner.remote
     }
 
+    /// What is in a slot, if this process has it, knows that it holds, and it is surely not time to make it anew.
+    pub(crate) fn peek(&self, slot: &Slot) -> Option<Arc<Entry>> {
+        self.inner.peek(slot)
+    }
+
     /// What is in a slot, if it may be used: from this process, or with one command.
     pub(crate) async fn lookup(&self, slot: &Slot) -> Result<Found, Error> {
         self.inner.lookup(slot).await
@@ -189,6 +194,17 @@ impl Inner {
         Ok(Found { usable, seen })
     }
 
+    fn peek(&self, slot: &Slot) -> Option<Arc<Entry>> {
+        let near = self.near.as_ref()?;
+        if !self.log.is_known(RECENT) {
+            return None;
+        }
+        let Held { entry, .. } = near.get(slot.digest())?;
+        // Nobody has more luck. Who might have enough of it tries it when looking further.
+        let state = self.state(slot, &entry, || self.settings.eagerness * MOST_LUCK)?;
+        (state == State::Fresh).then_some(entry)
+    }
+
     /// What this process has, if it may be used.
     pub(super) async fn look_here(&self, slot: &Slot) -> Option<Usable> {
         // Else a caller that always finds something would have the thread for itself.
@@ -239,17 +255,21 @@ impl Inner {
     }
 
     fn usable(&self, slot: &Slot, held: Held) -> Option<Usable> {
-        let state = self.state(slot, &held.entry)?;
+        let state = self.judge(slot, &held.entry)?;
         let Held { entry, seen } = held;
         Some(Usable { entry, state, seen })
     }
 
-    pub(super) fn state(&self, slot: &Slot, entry: &Entry) -> Option<State> {
+    pub(super) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
+        self.state(slot, entry, || self.luck())
+    }
+
+    fn state(&self, slot: &Slot, entry: &Entry, luck: impl FnOnce() -> f64) -> Option<State> {
         let tags = entry.life().map_or(&[][..], |life| &life.tags);
         let tags = tags.iter().copied().chain([slot.group()]);
         let verdict = self.log.judge(entry.seq(), tags);
         match entry.life() {
-            Some(life) => judge(life, verdict, unix_millis(), self.luck()),
+            Some(life) => judge(life, verdict, unix_millis(), luck()),
             // Soft purges are for the answers, not for what leads to them.
             None if matches!(entry, Entry::Lease) || verdict == Verdict::Gone => None,
             None => Some(State::Fresh),
@@ -286,6 +306,9 @@ impl fmt::Debug for Store {
             .finish_non_exhaustive()
     }
 }
+
+/// What is more than the negative logarithm of any [`chance`].
+const MOST_LUCK: f64 = 23.0;
 
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

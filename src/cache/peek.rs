@@ -1,0 +1,47 @@
+//! Hits that wait for nothing: what this process has, and knows to hold.
+
+use http::{Method, Response, request::Parts};
+
+use super::{
+    answer::{Asked, from_stored},
+    body::CacheBody,
+    config::Shared,
+    demands::{Choice, Demands},
+    intent::Intent,
+    lookup::slot,
+    status::CacheStatus,
+};
+use crate::store::{Entry, State, unix_millis};
+
+/// The answer to a request, if it is here, fresh, and what the client wants. Everything else is looked up.
+pub(crate) fn peek<B>(
+    intent: &Intent<'_>,
+    parts: &Parts,
+    shared: &Shared,
+) -> Option<(Response<CacheBody<B>>, CacheStatus)> {
+    let Intent::Read(key, _) = intent else {
+        return None;
+    };
+    let store = &shared.store;
+    let mut entry = store.peek(&store.remote().primary(&key.resource))?;
+    if let Entry::Variants(variants) = &*entry {
+        entry = store.peek(&slot(shared, key, &parts.headers, variants))?;
+    } else if key.policy.is_some() {
+        // A policy keeps apart what the primary slot does not.
+        return None;
+    }
+    let Entry::Response(stored) = &*entry else {
+        return None;
+    };
+    let (life, now_ms) = (&stored.head.life, unix_millis());
+    let demands = Demands::of(&parts.headers, shared.config.client_directives);
+    if demands.choose(life, State::Fresh, now_ms, || true) != Choice::Use {
+        return None;
+    }
+    let asked = Asked {
+        is_head: parts.method == Method::HEAD,
+        headers: &parts.headers,
+    };
+    let status = CacheStatus::hit(life, now_ms);
+    Some((from_stored(stored, asked, now_ms), status))
+}
