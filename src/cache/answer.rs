@@ -30,7 +30,8 @@ pub(crate) fn from_stored<B>(
     let age = HeaderValue::from(head.life.age_ms(now_ms) / 1000);
     // RFC 9110 §13.2.1: conditions are for what would otherwise be a success
     if head.status.is_success() && condition::is_not_modified(fields, &head.headers, now) {
-        let mut headers = for_not_modified(&head.headers);
+        // RFC 9110 §15.4.5: without what describes a body that is not there
+        let mut headers = without(&head.headers, |name| CONTENT_FIELDS.contains(name));
         headers.insert(header::AGE, age);
         return response(StatusCode::NOT_MODIFIED, headers, Bytes::new());
     }
@@ -55,7 +56,9 @@ pub(crate) fn from_stored<B>(
         Wanted::Parts(parts) => partial(headers, body, &parts),
         Wanted::Nothing => {
             let length = body.len();
-            headers = for_not_modified(&headers);
+            headers = without(&headers, |name| {
+                CONTENT_FIELDS.contains(name) || FRESHNESS_FIELDS.contains(name)
+            });
             if let Some(value) = range::unsatisfied(length) {
                 headers.insert(header::CONTENT_RANGE, value);
             }
@@ -97,17 +100,16 @@ fn partial<B>(
         Some(range) => headers.insert(header::CONTENT_RANGE, range),
         None => headers.remove(header::CONTENT_RANGE),
     };
+    // RFC 9530 §2: of the content, which is another one
+    headers.remove(CONTENT_DIGEST);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
     response(StatusCode::PARTIAL_CONTENT, headers, content)
 }
 
-/// RFC 9110 §15.4.5: without what describes a body that is not there.
-fn for_not_modified(headers: &HeaderMap) -> HeaderMap {
+fn without(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(headers.len());
-    for (name, value) in headers {
-        if !CONTENT_FIELDS.contains(name) {
-            kept.append(name, value.clone());
-        }
+    for (name, value) in headers.iter().filter(|(name, _)| !dropped(name)) {
+        kept.append(name, value.clone());
     }
     kept
 }
@@ -130,4 +132,15 @@ const CONTENT_FIELDS: [HeaderName; 5] = [
     header::CONTENT_LENGTH,
     header::CONTENT_RANGE,
     header::CONTENT_TYPE,
+];
+
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// What would let a cache further out keep an error for this URL.
+const FRESHNESS_FIELDS: [HeaderName; 5] = [
+    header::CACHE_CONTROL,
+    header::EXPIRES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    HeaderName::from_static("cdn-cache-control"),
 ];

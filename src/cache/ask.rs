@@ -1,6 +1,6 @@
 //! Asking the handler, and what its answer means for the cache.
 
-use http::{Request, Response, response::Parts};
+use http::{Request, Response, StatusCode, response::Parts};
 use http_body::Body;
 use tower_service::Service;
 
@@ -35,6 +35,8 @@ impl Exchange {
         B: Body,
     {
         let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
+        // RFC 9110 §15.4.5: 304 stands for a 200
+        let stored = stored.filter(|stored| stored.head.status == StatusCode::OK);
         let validates = !self.asked().is_head
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
@@ -126,7 +128,7 @@ impl Exchange {
         };
         let question = if validates {
             Question::Conditional
-        } else if self.asked().is_head {
+        } else if self.asked().is_head && head.status == StatusCode::OK {
             Question::Head { length: body.len() }
         } else {
             Question::Plain

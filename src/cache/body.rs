@@ -41,6 +41,13 @@ impl<B> CacheBody<B> {
     }
 }
 
+impl<B> CacheBody<B> {
+    /// Whether what is read is still to be stored.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.copy.is_some()
+    }
+}
+
 impl<B: Body> CacheBody<B> {
     /// Passes on `body` and copies it for `copy`.
     pub(crate) fn copied(body: B, copy: Copying) -> Self {

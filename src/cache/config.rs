@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) vary_by: VaryBy,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) max_body: usize,
+    pub(crate) compress_above: Option<usize>,
     /// As it is written in `Cache-Status`.
     pub(crate) name: String,
     /// Whether that field is written.
@@ -120,6 +121,7 @@ impl Default for Config {
             vary_by: VaryBy::default(),
             methods: None,
             max_body: 256 * 1024,
+            compress_above: None,
             name: String::new(),
             status_field: true,
             client_directives: true,
@@ -137,6 +139,7 @@ impl fmt::Debug for Config {
             .field("vary_by", &self.vary_by)
             .field("methods", &self.methods)
             .field("max_body", &self.max_body)
+            .field("compress_above", &self.compress_above)
             .field("name", &self.name)
             .field("status_field", &self.status_field)
             .field("client_directives", &self.client_directives)

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::Extensions;
 
+use crate::store::Life;
+
 /// Stores this one answer for a time that its header fields need not tell: put it in the response's extensions.
 ///
 /// It counts for more than `max-age`, `s-maxage`, `Expires` and the layer's own [`ttl`](super::CacheLayer::ttl), and
@@ -70,9 +72,21 @@ impl CacheFor {
     }
 
     /// Names by which [`Purge::tag`](super::Purge::tag) takes it out again, with everything else that has them.
+    ///
+    /// 128 at most, its cache groups among them: an answer that has more is not stored.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
+    }
+
+    /// What was said of an answer when it was stored, but for its tags, to be said of it again; `None` if nothing was.
+    pub(crate) fn remembered(life: &Life) -> Option<Self> {
+        let fresh_ms = life.lifetime_ms.saturating_sub(life.initial_age_ms);
+        life.is_told.then(|| {
+            Self::new(Duration::from_millis(fresh_ms))
+                .stale_while_revalidate(Duration::from_millis(life.swr_ms))
+                .stale_if_error(Duration::from_millis(life.sie_ms))
+        })
     }
 
     pub(crate) fn names(&self) -> &[String] {

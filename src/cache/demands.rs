@@ -62,6 +62,11 @@ impl Demands {
         self.only_if_cached
     }
 
+    /// Whether the client wants something newer than others do, or nothing of it stored.
+    pub(crate) fn are_peculiar(&self) -> bool {
+        self.no_store || self.no_cache || self.max_age.is_some() || self.min_fresh.is_some()
+    }
+
     /// Whether a stored answer will do (RFC 9111 §4).
     ///
     /// `state` is what its deadlines and the purges say of it. `forbids_stale` says whether the answer itself forbids to use
@@ -98,7 +103,8 @@ impl Demands {
             };
         }
         let staleness = age_ms.saturating_sub(life.lifetime_ms);
-        if self.min_fresh.is_some() {
+        // RFC 9111 §5.2.1.1 and §5.2.1.3: neither asks for less than a fresh one
+        if self.min_fresh.is_some() || (self.max_age.is_some() && self.max_stale.is_none()) {
             return Choice::Ask(Forward::Stale);
         }
         // RFC 5861 §3: its deadline is zero when staleness is forbidden

@@ -62,6 +62,7 @@ impl Exchange {
     pub(crate) async fn decide(&self, extensions: &mut Extensions) -> (Next, Option<Forward>) {
         let (mut waited, mut followed) = (None, None);
         for turns_left in (0..MOST_WAITS).rev() {
+            let has_followed = followed.is_some();
             let Found { answer, place } = match self.lookup(followed.take()).await {
                 Ok(found) => found,
                 Err(_) if self.demands.only_if_cached() => return (Next::Refuse, waited),
@@ -81,10 +82,10 @@ impl Exchange {
             if self.demands.only_if_cached() {
                 return (Next::Refuse, waited);
             }
-            match self
-                .turn(extensions, &place, turns_left > 0 && self.may_wait(why))
-                .await
-            {
+            // What was waited for has to be asked about: so will the next one have to be.
+            let in_vain = has_followed && answer.is_some();
+            let may_wait = turns_left > 0 && !in_vain && self.may_wait(why);
+            match self.turn(extensions, &place, may_wait).await {
                 Turn::Lead(lead) => {
                     let inquiry = Inquiry {
                         why,
@@ -137,7 +138,7 @@ impl Exchange {
     /// request the handler may answer in a way that is no use to others.
     fn may_wait(&self, why: Forward) -> bool {
         let is_plain = PECULIAR.iter().all(|name| !self.headers.contains_key(name));
-        why != Forward::Request && !self.asked().is_head && is_plain && !self.demands.no_store
+        why != Forward::Request && !self.asked().is_head && is_plain && !self.demands.are_peculiar()
     }
 
     pub(crate) fn forbids_stale(&self, stored: &HeaderMap) -> bool {

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     personal::Personal,
-    store::{Digest, Head, KeyBuilder, Lead, Seen, Seq, Slot, Store, Turn, Variants, Writer},
+    store::{
+        Digest, Head, KeyBuilder, Lead, Seen, Seq, Slot, Store, Turn, Variants, Writer, unix_millis,
+    },
 };
 
 /// An answer on its way into the cache.
@@ -19,6 +21,7 @@ pub(crate) struct Fill {
     lead: Lead,
     writer: Writer,
     ttl: Duration,
+    compress_above: Option<usize>,
     personal: Personal,
     /// The list of fields that leads to it, to be kept as long as it is.
     list: Option<(Store, Slot)>,
@@ -48,7 +51,12 @@ impl Fill {
         let mut life = verdict.life.clone();
         // Of when the handler was asked, wherever the answer goes.
         life.seq = lead.seq();
-        let ttl = life.ttl()?.min(LONGEST);
+        let Some(ttl) = life.ttl() else {
+            // Not worth keeping, nor would the next one be.
+            lead.uncacheable();
+            return None;
+        };
+        let ttl = ttl.min(LONGEST);
         let head = Head {
             status: answer.status,
             headers: fields::stored(&answer.headers, &verdict.withheld, received),
@@ -59,6 +67,7 @@ impl Fill {
             writer: Writer::response(&head, slot.digest())?,
             lead,
             ttl,
+            compress_above: shared.config.compress_above,
             personal,
             list: list.map(|list| (shared.store.clone(), list)),
         })
@@ -74,7 +83,7 @@ impl Fill {
     }
 
     /// Stores the answer in the background: the client does not wait for it.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
         // A streamed body may have used the session after the head was made.
         if self.personal.is_set() {
             return self.refuse();
@@ -87,6 +96,7 @@ impl Fill {
                 }
             });
         }
+        self.writer.pack(self.compress_above);
         self.lead.fill(self.writer.finish(), self.ttl);
     }
 
@@ -114,21 +124,18 @@ impl Seat {
     ) -> Option<Self> {
         let (store, key, place) = (&shared.store, context.key, context.place);
         let primary = store.remote().primary(&key.resource);
-        let aside = |seen: &Seen| store.aside(&primary, seen.clone());
-        if verdict.vary.is_empty() && key.policy.is_none() {
-            let lead = match place.variants {
-                None => lead,
-                Some(_) => aside(&place.primary_seen),
-            };
+        let known = place.variants.as_ref();
+        if known.is_none() && verdict.vary.is_empty() && key.policy.is_none() {
             return Some(Self {
                 lead,
                 slot: primary,
                 list: None,
             });
         }
-        let known = place.variants.as_ref();
-        if let Some(known) = known.filter(|known| known.names == verdict.vary) {
-            let Some(variant) = admit(shared, context, known) else {
+        // To be kept apart by more than it needs does an answer no harm, and the others stay.
+        let covers = |known: &&Variants| verdict.vary.iter().all(|name| known.names.contains(name));
+        if let Some(known) = known.filter(covers) {
+            let Some(variant) = admit(shared, context, known, ttl) else {
                 lead.uncacheable();
                 return None;
             };
@@ -138,8 +145,8 @@ impl Seat {
                 list: Some(primary),
             });
         }
-        let variants = Variants::of(verdict, lead.seq())?;
-        let Some(variant) = admit(shared, context, &variants) else {
+        let variants = Variants::of(verdict, known, lead.seq())?;
+        let Some(variant) = admit(shared, context, &variants, ttl) else {
             lead.uncacheable();
             return None;
         };
@@ -150,7 +157,7 @@ impl Seat {
         };
         let list = match place.variants {
             None => lead,
-            Some(_) => aside(&place.primary_seen),
+            Some(_) => store.aside(&primary, place.primary_seen.clone()),
         };
         list.fill(variants.encode(primary.digest()), ttl);
         Some(Self {
@@ -162,7 +169,12 @@ impl Seat {
 }
 
 /// Names the variant for a request, unless there are too many already.
-fn admit(shared: &Shared, context: &Context<'_>, variants: &Variants) -> Option<Digest> {
+fn admit(
+    shared: &Shared,
+    context: &Context<'_>,
+    variants: &Variants,
+    ttl: Duration,
+) -> Option<Digest> {
     let Context { key, request, .. } = context;
     let policy = key.policy.as_ref();
     let variant = vary::variant(
@@ -177,7 +189,7 @@ fn admit(shared: &Shared, context: &Context<'_>, variants: &Variants) -> Option<
         .optional(policy.map(|digest| &digest.as_bytes()[..]))
         .part(&variants.generation)
         .finish();
-    if shared.memory.admits(group, variant) {
+    if shared.memory.admits(group, variant, unix_millis(), ttl) {
         return Some(variant);
     }
     tracing::debug!(target: "tower_fred::cache", "too many variants");
@@ -185,17 +197,25 @@ fn admit(shared: &Shared, context: &Context<'_>, variants: &Variants) -> Option<
 }
 
 impl Variants {
-    /// A new generation, which shares no key with any other.
-    fn of(verdict: &Verdict, seq: Seq) -> Option<Self> {
+    /// A new generation, which shares no key with any other. It has the names of the one before it too: handlers that name
+    /// now these and now those fields would else begin one each time.
+    fn of(verdict: &Verdict, before: Option<&Self>, seq: Seq) -> Option<Self> {
         let mut generation = [0; 16];
         getrandom::fill(&mut generation).ok()?;
+        let before = before.map_or(&[][..], |before| &before.names);
+        let mut names = vary::sorted([before, &verdict.vary].concat());
+        if names.len() > MOST_NAMES {
+            names.clone_from(&verdict.vary);
+        }
         Some(Self {
             generation,
-            names: verdict.vary.clone(),
+            names,
             seq,
         })
     }
 }
 
+/// How many fields answers may name in turn.
+const MOST_NAMES: usize = 16;
 /// No entry stays longer, however long it would be fresh.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -45,6 +45,10 @@ impl<'a> Intent<'a> {
         {
             return Self::Pass(Forward::Bypass, Some(why));
         }
+        // RFC 9110 §9.3.1: what a handler makes of content is in no key
+        if has_content(&parts.headers) {
+            return Self::Pass(Forward::Bypass, Some("content"));
+        }
         if !config.reads(&parts.method) {
             return Self::Pass(Forward::Method, None);
         }
@@ -75,6 +79,11 @@ pub(crate) fn outdated(target: &Target<'_>, vary_by: &VaryBy, headers: &HeaderMa
     }
     resources.dedup();
     resources
+}
+
+fn has_content(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    length.is_some_and(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Whether a request changed something: RFC 9111 §4.4 calls it a non-error response.

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use http::{Uri, header, request::Parts};
+use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
 
 use super::vary_by::VaryBy;
 use crate::store::{
     Digest, KeyBuilder,
-    key::{normal_host, resource},
+    key::{in_lower_case, normal_host, resource},
 };
 
 /// What an entry is filed under.
@@ -34,14 +34,18 @@ impl<'a> Target<'a> {
         if more.is_some() {
             return None;
         }
-        let field = field
-            .map(|host| std::str::from_utf8(host.as_bytes()).map(normal_host))
-            .transpose()
-            .ok()?;
-        let authority = uri.authority().map(|host| normal_host(host.as_str()));
+        let field = match field {
+            Some(field) => Some(host_of(field)?),
+            None => None,
+        };
+        let authority = uri.authority().map(Authority::as_str);
         let host = match (authority, field) {
-            (Some(authority), Some(field)) if authority != field => return None,
-            (Some(host), _) | (None, Some(host)) => host,
+            (Some(authority), Some(field)) if normal_host(authority) != normal_host(field) => {
+                return None;
+            }
+            // As the handler sees it, port and all: it may make links of it.
+            (_, Some(field)) => in_lower_case(field),
+            (Some(authority), None) => normal_host(authority),
             (None, None) => Cow::Borrowed(""),
         };
         Some(Self {
@@ -74,7 +78,7 @@ impl<'a> Target<'a> {
     /// What cache groups are confined to (RFC 9875 §2.1).
     pub(crate) fn origin(&self) -> Digest {
         KeyBuilder::new("origin")
-            .part(self.host.as_bytes())
+            .part(normal_host(&self.host).as_bytes())
             .finish()
     }
 
@@ -104,9 +108,9 @@ impl<'a> Target<'a> {
         uri.scheme_str()
             .filter(|scheme| ["http", "https"].contains(scheme))?;
         let host = normal_host(uri.authority()?.as_str());
-        let host = (host == self.host).then(|| host.into_owned())?;
+        (host == normal_host(&self.host)).then_some(())?;
         Some(Target {
-            host: host.into(),
+            host: self.host.clone().into_owned().into(),
             uri: Cow::Owned(uri),
         })
     }
@@ -134,6 +138,13 @@ impl<'a> Target<'a> {
             None => path.into_owned(),
         }
     }
+}
+
+/// A `Host` field that is one (RFC 9112 §3.2), or empty. Others may mean one thing here and another to the handler.
+fn host_of(field: &HeaderValue) -> Option<&str> {
+    let text = std::str::from_utf8(field.as_bytes()).ok()?;
+    let is_host = || !text.contains('@') && text.parse::<Authority>().is_ok();
+    (text.is_empty() || is_host()).then_some(text)
 }
 
 /// The URI that the client asked for. axum takes the prefix of a nested router off the one in the request.
@@ -196,7 +207,9 @@ mod tests {
             resource_of("https://SHOP.example:443/a?b", &["shop.example"]),
             one
         );
-        assert_eq!(resource_of("/a?b", &["Shop.Example:80"]), one);
+        assert_eq!(resource_of("/a?b", &["Shop.Example"]), one);
+        // A handler may make links of it.
+        assert_ne!(resource_of("/a?b", &["shop.example:80"]), one);
         assert_ne!(resource_of("/a?b", &["other.example"]), one);
         assert_ne!(resource_of("/a?b", &["shop.example:8080"]), one);
         assert_ne!(resource_of("/a?b", &[]), one);
@@ -207,6 +220,15 @@ mod tests {
         assert!(target("http://a.example/", &["b.example"]).is_none());
         assert!(target("/", &["a.example", "b.example"]).is_none());
         assert!(target("/", &["a.example", "a.example"]).is_none());
+        for host in [
+            "evil.example/@a.example",
+            "u@a.example",
+            "a.example?b",
+            "a b",
+            "a#b",
+        ] {
+            assert!(target("/", &[host]).is_none(), "{host}");
+        }
     }
 
     #[test]

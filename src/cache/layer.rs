@@ -206,9 +206,60 @@ impl CacheLayer {
     ///
     /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
     /// Redis cannot be asked for purges, only Redis would be asked for entries, so that the handler answers.
-    pub fn near(mut self, bytes: usize) -> Self {
-        self.settings.near = Some(bytes);
-        self.shared.store = Store::new(&self.redis, self.settings.clone());
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn near(self, bytes: usize) -> Self {
+        assert!(bytes > 0, "a near tier needs memory");
+        self.stored(|settings| settings.near = Some(bytes))
+    }
+
+    /// For how long what is kept in this process is used when Redis cannot be asked about purges; default: not at all.
+    ///
+    /// It keeps hits alive through an outage. What was purged meanwhile may be served for as long.
+    pub fn serve_for(self, time: Duration) -> Self {
+        self.stored(|settings| settings.serve_for = time)
+    }
+
+    /// How eager to have a response made anew before its end, in the background, so that nobody has to wait for it then;
+    /// default 0, never.
+    ///
+    /// With 1, the usual choice, one of many requests does so at about the time that the handler takes before the end
+    /// (Vattani et al., "Optimal probabilistic cache stampede prevention", 2015); greater values are earlier.
+    ///
+    /// # Panics
+    ///
+    /// If it is negative or not finite.
+    pub fn early_refresh(self, eagerness: f64) -> Self {
+        assert!(
+            eagerness >= 0.0 && eagerness.is_finite(),
+            "an eagerness of zero or more"
+        );
+        self.stored(|settings| settings.eagerness = eagerness)
+    }
+
+    /// How long to wait for another process that asks its handler for the same, before asking one's own, and twice as long
+    /// for another request of this process; default 10 s.
+    ///
+    /// # Panics
+    ///
+    /// If it is shorter than a millisecond or longer than an hour.
+    pub fn wait(self, time: Duration) -> Self {
+        assert!(
+            (Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&time),
+            "between 1 ms and 1 hour to wait"
+        );
+        self.stored(|settings| settings.wait = time)
+    }
+
+    /// Keeps bodies that are longer than so many bytes compressed (LZ4) in Redis; default: none.
+    ///
+    /// What does not get smaller by an eighth is kept as it is. Each read from Redis unpacks it; what is kept in this
+    /// process is not compressed. Clients get what the handler sent, whatever its `Content-Encoding`.
+    #[cfg(feature = "compression")]
+    pub fn compress_above(mut self, bytes: usize) -> Self {
+        self.config().compress_above = Some(bytes);
         self
     }
 
@@ -260,6 +311,13 @@ impl CacheLayer {
     /// A handle that takes responses out of the cache.
     pub fn purge(&self) -> Purge {
         Purge::new(self.redis.clone())
+    }
+
+    /// For what the store needs to know.
+    fn stored(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self.shared.store = Store::new(&self.redis, self.settings.clone());
+        self
     }
 
     fn policy(&mut self) -> &mut Policy {

@@ -1,10 +1,11 @@
 //! What a process remembers between requests, to ask Redis less. All of it can be forgotten at any time.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use crate::store::{Digest, Variants};
@@ -17,8 +18,8 @@ pub(crate) struct Memory(Arc<Mutex<Remembered>>);
 struct Remembered {
     /// The request fields that answers for a resource depend on, by the last that was read of it.
     variants: HashMap<Digest, Variants>,
-    /// The variants of a group that were stored here.
-    stored: HashMap<Digest, HashSet<Digest>>,
+    /// The variants of a group that were stored here, and until when, in Unix milliseconds.
+    stored: HashMap<Digest, HashMap<Digest, u64>>,
 }
 
 impl Memory {
@@ -33,14 +34,28 @@ impl Memory {
         }
     }
 
-    /// Whether one more variant of a `group` may be stored: there may be [`MOST_VARIANTS`].
-    pub(crate) fn admits(&self, group: Digest, variant: Digest) -> bool {
+    /// Whether one more variant of a `group` may be stored, for `ttl`: there may be [`MOST_VARIANTS`].
+    pub(crate) fn admits(
+        &self,
+        group: Digest,
+        variant: Digest,
+        now_ms: u64,
+        ttl: Duration,
+    ) -> bool {
         let mut all = self.lock();
         if !all.stored.contains_key(&group) {
-            insert(&mut all.stored, group, HashSet::new());
+            insert(&mut all.stored, group, HashMap::new());
         }
         let known = all.stored.entry(group).or_default();
-        known.contains(&variant) || (known.len() < MOST_VARIANTS && known.insert(variant))
+        if known.len() >= MOST_VARIANTS && !known.contains_key(&variant) {
+            known.retain(|_, until_ms| *until_ms > now_ms);
+            if known.len() >= MOST_VARIANTS {
+                return false;
+            }
+        }
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        known.insert(variant, now_ms.saturating_add(ttl_ms));
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Remembered> {
@@ -79,19 +94,31 @@ mod tests {
     #[test]
     fn there_are_only_so_many_variants() {
         let memory = Memory::default();
+        let admits = |group, variant, now_ms| {
+            memory.admits(
+                digest(group),
+                digest(variant),
+                now_ms,
+                Duration::from_secs(1),
+            )
+        };
         for number in 0..MOST_VARIANTS {
-            assert!(memory.admits(digest(0), digest(number)));
+            assert!(admits(0, number, 0));
         }
-        assert!(!memory.admits(digest(0), digest(MOST_VARIANTS)));
-        assert!(memory.admits(digest(0), digest(3)));
-        assert!(memory.admits(digest(1), digest(MOST_VARIANTS)));
+        assert!(!admits(0, MOST_VARIANTS, 0));
+        assert!(admits(0, 3, 500));
+        assert!(admits(1, MOST_VARIANTS, 0));
+        // Those that have met their end make room.
+        assert!(admits(0, MOST_VARIANTS, 1000));
+        assert!(!memory.lock().stored[&digest(0)].contains_key(&digest(4)));
+        assert!(memory.lock().stored[&digest(0)].contains_key(&digest(3)));
     }
 
     #[test]
     fn memory_is_bounded() {
         let memory = Memory::default();
         for number in 0..3 * MOST_RESOURCES {
-            memory.admits(digest(number), digest(0));
+            memory.admits(digest(number), digest(0), 0, Duration::ZERO);
         }
         assert!(memory.lock().stored.len() <= MOST_RESOURCES);
     }

@@ -1,13 +1,13 @@
 //! What comes into the cache of a handler's answer.
 
-use http::{Response, header, response::Parts};
+use http::{Response, StatusCode, header, response::Parts};
 use http_body::Body;
 
 use super::{
     answer,
     ask::News,
     body::{CacheBody, Copying, Limits},
-    control::Control,
+    control::{CacheFor, Control},
     exchange::{Exchange, Inquiry},
     fill::{self, Fill},
     freshness::initial_age_ms,
@@ -22,7 +22,7 @@ impl Exchange {
     /// The handler confirmed what is stored: brings its fields up to date, and answers with it (RFC 9111 §4.3.4).
     pub(crate) async fn freshen<B>(
         &self,
-        news: News,
+        mut news: News,
         inquiry: Inquiry,
         answer: &Parts,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
@@ -47,9 +47,17 @@ impl Exchange {
             },
             body: body.clone(),
         };
+        // What the handler said of it holds until it says something else.
+        if let (Control::Nothing, Some(said)) = (&news.control, CacheFor::remembered(&head.life)) {
+            news.control = Control::Store(said);
+        }
         let verdict = self.judge(&news, &parts);
         let is_stored = match verdict {
-            Ok(verdict) => {
+            Ok(mut verdict) => {
+                // Nor does a tag end because nobody repeats it.
+                verdict.life.tags.extend(&head.life.tags);
+                verdict.life.tags.sort_unstable();
+                verdict.life.tags.dedup();
                 let context = self.context(&news, &inquiry.place);
                 let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
                 let fill = begun.await.map(|mut fill| {
@@ -100,7 +108,10 @@ impl Exchange {
                 if outdates(refusal, inquiry.why, &answer) {
                     self.forget(&inquiry).await;
                 }
-                inquiry.lead.uncacheable();
+                // An answer to what others do not ask says nothing of theirs.
+                if !is_peculiar(refusal, &answer) {
+                    inquiry.lead.uncacheable();
+                }
                 None
             }
         };
@@ -126,18 +137,17 @@ impl Exchange {
         let control = match &news.control {
             Control::Leave => return Err(Refusal::Response("NoCache")),
             // What it has stored or not is its decision.
-            Control::Decided => return Err(Refusal::Request("cached further in")),
+            Control::Decided => return Err(Refusal::Personal("cached further in")),
             Control::Store(control) => Some(control),
             Control::Nothing => None,
         };
         // The handler used the session, so its answer is for nobody else.
         if news.personal.is_set() {
-            return Err(Refusal::Request("session"));
+            return Err(Refusal::Personal("session"));
         }
         let reply = Reply {
             demands: &self.demands,
             origin: &self.origin,
-            request: &self.headers,
             status: answer.status,
             headers: &answer.headers,
             times: news.times,
@@ -147,11 +157,18 @@ impl Exchange {
     }
 }
 
-/// Whether an answer that is not stored makes what is stored outdated.
+/// Whether an answer that is not stored makes what is stored outdated: one that says what there is now, and not what is
+/// wrong with this client, or with the handler.
 fn outdates(refusal: Refusal, why: Forward, answer: &Parts) -> bool {
-    let says_nothing = matches!(answer.status.as_u16(), 206 | 304 | 412 | 416);
-    why == Forward::Stale
-        && !says_nothing
-        && !validation::is_failure(answer.status)
-        && matches!(refusal, Refusal::Response(_))
+    let status = answer.status;
+    let says_what_there_is = (status.is_success() && status != StatusCode::PARTIAL_CONTENT)
+        || (status.is_redirection() && status != StatusCode::NOT_MODIFIED)
+        || matches!(status.as_u16(), 404 | 405 | 410 | 414 | 451);
+    why == Forward::Stale && says_what_there_is && matches!(refusal, Refusal::Response(_))
+}
+
+/// Whether it is for what this client asked that an answer is not stored.
+fn is_peculiar(refusal: Refusal, answer: &Parts) -> bool {
+    matches!(refusal, Refusal::Request(_))
+        || matches!(answer.status.as_u16(), 206 | 304 | 412 | 416)
 }

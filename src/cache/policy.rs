@@ -30,8 +30,6 @@ pub(crate) struct Verdict {
 pub(crate) struct Reply<'a> {
     pub(crate) demands: &'a Demands,
     pub(crate) origin: &'a Digest,
-    /// The fields of the request.
-    pub(crate) request: &'a HeaderMap,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) times: Times,
@@ -42,8 +40,10 @@ pub(crate) struct Reply<'a> {
 /// Why an answer is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// It is for this client only: what is stored for others stays.
+    /// Because of what this client asked: what is stored stays, and another request may well be stored.
     Request(&'static str),
+    /// It is for this client only, as it would be for others: what is stored stays, and nobody is to wait for it.
+    Personal(&'static str),
     /// Nobody is to have it from the cache: what is stored is outdated.
     Response(&'static str),
 }
@@ -51,7 +51,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn why(self) -> &'static str {
         match self {
-            Self::Request(why) | Self::Response(why) => why,
+            Self::Request(why) | Self::Personal(why) | Self::Response(why) => why,
         }
     }
 }
@@ -64,7 +64,11 @@ pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refus
     }
     obstacle(reply, &stated, policy).map_or(Ok(()), |why| Err(Refusal::Response(why)))?;
     let life = life(reply, &stated, policy).map_err(Refusal::Response)?;
-    let vary = vary::names(reply.headers, reply.request).ok_or(Refusal::Response("Vary: *"))?;
+    // One that a purge cannot reach must not be there.
+    if life.tags.len() > MOST_TAGS {
+        return Err(Refusal::Response("too many tags"));
+    }
+    let vary = vary::names(reply.headers).ok_or(Refusal::Response("Vary: *"))?;
     let covered = |name: &HeaderName| policy.covers(name);
     // Stricter than RFC 9111 §4.1: an answer for one visitor alone is of no use to a shared cache, and one entry for each
     // would fill it. A policy that names what it varies by takes care of that.
@@ -105,6 +109,14 @@ fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'sta
         // RFC 9111 §3: 206 and 304 only by a cache that combines them with what it has
         (status == StatusCode::PARTIAL_CONTENT, "partial content"),
         (status == StatusCode::NOT_MODIFIED, "not modified"),
+        // RFC 9110 §15.5.13 and §15.5.17: about a condition or a range that other requests do not have
+        (
+            matches!(
+                status,
+                StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE
+            ),
+            "an answer to one request",
+        ),
         // RFC 6585 §4: 429 must not be stored
         (status == StatusCode::TOO_MANY_REQUESTS, "too many requests"),
         (!policy.stores(status), "status"),
@@ -164,6 +176,7 @@ fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'s
         ),
         keep_ms: whole_millis(policy.keep(has_validator(reply.headers))),
         tags: tags(reply),
+        is_told: control.is_some(),
         cost_ms: reply.times.received_ms.saturating_sub(reply.times.sent_ms),
         ..Life::default()
     };
@@ -178,7 +191,6 @@ fn tags(reply: &Reply<'_>) -> Vec<Tag> {
     let names = reply.control.map_or(&[][..], CacheFor::names);
     let mut tags = groups::members(reply.origin, reply.headers);
     tags.extend(names.iter().map(|name| Tag::named(name)));
-    tags.truncate(MOST_TAGS);
     tags
 }
 
@@ -226,7 +238,7 @@ fn whole_millis(duration: Duration) -> u64 {
 }
 
 /// Each is looked up on each hit.
-const MOST_TAGS: usize = 128;
+pub(crate) const MOST_TAGS: usize = 128;
 
 #[cfg(test)]
 mod tests;

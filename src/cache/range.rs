@@ -31,7 +31,12 @@ pub(crate) fn wanted(request: &HeaderMap, length: usize) -> Wanted {
         .filter_map(|spec| spec.within(length))
         .collect();
     if parts.is_empty() {
-        return Wanted::Nothing;
+        // RFC 9110 §14.1.2: the last bytes of nothing are nothing
+        let is_suffix = |spec: &Spec| matches!(spec, Spec::Last(count) if *count > 0);
+        return match length {
+            0 if specs.iter().any(is_suffix) => Wanted::Whole,
+            _ => Wanted::Nothing,
+        };
     }
     // RFC 9110 §14.2: many small or overlapping parts cost more than the whole
     let sum: usize = parts.iter().map(Range::len).fold(0, usize::saturating_add);

@@ -4,11 +4,13 @@ use std::{
     future::poll_fn,
     pin::pin,
     task::{Poll, ready},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{HeaderName, Method, Request, Response, header};
 use http_body::Body;
+use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{
@@ -93,15 +95,22 @@ impl Exchange {
     {
         let store = self.shared.store.clone();
         let renewal = store.renewal(place.slot.clone(), answer.usable.clone());
-        store.spawn(async move {
+        // What one client wants is nothing to the others. HEAD would make only half of it.
+        *request.method_mut() = Method::GET;
+        for name in CLIENTS_OWN {
+            request.headers_mut().remove(name);
+        }
+        let mut shared = self.shared;
+        shared.store = store.without_tasks();
+        let exchange = Self {
+            demands: Demands::of(request.headers(), false),
+            method: Method::GET,
+            shared,
+            ..self
+        };
+        let refreshed = async move {
             let Some((lead, _)) = renewal.await else {
                 return;
-            };
-            // HEAD would make only half of it.
-            *request.method_mut() = Method::GET;
-            let exchange = Self {
-                method: Method::GET,
-                ..self
             };
             let inquiry = Inquiry {
                 why: Forward::Stale,
@@ -113,12 +122,35 @@ impl Exchange {
                 return;
             };
             let mut body = pin!(response.into_body());
-            // A body is stored when it is read.
+            // A body is stored when it is read, if it is to be.
             poll_fn(|cx| {
-                while let Some(Ok(_)) = ready!(body.as_mut().poll_frame(cx)) {}
+                while body.is_copied() {
+                    if !matches!(ready!(body.as_mut().poll_frame(cx)), Some(Ok(_))) {
+                        break;
+                    }
+                }
                 Poll::Ready(())
             })
             .await;
+        };
+        store.spawn(async move {
+            if timeout(PATIENCE, refreshed).await.is_err() {
+                tracing::debug!(target: "tower_fred::cache", "a stale response was not made anew in time");
+            }
         });
     }
 }
+
+/// What would make the answer to a refresh one for a single client.
+const CLIENTS_OWN: [HeaderName; 8] = [
+    header::CACHE_CONTROL,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_NONE_MATCH,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::PRAGMA,
+    header::RANGE,
+];
+/// How long a refresh may take.
+const PATIENCE: Duration = Duration::from_secs(60);

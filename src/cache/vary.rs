@@ -6,10 +6,7 @@ use super::cache_control::next_member;
 use crate::store::{Digest, KeyBuilder};
 
 /// The fields that an answer depends on, sorted, each once; `None` when it fits no other request at all.
-///
-/// Fields of the `request` that handlers are known to build links and redirects from count even if the answer forgets to
-/// name them: what they made of one request must not reach another (web cache poisoning).
-pub(crate) fn names(headers: &HeaderMap, request: &HeaderMap) -> Option<Vec<HeaderName>> {
+pub(crate) fn names(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     let mut names = Vec::new();
     for line in headers.get_all(header::VARY) {
         for member in line.as_bytes().split(|byte| *byte == b',') {
@@ -23,11 +20,14 @@ pub(crate) fn names(headers: &HeaderMap, request: &HeaderMap) -> Option<Vec<Head
     if depends_on_origin(headers) {
         names.push(header::ORIGIN);
     }
-    let unnamed = UNNAMED.iter().map(|name| HeaderName::from_static(name));
-    names.extend(unnamed.filter(|name| request.contains_key(name)));
+    Some(sorted(names))
+}
+
+/// In the order that lists have, each once.
+pub(crate) fn sorted(mut names: Vec<HeaderName>) -> Vec<HeaderName> {
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
-    Some(names)
+    names
 }
 
 /// Names the variant that fits a request with these fields. `policy` is what the server's policy makes part of the key.
@@ -91,21 +91,6 @@ fn depends_on_origin(headers: &HeaderMap) -> bool {
         .is_some_and(|origin| origin != "*")
 }
 
-/// What frameworks let override the request's own host, scheme, path or method.
-const UNNAMED: [&str; 11] = [
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-prefix",
-    "x-forwarded-proto",
-    "x-forwarded-scheme",
-    "x-host",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
-
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -137,38 +122,32 @@ mod tests {
             &[("vary", "Foo"), ("vary", "Bar,*")],
             &[("vary", "no name")],
         ] {
-            assert_eq!(names(&headers(lines), &HeaderMap::new()), None, "{lines:?}");
+            assert_eq!(names(&headers(lines)), None, "{lines:?}");
         }
     }
 
     #[test]
     fn order_case_and_repetition_make_no_difference() {
-        let one = names(&headers(&[("vary", "Foo, bar")]), &HeaderMap::new()).expect("names");
+        let one = names(&headers(&[("vary", "Foo, bar")])).expect("names");
         assert_eq!(one, ["bar", "foo"]);
         assert_eq!(
-            names(
-                &headers(&[("vary", "BAR"), ("vary", ",foo,,bar")]),
-                &HeaderMap::new()
-            ),
+            names(&headers(&[("vary", "BAR"), ("vary", ",foo,,bar")])),
             Some(one)
         );
-        assert_eq!(
-            names(&headers(&[("vary", "")]), &HeaderMap::new()),
-            Some(vec![])
-        );
-        assert_eq!(names(&headers(&[]), &HeaderMap::new()), Some(vec![]));
+        assert_eq!(names(&headers(&[("vary", "")])), Some(vec![]));
+        assert_eq!(names(&headers(&[])), Some(vec![]));
     }
 
     #[test]
     fn an_answer_for_one_origin_depends_on_it() {
         let named = headers(&[("access-control-allow-origin", "https://a.example")]);
-        assert_eq!(names(&named, &HeaderMap::new()), Some(vec![header::ORIGIN]));
+        assert_eq!(names(&named), Some(vec![header::ORIGIN]));
         let any = headers(&[("access-control-allow-origin", "*")]);
-        assert_eq!(names(&any, &HeaderMap::new()), Some(vec![]));
+        assert_eq!(names(&any), Some(vec![]));
     }
 
     fn chosen(vary: &str, request: &[(&'static str, &str)]) -> Digest {
-        let names = names(&headers(&[("vary", vary)]), &HeaderMap::new()).expect("names");
+        let names = names(&headers(&[("vary", vary)])).expect("names");
         variant(
             &resource("h", "/", None),
             None,

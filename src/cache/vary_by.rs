@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use http::{HeaderName, header, request::Parts};
 
-use super::vary;
+use super::{unnamed, vary};
 use crate::store::{Digest, KeyBuilder};
 
 /// What entries are kept apart by, besides host, path and query.
@@ -26,10 +26,10 @@ impl VaryBy {
             && self.query.is_none()
             && self.cookies.is_empty()
             && self.values.is_empty();
-        if is_plain {
+        if is_plain && !unnamed::has_any(&parts.headers) {
             return None;
         }
-        let mut key = KeyBuilder::new("vary by");
+        let mut key = unnamed::add(KeyBuilder::new("vary by"), &parts.headers);
         for name in &self.headers {
             let value = vary::value(&parts.headers, name);
             key = key
@@ -42,10 +42,11 @@ impl VaryBy {
             }
         }
         for name in &self.cookies {
+            // How many there are is part of it: a value may look like what follows.
+            let values: Vec<&[u8]> = cookies(parts, name.as_bytes()).collect();
             key = key.part(b"cookie").part(name.as_bytes());
-            for value in cookies(parts, name.as_bytes()) {
-                key = key.part(value);
-            }
+            key = key.part(&values.len().to_le_bytes());
+            key = values.into_iter().fold(key, KeyBuilder::part);
         }
         for value in &self.values {
             key = key.part(b"value").part(&value(parts));
@@ -160,6 +161,17 @@ mod tests {
         assert_ne!(dark, of(&[]));
         assert_ne!(dark, of(&[("cookie", "xtheme=dark")]));
         assert_ne!(dark, of(&[("cookie", "theme=dark"), ("x-tenant", "")]));
+        // A value that is written like what comes after it.
+        let two = VaryBy {
+            cookies: vec!["a".into(), "b".into()],
+            ..VaryBy::default()
+        };
+        let of = |cookies: &str| two.of(&parts("", &[("cookie", cookies)]), None);
+        assert_ne!(
+            of("a=v1; a=cookie; a=b; a=v2"),
+            of("a=v1; b=v2; b=cookie; b=b")
+        );
+        assert_ne!(of("a=cookie; a=b"), of("b=cookie; b=b"));
         assert_eq!(VaryBy::default().of(&parts("a=1", &[]), Some("a=1")), None);
     }
 

@@ -165,7 +165,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         self.look_up(&self.slot(&key)?).await
     }
 
-    /// The values for several keys, in their order, asked for in one go.
+    /// The values for several keys, in their order, asked for together: 64 in a round trip.
     ///
     /// # Errors
     ///
@@ -176,8 +176,13 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     ) -> Result<Vec<Option<T>>, Error> {
         let slots = keys.into_iter().map(|key| self.slot(&key));
         let slots = slots.collect::<Result<Vec<_>, _>>()?;
-        let found = slots.iter().map(|slot| self.look_up(slot));
-        join_all(found).await.into_iter().collect()
+        let mut values = Vec::with_capacity(slots.len());
+        // Not all at once: others have commands in flight too.
+        for some in slots.chunks(AT_ONCE) {
+            let found = join_all(some.iter().map(|slot| self.look_up(slot))).await;
+            values.extend(found.into_iter().collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(values)
     }
 
     /// Keeps `value` for `key` in place of what was there, on every node. What is being loaded is not kept.
@@ -224,6 +229,10 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
                 Turn::Follow(usable) => usable,
             };
+            // It is only for when a load fails, which none has.
+            if usable.state > State::WhileRevalidate {
+                return Err(Box::new(self.store.instead(slot, usable)));
+            }
             if let Some(value) = self.decode(&usable.entry) {
                 return Ok((value, usable));
             }
@@ -347,5 +356,7 @@ const _: () = {
     shared::<Memo<std::cell::Cell<u8>>>();
 };
 
+/// How many keys are asked for at once.
+const AT_ONCE: usize = 64;
 /// How many values that do not decode are thrown away before one is loaded that is not kept.
 const ATTEMPTS: u32 = 3;

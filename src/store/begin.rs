@@ -30,7 +30,10 @@ impl Inner {
         if self.refusals.has(slot.digest(), Instant::now()) {
             return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
         }
-        let is_late = |seq| self.is_purged(seq, slot.group());
+        // Who has led for longer than anybody waits may never end.
+        let is_late = |seq, since: Instant| {
+            since.elapsed() > self.settings.wait || self.is_purged(seq, slot.group())
+        };
         let usable = |held: &Held| self.judge(slot, &held.entry).is_some();
         for _ in 0..FLIGHTS {
             let joined = Instant::now();
@@ -175,6 +178,12 @@ impl Inner {
         let asking = Asking::new(self, slot, &lease);
         let taken = self.remote.lease_beside(slot, lease.blob(), ttl).await;
         if !matches!(taken, Ok(true)) {
+            return None;
+        }
+        // Another process may have made it anew since it was read.
+        let sight = self.remote.get(slot).await.ok()?;
+        if !sight.seen.is(&usable.seen) {
+            self.forget_near(slot.digest());
             return None;
         }
         asking.end();

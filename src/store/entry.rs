@@ -144,7 +144,13 @@ impl Life {
                 epoch: number()?,
                 count: number()?,
             },
+            is_told: false,
             tags: Vec::new(),
+        };
+        let [is_told] = array(blob)?;
+        life.is_told = match is_told {
+            0 | 1 => is_told == 1,
+            _ => return None,
         };
         let tags = usize::from(u16::from_le_bytes(array(blob)?));
         let mut tags = take(blob, tags * 8)?;
@@ -158,7 +164,8 @@ impl Life {
 impl Stored {
     fn decode(life: Life, mut blob: Bytes) -> Option<Self> {
         let status = StatusCode::from_u16(u16::from_le_bytes(array(&mut blob)?)).ok()?;
-        let lines = usize::from(u16::from_le_bytes(array(&mut blob)?));
+        let lines = u16::from_le_bytes(array(&mut blob)?);
+        let lines = usize::from((lines <= MOST_LINES).then_some(lines)?);
         // A line takes six bytes at least: a count cannot ask for more memory than the value has.
         let mut headers = HeaderMap::try_with_capacity(lines.min(blob.len() / 6)).ok()?;
         for _ in 0..lines {
@@ -221,13 +228,15 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; 8] {
 }
 
 /// Two letters and the version of the format.
-pub(super) const MAGIC: &[u8; 3] = b"TF\x02";
+pub(super) const MAGIC: &[u8; 3] = b"TF\x03";
 pub(super) const RESPONSE: u8 = 1;
 pub(super) const VARIANTS: u8 = 2;
 pub(super) const VALUE: u8 = 3;
 pub(super) const LEASE: u8 = 4;
 /// Beside the kind: the body is packed.
 pub(super) const PACKED: u8 = 0x80;
+/// A map of fields has room for that and for more to be added.
+pub(super) const MOST_LINES: u16 = 4096;
 pub(super) const PRELUDE: usize = 12 + Digest::LENGTH;
 
 /// How many bytes from the start tell one value from any other: all up to the end of the checksum.
@@ -273,6 +282,7 @@ mod tests {
             sie_ms: 2,
             keep_ms: 3,
             cost_ms: 4,
+            is_told: true,
             seq: Seq { epoch: 5, count: 6 },
             tags: vec![Tag(7), Tag(u64::MAX)],
         }
@@ -392,6 +402,7 @@ mod tests {
         fn any_answer_is_read_as_written(
             status in 100u16..1000,
             times in any::<(u64, u64, u64, u64, u64, u64, u64, u64, u64)>(),
+            is_told in any::<bool>(),
             tags in proptest::collection::vec(any::<u64>(), 0..5),
             lines in proptest::collection::vec(("[a-z-]{1,12}", proptest::collection::vec(0x20u8..0x7f, 0..20)), 0..20),
             body in proptest::collection::vec(any::<u8>(), 0..300),
@@ -405,7 +416,7 @@ mod tests {
             }
             let (born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms, epoch, count) = times;
             let life = Life {
-                born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms,
+                born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms, is_told,
                 seq: Seq { epoch, count },
                 tags: tags.into_iter().map(Tag).collect(),
             };
@@ -434,7 +445,7 @@ mod tests {
             lines in any::<u16>(),
             rest in proptest::collection::vec(0u8..4, 0..100),
         ) {
-            let mut content = vec![0; 74];
+            let mut content = vec![0; 75];
             content.extend(200u16.to_le_bytes());
             content.extend(lines.to_le_bytes());
             content.extend(rest);

@@ -1,8 +1,10 @@
 -- Puts an entry in the place of what its maker saw there. Gives 1, or 0 when something else is there by now.
 -- KEYS[1] the entry; ARGV[3] how what was seen begins; ARGV[4] the new entry,
 -- ARGV[5] how long it lives, in milliseconds; ARGV[6] how the lease beside it begins, '' for none
+-- Where there is nothing left, or only somebody's lease, there is nothing to be lost: whoever reads it judges it anyway.
 local filled = 0
-if redis.call('GETRANGE', KEYS[1], 0, #ARGV[3] - 1) == ARGV[3] then
+local there = redis.call('GETRANGE', KEYS[1], 0, 11)
+if string.sub(there, 1, #ARGV[3]) == ARGV[3] or there == '' or string.byte(there, 12) == 4 then
   redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
   filled = 1
 end

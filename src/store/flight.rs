@@ -23,8 +23,8 @@ struct Flight {
     lead: Arc<sync::Mutex<()>>,
     /// What it found for those who wait.
     result: watch::Sender<Option<Landing>>,
-    /// What the leader knew of the purge log when it took the lead.
-    seq: Mutex<Option<Seq>>,
+    /// What the leader knew of the purge log when it took the lead, and when that was.
+    led: Mutex<Option<(Seq, Instant)>>,
 }
 
 /// What a leader found.
@@ -47,12 +47,12 @@ pub(crate) enum Boarding {
 impl Flights {
     /// Becomes the leader for `key`, or waits for the one there is.
     ///
-    /// A leader for which `is_late` is true gets no more followers, and what was found and is not `usable` is passed over.
+    /// A leader for which `is_late` is true, of what it knew and since when it leads, gets no more followers, and what was found and is not `usable` is passed over.
     pub(crate) async fn join(
         &self,
         key: Digest,
         now: Seq,
-        is_late: impl Fn(Seq) -> bool,
+        is_late: impl Fn(Seq, Instant) -> bool,
         usable: impl Fn(&Held) -> bool,
     ) -> Boarding {
         loop {
@@ -69,7 +69,7 @@ impl Flights {
                     }
                 }
                 lead = lead.lock_owned() => {
-                    *place.flight.seq() = Some(now);
+                    *place.flight.led() = Some((now, Instant::now()));
                     return Boarding::Lead(Seat { _lead: lead, place });
                 }
             }
@@ -80,7 +80,7 @@ impl Flights {
     fn place(
         &self,
         key: Digest,
-        is_late: impl Fn(Seq) -> bool,
+        is_late: impl Fn(Seq, Instant) -> bool,
         usable: impl Fn(&Held) -> bool,
     ) -> Place {
         let mut flights = self.lock();
@@ -90,7 +90,7 @@ impl Flights {
             .borrow()
             .as_ref()
             .is_some_and(|found| !usable(&found.held));
-        if is_of_no_use || listed.seq().is_some_and(is_late) {
+        if is_of_no_use || listed.led().is_some_and(|(seq, since)| is_late(seq, since)) {
             *listed = Arc::default();
         }
         Place {
@@ -114,8 +114,8 @@ impl Flights {
 }
 
 impl Flight {
-    fn seq(&self) -> MutexGuard<'_, Option<Seq>> {
-        self.seq.lock().unwrap_or_else(PoisonError::into_inner)
+    fn led(&self) -> MutexGuard<'_, Option<(Seq, Instant)>> {
+        self.led.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
 
     async fn join(flights: &Flights) -> Boarding {
         flights
-            .join(key(), Seq::default(), |_| false, |_| true)
+            .join(key(), Seq::default(), |_, _| false, |_| true)
             .await
     }
 
@@ -277,7 +277,9 @@ mod tests {
         let flights = Flights::default();
         let old = lead(join(&flights).await);
         let now = Seq { epoch: 1, count: 1 };
-        let new = flights.join(key(), now, |seq| seq != now, |_| true).await;
+        let new = flights
+            .join(key(), now, |seq, _| seq != now, |_| true)
+            .await;
         let new = lead(new);
         // The old one does not take the new one's place away.
         old.land(found("old"), Instant::now()).end();
@@ -292,7 +294,7 @@ mod tests {
         let place = lead(join(&flights).await).land(found("old"), Instant::now());
         let unusable = |held: &Held| text(held) != b"old";
         let boarding = flights
-            .join(key(), Seq::default(), |_| false, unusable)
+            .join(key(), Seq::default(), |_, _| false, unusable)
             .await;
         lead(boarding);
         place.end();

@@ -78,17 +78,21 @@ pub(crate) fn resource(host: &str, path: &str, query: Option<&str>) -> Digest {
         .finish()
 }
 
-/// A host and port as written in a URL or a `Host` field: letter case and a default port make no difference.
+/// The host and port of a URL, in which letter case and a default port make no difference.
 pub(crate) fn normal_host(authority: &str) -> Cow<'_, str> {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
         Some((name, "" | "80" | "443")) => name,
         _ => host,
     };
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        host.to_ascii_lowercase().into()
+    in_lower_case(host)
+}
+
+pub(crate) fn in_lower_case(text: &str) -> Cow<'_, str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        text.to_ascii_lowercase().into()
     } else {
-        host.into()
+        text.into()
     }
 }
 

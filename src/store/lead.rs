@@ -134,6 +134,8 @@ impl Lead {
         };
         turn.store.note_cost(self.cost_ms());
         turn.store.refusals.forget(turn.slot.digest());
+        // What this process has is not the newest any more.
+        turn.store.forget_near(turn.slot.digest());
         let place = turn.land(&blob, self.started);
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(turn.store(blob, ttl, place));
@@ -166,7 +168,8 @@ impl Turn {
         let beside = beside.map(Lease::blob);
         let remote = &self.store.remote;
         match remote.fill(&self.slot, &self.seen, blob, ttl, beside).await {
-            Ok(true) => {}
+            // What was read meanwhile was the old one.
+            Ok(true) => self.store.forget_near(self.slot.digest()),
             Ok(false) => {
                 tracing::debug!(target: "tower_fred::store", "an entry was purged or replaced while it was made");
             }
@@ -186,7 +189,10 @@ impl Drop for Turn {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        give_back(&self.store, &self.slot, lease);
+        // Who renews and fails is not to be followed by the next one at once, as there is something to use.
+        let renewal = self.renewal.take();
+        let pause = renewal.as_ref().map_or(Duration::ZERO, |_| RETRY);
+        give_back(&self.store, &self.slot, lease, pause, renewal);
     }
 }
 
@@ -215,16 +221,26 @@ impl<'a> Asking<'a> {
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
-            give_back(self.store, self.slot, lease);
+            give_back(self.store, self.slot, lease, Duration::ZERO, None);
         }
     }
 }
 
-/// In the background.
-fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
+/// In the background, after a pause.
+fn give_back(
+    store: &Arc<Inner>,
+    slot: &Slot,
+    lease: Lease,
+    pause: Duration,
+    renewal: Option<Renewal>,
+) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            drop(renewal);
             let released = store.remote.release(&slot, &lease.blob, lease.beside);
             if let Err(error) = released.await {
                 // It ends by itself.
@@ -233,6 +249,9 @@ fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
         });
     }
 }
+
+/// How long nobody else renews what one has failed to.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,6 +21,8 @@ pub(crate) struct Life {
     pub(crate) keep_ms: u64,
     /// How long it took to make.
     pub(crate) cost_ms: u64,
+    /// Whether its maker gave it its times apart from what it says itself.
+    pub(crate) is_told: bool,
     /// What was known of the purge log before it was made.
     pub(crate) seq: Seq,
     /// What a purge may name it by.
@@ -35,7 +37,7 @@ pub(crate) struct Seq {
 }
 
 /// A name that purges use, hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Tag(pub(crate) u64);
 
 impl Tag {

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -128,12 +129,14 @@ impl Log {
             millis(LIFE).into(),
         ];
         let _turn = self.turn.lock().await;
-        let reply: (String, i64) = self.redis.run(&PURGE, &self.key, args).await?;
+        let reply: (String, i64, Bytes) = self.redis.run(&PURGE, &self.key, args).await?;
         let seq = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
         let at_ms = u64::try_from(reply.1).unwrap_or(0);
-        let known = self.seq();
-        if known.epoch == seq.epoch && known.count + 1 == seq.count {
+        let Place { seq: known, token } = self.place();
+        // Counts are given again after a failover that lost some: it has to be the record that is known, too.
+        let follows = Order::decode(&reply.2).token == token;
+        if known.epoch == seq.epoch && known.count + 1 == seq.count && follows {
             self.change(|purges| purges.apply(&Purged { seq, order, at_ms }));
         } else if known != Seq::default() {
             // Others have purged meanwhile. If this cannot tell what, nothing is used until a look can.

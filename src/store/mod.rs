@@ -12,6 +12,7 @@ mod lead;
 mod life;
 mod listen;
 mod log;
+mod look;
 mod near;
 #[cfg(feature = "compression")]
 mod pack;

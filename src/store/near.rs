@@ -12,7 +12,11 @@ use std::{
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 
-use super::{entry::Entry, key::Digest, remote::Seen};
+use super::{
+    entry::{Entry, PACKED},
+    key::Digest,
+    remote::Seen,
+};
 
 /// An entry that is held by whoever reads it, and by what it is known in Redis.
 #[derive(Clone, Debug)]
@@ -60,8 +64,9 @@ impl Near {
         }
         // What was read may share a buffer with much else, and all parts of an entry share what it was read from.
         if let Some(entry) = Entry::decode(Bytes::copy_from_slice(blob), digest) {
-            // A body that was packed has memory of its own.
-            let unpacked = entry.body().len().saturating_sub(blob.len());
+            // A body that was packed has memory of its own, beside what its fields hold on to.
+            let is_packed = blob.get(11).is_some_and(|kind| kind & PACKED != 0);
+            let unpacked = if is_packed { entry.body().len() } else { 0 };
             let weight = blob.len().saturating_add(unpacked);
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             let weight = weight.saturating_add(overhead(&entry));

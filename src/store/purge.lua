@@ -1,4 +1,4 @@
--- Adds a purge to the log, which it begins if there is none. Gives the epoch and the count of the purge.
+-- Adds a purge to the log, which it begins if there is none. Gives the id of the purge, the time, and the purge before it.
 -- KEYS[1] the log; ARGV[3] the purge, ARGV[4] what begins a log, ARGV[5] how many purges to keep,
 -- ARGV[6] how long the log lives, in milliseconds
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
@@ -11,4 +11,4 @@ else
 end
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], epoch .. '-*', 'order', ARGV[3], 'at', now_ms)
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-return reply(id, now_ms)
+return reply(id, now_ms, last and last[2][2] or ARGV[4])

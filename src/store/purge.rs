@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Uri;
 
 use super::{
-    key::{normal_host, resource},
+    key::{self, normal_host, resource},
     life::Tag,
     log::Log,
     purges::Mode,
@@ -114,7 +114,13 @@ impl Purge {
             path => path,
         };
         let resource = resource(&host, path, url.query());
-        let tags = vec![Tag::of_group(&resource)];
+        // Some clients and proxies say the port that is meant anyway; what they got is kept apart.
+        let with_port = [":80", ":443"].map(|port| format!("{host}{port}"));
+        let with_port = with_port
+            .iter()
+            .map(|host| key::resource(host, path, url.query()));
+        let all = [resource].into_iter().chain(with_port);
+        let tags = all.map(|resource| Tag::of_group(&resource)).collect();
         if self.mode == Mode::Soft {
             return self.record(tags).await;
         }

@@ -102,13 +102,20 @@ impl Purges {
         }
         for tag in &record.order.tags {
             if self.tags.len() >= MOST_TAGS && !self.tags.contains_key(tag) {
-                // Everything that is older counts as purged from now on: safe, and the memory is free again.
-                self.tags = HashMap::new();
-                self.floor = count;
-                return;
+                self.forget_half();
             }
             self.tags.entry(*tag).or_default().set(record);
         }
+    }
+
+    /// Forgets the older half of what was purged: what is older than the last of it counts as purged from now on.
+    fn forget_half(&mut self) {
+        let mut counts: Vec<u64> = self.tags.values().map(Mark::last).collect();
+        let middle = counts.len() / 2;
+        let (_, middle, _) = counts.select_nth_unstable(middle);
+        let floor = *middle;
+        self.tags.retain(|_, mark| mark.last() > floor);
+        self.floor = self.floor.max(floor);
     }
 
     /// Whether an entry that was made at `seq` and has these tags still holds.
@@ -137,6 +144,10 @@ impl Purges {
 }
 
 impl Mark {
+    fn last(&self) -> u64 {
+        self.hard.max(self.soft)
+    }
+
     fn set(&mut self, record: &Purged) {
         if record.order.mode == Mode::Hard {
             self.hard = record.seq.count;
@@ -284,8 +295,21 @@ mod tests {
             purges.apply(&record(1, count, Mode::Hard, &[count]));
         }
         assert!(purges.tags.len() <= MOST_TAGS);
-        assert_eq!(purges.judge(at(1, last - 1), [Tag(1)]), Verdict::Gone);
-        assert_eq!(purges.judge(at(1, last), [Tag(1)]), Verdict::Holds);
+        let middle = last / 2;
+        assert_eq!(
+            purges.judge(at(1, middle - 1), [Tag(last + 1)]),
+            Verdict::Gone
+        );
+        // The younger half is known as ever.
+        assert_eq!(
+            purges.judge(at(1, middle + 1), [Tag(last + 1)]),
+            Verdict::Holds
+        );
+        assert_eq!(
+            purges.judge(at(1, last - 2), [Tag(last - 1)]),
+            Verdict::Gone
+        );
+        assert_eq!(purges.judge(at(1, last), [Tag(last)]), Verdict::Holds);
     }
 
     proptest! {

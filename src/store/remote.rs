@@ -244,6 +244,11 @@ impl Remote {
 }
 
 impl Seen {
+    /// Whether both are of the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Mark(one), Self::Mark(other)) if one == other)
+    }
+
     fn mark(blob: &Bytes) -> Self {
         Self::Mark(Bytes::copy_from_slice(&blob[..blob.len().min(MARK)]))
     }

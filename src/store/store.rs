@@ -13,15 +13,14 @@ use tokio::try_join;
 use super::{
     entry::Entry,
     flight::Flights,
-    key::Digest,
     lead::Lead,
     life::{Life, Seq, Tag},
-    log::{Log, RECENT},
-    near::{Held, Near},
-    purges::{Mode, Verdict},
-    remote::{Remote, Seen, Sight, Slot},
+    log::Log,
+    near::Near,
+    purges::Mode,
+    remote::{Remote, Seen, Slot},
     settings::Settings,
-    state::{State, judge},
+    state::State,
     tasks::{Refusals, Renewals, Tasks},
 };
 use crate::{error::Error, redis::Redis};
@@ -89,6 +88,14 @@ impl Store {
         }
     }
 
+    /// The same for a task of this store, which must not hold what ends it.
+    pub(crate) fn without_tasks(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            tasks: Arc::default(),
+        }
+    }
+
     /// Where entries are, and raw access to them.
     pub(crate) fn remote(&self) -> &Remote {
         &self.inner.remote
@@ -130,6 +137,11 @@ impl Store {
         }
     }
 
+    /// The right to make an entry that nobody waits for, in the place of one that may be used if that fails.
+    pub(crate) fn instead(&self, slot: &Slot, stale: Usable) -> Lead {
+        Lead::new(&self.inner, slot, stale.seen.clone(), None, Some(stale))
+    }
+
     /// The right to make an entry for oneself, which is not stored.
     pub(crate) fn alone(&self, slot: &Slot) -> Lead {
         Lead::alone(&self.inner, slot, Seen::Unknown)
@@ -149,6 +161,7 @@ impl Store {
     ) -> Result<(), Error> {
         let seq = self.inner.log.purge(Mode::Hard, vec![slot.group()]).await?;
         let (blob, ttl) = make(seq);
+        self.inner.refusals.forget(slot.digest());
         self.inner.remote.set(slot, blob, ttl).await
     }
 
@@ -168,120 +181,13 @@ impl Store {
 
     /// Deletes an entry that turned out to be of no use to its reader.
     pub(crate) async fn discard(&self, slot: &Slot, usable: &Usable) -> Result<(), Error> {
-        if let Some(near) = &self.inner.near {
-            near.remove(slot.digest());
-        }
+        self.inner.forget_near(slot.digest());
         self.inner.remote.discard(slot, &usable.seen).await
     }
 
     /// Runs `task` in the background, until the last clone of this store is gone; whether there was room for it.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
         self.tasks.spawn(task)
-    }
-}
-
-impl Inner {
-    async fn lookup(&self, slot: &Slot) -> Result<Found, Error> {
-        if let Some(usable) = self.look_here(slot).await {
-            return Ok(Found {
-                seen: usable.seen.clone(),
-                usable: Some(usable),
-            });
-        }
-        let sight = self.knowing(self.remote.get(slot)).await?;
-        let seen = sight.seen.clone();
-        let usable = self.admit(slot, sight);
-        Ok(Found { usable, seen })
-    }
-
-    fn peek(&self, slot: &Slot) -> Option<Arc<Entry>> {
-        let near = self.near.as_ref()?;
-        if !self.log.is_known(RECENT) {
-            return None;
-        }
-        let Held { entry, .. } = near.get(slot.digest())?;
-        // Nobody has more luck. Who might have enough of it tries it when looking further.
-        let state = self.state(slot, &entry, || self.settings.eagerness * MOST_LUCK)?;
-        (state == State::Fresh).then_some(entry)
-    }
-
-    /// What this process has, if it may be used.
-    pub(super) async fn look_here(&self, slot: &Slot) -> Option<Usable> {
-        // Else a caller that always finds something would have the thread for itself.
-        tokio::task::coop::consume_budget().await;
-        let is_known = self.log.is_known(RECENT);
-        let held = self.held(slot.digest())?;
-        let is_known = is_known
-            || self.log.catch_up().await.is_ok()
-            || self.log.is_known(self.settings.serve_for);
-        if !is_known {
-            return None;
-        }
-        let usable = self.usable(slot, held);
-        if let (Some(near), None) = (&self.near, &usable) {
-            near.remove(slot.digest());
-        }
-        // One that is stale here may have been made anew elsewhere.
-        usable.filter(|usable| usable.state <= State::Early)
-    }
-
-    /// What this process has, of its own or about to be stored.
-    fn held(&self, digest: &Digest) -> Option<Held> {
-        let near = self.near.as_ref().and_then(|near| near.get(digest));
-        near.or_else(|| self.flights.landed(digest))
-    }
-
-    /// Waits for `look`, and in the same time for what there is to know of purges.
-    pub(super) async fn knowing<T>(
-        &self,
-        look: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        if self.log.is_known(RECENT) {
-            return look.await;
-        }
-        let (found, ()) = try_join!(look, self.log.catch_up())?;
-        Ok(found)
-    }
-
-    /// An entry that was read, if it may be used.
-    pub(super) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
-        let Sight { entry, blob, seen } = sight;
-        let entry = Arc::new(entry?);
-        let usable = self.usable(slot, Held { entry, seen })?;
-        if let (Some(near), State::Fresh) = (&self.near, usable.state) {
-            near.offer(slot.digest(), &blob, &usable.seen);
-        }
-        Some(usable)
-    }
-
-    fn usable(&self, slot: &Slot, held: Held) -> Option<Usable> {
-        let state = self.judge(slot, &held.entry)?;
-        let Held { entry, seen } = held;
-        Some(Usable { entry, state, seen })
-    }
-
-    pub(super) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
-        self.state(slot, entry, || self.luck())
-    }
-
-    fn state(&self, slot: &Slot, entry: &Entry, luck: impl FnOnce() -> f64) -> Option<State> {
-        let tags = entry.life().map_or(&[][..], |life| &life.tags);
-        let tags = tags.iter().copied().chain([slot.group()]);
-        let verdict = self.log.judge(entry.seq(), tags);
-        match entry.life() {
-            Some(life) => judge(life, verdict, unix_millis(), luck()),
-            // Soft purges are for the answers, not for what leads to them.
-            None if matches!(entry, Entry::Lease) || verdict == Verdict::Gone => None,
-            None => Some(State::Fresh),
-        }
-    }
-
-    /// A random number for [`judge`].
-    fn luck(&self) -> f64 {
-        if self.settings.eagerness == 0.0 {
-            return 0.0;
-        }
-        -self.settings.eagerness * chance().ln()
     }
 }
 
@@ -306,9 +212,6 @@ impl fmt::Debug for Store {
             .finish_non_exhaustive()
     }
 }
-
-/// What is more than the negative logarithm of any [`chance`].
-const MOST_LUCK: f64 = 23.0;
 
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -5,7 +5,10 @@ use bytes::{Bytes, BytesMut};
 #[cfg(feature = "compression")]
 use super::pack::pack;
 use super::{
-    entry::{Head, LEASE, MAGIC, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants, checksum},
+    entry::{
+        Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
+        checksum,
+    },
     key::Digest,
     life::Life,
 };
@@ -23,7 +26,8 @@ impl Writer {
         let mut writer = Self::new(RESPONSE, digest);
         writer.life(&head.life);
         writer.push(&head.status.as_u16().to_le_bytes());
-        writer.push(&u16::try_from(head.headers.len()).ok()?.to_le_bytes());
+        let lines = u16::try_from(head.headers.len()).ok()?;
+        writer.push(&(lines <= MOST_LINES).then_some(lines)?.to_le_bytes());
         for (name, value) in &head.headers {
             writer.short(name.as_str().as_bytes());
             writer.push(&u32::try_from(value.len()).ok()?.to_le_bytes());
@@ -108,6 +112,7 @@ impl Writer {
         ] {
             self.push(&number.to_le_bytes());
         }
+        self.push(&[u8::from(life.is_told)]);
         let tags = &life.tags[..life.tags.len().min(usize::from(u16::MAX))];
         self.push(&(tags.len() as u16).to_le_bytes());
         for tag in tags {

@@ -112,7 +112,27 @@ async fn hosts_are_kept_apart() {
     for host in ["a.example", "b.example", "a.example:8080"] {
         assert_eq!(site.send(of(host)).await.body(), host);
     }
-    assert!(is_hit(&site.send(of("A.example:80")).await));
+    assert!(is_hit(&site.send(of("A.example")).await));
+    // A handler may make links of what is written, port and all.
+    assert_eq!(site.send(of("a.example:80")).await.body(), "a.example:80");
+    // And of what is no host, which was once filed under what comes after the at sign.
+    for host in [
+        "evil.example/@a.example",
+        "evil.example?@a.example",
+        "u@a.example",
+    ] {
+        assert_eq!(site.send(of(host)).await.body(), host);
+        assert_eq!(
+            site.send(of("a.example")).await.body(),
+            "a.example",
+            "after {host}"
+        );
+    }
+    // A purge of the URL takes all of its spellings.
+    let url = "http://a.example/".parse().expect("a URL");
+    site.layer.purge().url(&url).await.expect("purged");
+    assert!(!is_hit(&site.send(of("a.example:80")).await));
+    assert!(!is_hit(&site.send(of("a.example")).await));
 
     // Whom the handler believes is not known.
     let torn = || {

@@ -9,7 +9,7 @@ use std::{
 use axum::body::Body;
 use futures_util::future::join_all;
 use http::{Response, request::Parts};
-use tower_fred::CacheLayer;
+use tower_fred::{CacheLayer, cache::CacheFor};
 
 use super::{Site, is_hit, reply, request, status, travel};
 
@@ -69,6 +69,96 @@ async fn a_head_or_a_part_makes_all_of_it_anew() {
         let fresh = site.get("/", &[]).await;
         assert!(is_hit(&fresh) && fresh.body() == "2", "{method}");
     }
+}
+
+/// Without a validator nothing took the client's own fields off: the handler answered in part, or not at all.
+#[tokio::test]
+async fn what_one_client_wants_is_nothing_to_a_refresh() {
+    for field in [
+        ("range", "bytes=0-0"),
+        ("if-none-match", "\"b\""),
+        ("cache-control", "no-store"),
+        ("cache-control", "only-if-cached"),
+    ] {
+        let answers = counting(&[("cache-control", "max-age=10, stale-while-revalidate=60")]);
+        let site = Site::new(move |parts| {
+            assert!(!parts.headers.contains_key(field.0), "{field:?}");
+            answers(parts)
+        })
+        .await;
+        site.get("/", &[]).await;
+        pass(&site, 30).await;
+        assert!(is_hit(&site.get("/", &[field]).await));
+        let fresh = site.get("/", &[]).await;
+        assert!(is_hit(&fresh) && fresh.body() == "2", "{field:?}");
+    }
+}
+
+/// The time and the tags that a handler gave an answer were lost when it confirmed that: no purge found it any more.
+#[tokio::test]
+async fn what_a_handler_said_holds_when_it_confirms_its_answer() {
+    let confirms = |parts: &Parts| {
+        if parts.headers.contains_key("if-none-match") {
+            let mut response = reply(&[], "");
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        let mut response = reply(&[("etag", "\"a\"")], "x");
+        let said = CacheFor::secs(10).tags(["product:7"]);
+        response.extensions_mut().insert(said);
+        response
+    };
+    let site = Site::new(confirms).await;
+    site.get("/", &[]).await;
+    for calls in 2..4 {
+        pass(&site, 30).await;
+        let confirmed = site.get("/", &[]).await;
+        assert!(confirmed.body() == "x" && !is_hit(&confirmed));
+        assert!(is_hit(&site.get("/", &[]).await));
+        assert_eq!(site.calls(), calls);
+    }
+    let purge = site.redis.purge();
+    purge.tag("product:7").await.expect("purged");
+    assert!(!is_hit(&site.get("/", &[]).await));
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_is_not_tried_again_at_once() {
+    let calls = AtomicU16::new(0);
+    let site = Site::new(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => reply(
+            &[("cache-control", "max-age=10, stale-while-revalidate=60")],
+            "x",
+        ),
+        _ => {
+            let mut response = reply(&[], "");
+            *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
+    })
+    .await;
+    site.get("/", &[]).await;
+    pass(&site, 30).await;
+    for _ in 0..20 {
+        assert!(is_hit(&site.get("/", &[]).await));
+    }
+    assert!(site.calls() < 5, "{} calls", site.calls());
+}
+
+#[tokio::test]
+async fn an_answer_is_made_anew_before_its_end() {
+    let early = |layer: CacheLayer| layer.near(1 << 20).early_refresh(1e12);
+    let site = Site::with(early, |_| {
+        std::thread::sleep(Duration::from_millis(2));
+        reply(&[("cache-control", "max-age=600")], "x")
+    })
+    .await;
+    for _ in 0..4 {
+        let answer = site.get("/", &[]).await;
+        assert!(answer.body() == "x");
+    }
+    assert!(site.calls() > 1);
+    assert!(is_hit(&site.get("/", &[]).await));
 }
 
 #[tokio::test]

@@ -1,4 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
 use http::{Method, Response, request::Parts};
@@ -77,6 +83,27 @@ async fn a_near_hit_asks_redis_for_nothing() {
     let url = "http://shop.example/a".parse().expect("a URL");
     site.layer.purge().url(&url).await.expect("purged");
     assert!(!is_hit(&site.get("/a", &[("foo", "1")]).await));
+}
+
+/// What was in the process stayed there, and came back after it had been replaced.
+#[tokio::test]
+async fn a_near_copy_does_not_outlive_what_takes_its_place() {
+    let calls = AtomicUsize::new(0);
+    let site = Site::with(
+        |layer| layer.near(1 << 20),
+        move |_| fresh(calls.fetch_add(1, Ordering::SeqCst).to_string()),
+    )
+    .await;
+    for _ in 0..4 {
+        assert_eq!(site.get("/", &[]).await.body(), "0");
+    }
+    assert_eq!(
+        site.get("/", &[("cache-control", "no-cache")]).await.body(),
+        "1"
+    );
+    for _ in 0..4 {
+        assert_eq!(site.get("/", &[]).await.body(), "1");
+    }
 }
 
 #[tokio::test]

@@ -228,6 +228,42 @@ async fn who_waits_for_a_dead_process_waits_so_long_and_no_longer() {
     );
 }
 
+/// The fill wanted its lease to be there still: what took longer than a lease lives was never stored.
+#[tokio::test]
+async fn what_takes_longer_than_a_lease_is_stored() {
+    let server = Server::shared();
+    let redis = server.redis().await;
+    let memo = memo(&redis).wait(Duration::from_millis(50));
+    let admin = server.admin().await;
+    let load = async || {
+        // Until the lease has ended, by the clock of Redis.
+        while !super::values(&admin)
+            .await
+            .iter()
+            .all(|key| !key.contains(redis.namespace()))
+        {
+            tokio::task::yield_now().await;
+        }
+        "slow".to_owned()
+    };
+    assert_eq!(memo.get_or_set("a", load).await, "slow");
+    while memo.get("a").await.expect("get").is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn more_keys_than_commands_in_flight_are_asked_for() {
+    let server = Server::shared();
+    let builder = Redis::builder().namespace(crate::support::server::namespace());
+    let redis = builder.max_in_flight(100).connect(&server.url()).await;
+    let memo = memo(&redis.expect("a handle"));
+    memo.set(7, &"seven".to_owned()).await.expect("set");
+    let found = memo.get_many(0..500).await.expect("values");
+    assert_eq!(found.len(), 500);
+    assert_eq!(found[7].as_deref(), Some("seven"));
+}
+
 #[tokio::test]
 async fn a_late_filler_does_not_overwrite() {
     let server = Server::shared();

@@ -105,6 +105,32 @@ async fn when_purges_are_lost_nothing_of_before_is_used() {
     assert_eq!(far.get(1).await.expect("get"), Some(1));
 }
 
+/// A purge that got the next number was taken for proof that nothing had been lost, and another one with the same number as
+/// a lost one was never heard of.
+#[tokio::test]
+async fn a_purge_of_ones_own_does_not_hide_that_others_were_lost() {
+    let server = Server::start();
+    let (here, there) = nodes(&server.url()).await;
+    let near = numbers(&here);
+    near.set(1, &1).await.expect("set");
+    near.set(2, &2).await.expect("set");
+    warm(&near, [1, 2]).await;
+    let admin = server.admin().await;
+    let key = format!("{}:purges", here.namespace());
+    // The last one is lost, and its number given to a purge of what is tagged by the other node.
+    let last = records(&admin, &here).await.pop().expect("a record").0;
+    let script =
+        "redis.call('XDEL', KEYS[1], ARGV[1]) redis.call('XSETID', KEYS[1], ARGV[2]) return 1";
+    let (epoch, count) = last.split_once('-').expect("two parts");
+    let before = format!("{epoch}-{}", count.parse::<u64>().expect("a number") - 1);
+    let _: i64 = run(&admin, "EVAL", &[script, "1", &key, &last, &before])
+        .await
+        .expect("EVAL");
+    there.purge().tag("parity:1").await.expect("purged");
+    here.purge().tag("another").await.expect("purged");
+    assert_eq!(near.get(1).await.expect("get"), None);
+}
+
 #[tokio::test]
 async fn what_is_not_a_log_is_an_error_and_loads_go_on() {
     let server = Server::start();

@@ -1,0 +1,131 @@
+//! What is here or in Redis, and whether it may be used.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::try_join;
+
+use super::{
+    entry::Entry,
+    key::Digest,
+    log::RECENT,
+    near::Held,
+    purges::Verdict,
+    remote::{Sight, Slot},
+    state::{State, judge},
+    store::{Found, Inner, Usable, chance, unix_millis},
+};
+use crate::error::Error;
+
+impl Inner {
+    pub(super) async fn lookup(&self, slot: &Slot) -> Result<Found, Error> {
+        if let Some(usable) = self.look_here(slot).await {
+            return Ok(Found {
+                seen: usable.seen.clone(),
+                usable: Some(usable),
+            });
+        }
+        let sight = self.knowing(self.remote.get(slot)).await?;
+        let seen = sight.seen.clone();
+        let usable = self.admit(slot, sight);
+        Ok(Found { usable, seen })
+    }
+
+    pub(super) fn forget_near(&self, digest: &Digest) {
+        if let Some(near) = &self.near {
+            near.remove(digest);
+        }
+    }
+
+    pub(super) fn peek(&self, slot: &Slot) -> Option<Arc<Entry>> {
+        let near = self.near.as_ref()?;
+        if !self.log.is_known(RECENT) {
+            return None;
+        }
+        let Held { entry, .. } = near.get(slot.digest())?;
+        // Nobody has more luck. Who might have enough of it tries it when looking further.
+        let state = self.state(slot, &entry, || self.settings.eagerness * MOST_LUCK)?;
+        (state == State::Fresh).then_some(entry)
+    }
+
+    /// What this process has, if it may be used.
+    pub(super) async fn look_here(&self, slot: &Slot) -> Option<Usable> {
+        // Else a caller that always finds something would have the thread for itself.
+        tokio::task::coop::consume_budget().await;
+        let is_known = self.log.is_known(RECENT);
+        let held = self.held(slot.digest())?;
+        let is_known = is_known
+            || self.log.catch_up().await.is_ok()
+            || self.log.is_known(self.settings.serve_for);
+        if !is_known {
+            return None;
+        }
+        let usable = self.usable(slot, held);
+        if usable.is_none() {
+            self.forget_near(slot.digest());
+        }
+        // One that is stale here may have been made anew elsewhere.
+        usable.filter(|usable| usable.state <= State::Early)
+    }
+
+    /// What this process has, of its own or about to be stored.
+    fn held(&self, digest: &Digest) -> Option<Held> {
+        let near = self.near.as_ref().and_then(|near| near.get(digest));
+        near.or_else(|| self.flights.landed(digest))
+    }
+
+    /// Waits for `look`, and in the same time for what there is to know of purges.
+    pub(super) async fn knowing<T>(
+        &self,
+        look: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if self.log.is_known(RECENT) {
+            return look.await;
+        }
+        let (found, ()) = try_join!(look, self.log.catch_up())?;
+        Ok(found)
+    }
+
+    /// An entry that was read, if it may be used.
+    pub(super) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
+        let Sight { entry, blob, seen } = sight;
+        let entry = Arc::new(entry?);
+        let usable = self.usable(slot, Held { entry, seen })?;
+        if let (Some(near), State::Fresh) = (&self.near, usable.state) {
+            near.offer(slot.digest(), &blob, &usable.seen);
+        }
+        Some(usable)
+    }
+
+    fn usable(&self, slot: &Slot, held: Held) -> Option<Usable> {
+        let state = self.judge(slot, &held.entry)?;
+        let Held { entry, seen } = held;
+        Some(Usable { entry, state, seen })
+    }
+
+    pub(super) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
+        self.state(slot, entry, || self.luck())
+    }
+
+    fn state(&self, slot: &Slot, entry: &Entry, luck: impl FnOnce() -> f64) -> Option<State> {
+        let tags = entry.life().map_or(&[][..], |life| &life.tags);
+        let tags = tags.iter().copied().chain([slot.group()]);
+        let verdict = self.log.judge(entry.seq(), tags);
+        match entry.life() {
+            Some(life) => judge(life, verdict, unix_millis(), luck()),
+            // Soft purges are for the answers, not for what leads to them.
+            None if matches!(entry, Entry::Lease) || verdict == Verdict::Gone => None,
+            None => Some(State::Fresh),
+        }
+    }
+
+    /// A random number for [`judge`].
+    fn luck(&self) -> f64 {
+        if self.settings.eagerness == 0.0 {
+            return 0.0;
+        }
+        -self.settings.eagerness * chance().ln()
+    }
+}
+
+/// What is more than the negative logarithm of any [`chance`].
+const MOST_LUCK: f64 = 23.0;
