@@ -29,7 +29,8 @@ await start('node', ['--no-warnings', path.join(suite, 'server/server.mjs')], {
   npm_config_protocol: 'http', npm_config_port: origin, npm_config_pidfile: path.join(directory, 'pid')
 })
 const base = (await start(proxy, [], { ORIGIN: `http://127.0.0.1:${origin}`, LISTEN: '127.0.0.1:0' })).split(' ')[0]
-process.exitCode = report(await results(base))
+// Ends the programs too.
+process.exit(report(await results(base)))
 
 // Runs all cases, or those that were asked for, through the proxy.
 async function results (base) {

@@ -1,4 +1,4 @@
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, Read, Write};
 
 use super::{Proxy, origin, read_head, script, talking};
 use crate::support::Server;
