@@ -39,13 +39,13 @@ async function results (base) {
   const { runTests, getResults } = await part('client/runner.mjs')
   const { determineTestResult } = await part('lib/display.mjs')
   // Connections that are kept alive, as browsers keep them.
-  const agent = new http.Agent({ keepAlive: true })
+  const connections = new http.Agent({ keepAlive: true })
   const chosen = suites.map(({ tests, ...rest }) => ({
     ...rest, tests: tests.filter(test => only.length === 0 || only.includes(test.id))
   }))
   chosen.forEach(({ tests }) => tests.forEach(test => { test.dump = only.length > 0 }))
-  await runTests(chosen, (url, init) => fetch(url, { agent, ...init }), false, base)
-  agent.destroy()
+  await runTests(chosen, (url, init) => fetch(url, { agent: connections, ...init }), false, base)
+  connections.destroy()
   const details = getResults()
   if (process.env.RESULTS) fs.writeFileSync(process.env.RESULTS, JSON.stringify(details, null, 2) + '\n')
   const cases = chosen.flatMap(({ tests }) => tests.filter(test => !test.browser_only))
