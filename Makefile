@@ -1,6 +1,6 @@
 # Thin on purpose: each target is a script that also works alone.
 
-.PHONY: help setup demo test bench faults coherence fuzz lint browser
+.PHONY: help setup demo test bench faults coherence conformance fuzz lint browser
 
 help:
 	@echo 'make demo     start a private Redis and the storefront on it'
@@ -9,6 +9,7 @@ help:
 	@echo 'make faults   kill, stop and cut off Redis under load, and print what requests saw'
 	@echo 'make coherence  look for values that are older than a purge, in four processes, under faults'
 	@echo 'make fuzz     feed random bytes and fields to everything that reads what others write'
+	@echo 'make conformance  run the public HTTP cache tests against the caching proxy of the examples'
 	@echo 'make lint     formatting, lints, docs, feature combinations, layout rules'
 	@echo 'make browser  click through the storefront in a headless Chromium'
 
@@ -32,6 +33,9 @@ coherence:
 
 fuzz:
 	@scripts/fuzz
+
+conformance:
+	@scripts/conformance
 
 lint:
 	@scripts/lint

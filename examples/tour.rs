@@ -200,7 +200,11 @@ async fn pub_sub(client: &Client) -> Result<(), FredError> {
     subscriber.init().await?;
     let mut messages = subscriber.message_rx();
     subscriber.subscribe(key("news")).await?;
-    let receivers: i64 = client.publish(key("news"), "sale starts").await?;
+    // Subscribed once the server has read that, which is not waited for: until then, nobody is there.
+    let mut receivers = 0;
+    while receivers == 0 {
+        receivers = client.publish(key("news"), "sale starts").await?;
+    }
     let message = messages.recv().await?;
     let text = message.value.as_string().unwrap_or_default();
     step("PUBLISH", format!("{receivers} subscriber got {text:?}"));

@@ -1,5 +1,7 @@
 //! The request fields that an answer depends on (RFC 9111 §4.1).
 
+use std::cmp::Reverse;
+
 use http::{HeaderMap, HeaderName, header};
 
 use super::cache_control::next_member;
@@ -57,12 +59,47 @@ pub(crate) fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     if lines.is_empty() {
         return None;
     }
-    let mut normal = without_blanks(&lines.join(&b", "[..]));
-    if name == header::ACCEPT_LANGUAGE {
-        normal.make_ascii_lowercase();
+    let all = lines.join(&b", "[..]);
+    let languages = (name == header::ACCEPT_LANGUAGE).then(|| languages(&all));
+    Some(languages.flatten().unwrap_or_else(|| without_blanks(&all)))
+}
+
+/// Ranges of languages by their weights and then by name, as among equals neither order nor letter case says anything
+/// (RFC 9110 §12.5.4); `None` when a weight cannot be read.
+fn languages(list: &[u8]) -> Option<Vec<u8>> {
+    let mut ranges = Vec::new();
+    for member in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+        let mut parts = member.splitn(2, |byte| *byte == b';');
+        let range = parts.next()?.trim_ascii().to_ascii_lowercase();
+        let weight = parts.next().map_or(Some(MOST_WEIGHT), weight)?;
+        if !range.is_empty() {
+            ranges.push((Reverse(weight), range));
+        }
+    }
+    ranges.sort_unstable();
+    let mut normal = Vec::with_capacity(list.len());
+    for (Reverse(weight), range) in ranges {
+        normal.extend_from_slice(&range);
+        normal.extend_from_slice(format!(";{weight},").as_bytes());
     }
     Some(normal)
 }
+
+/// `q=` and a number from 0 to 1 with at most three decimals (RFC 9110 §12.4.2), in thousandths.
+fn weight(parameter: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(parameter.trim_ascii()).ok()?;
+    let number = text.strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
+    let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+    let is_number = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
+    let thousandths: u16 = format!("{decimals:0<3}").parse().ok()?;
+    match whole {
+        "0" if is_number => Some(thousandths),
+        "1" if is_number && thousandths == 0 => Some(MOST_WEIGHT),
+        _ => None,
+    }
+}
+
+const MOST_WEIGHT: u16 = 1000;
 
 /// A list with exactly one blank after each comma outside quotation marks, and none elsewhere around its members.
 fn without_blanks(list: &[u8]) -> Vec<u8> {
@@ -169,6 +206,14 @@ mod tests {
                 &[("accept-language", "en, de")],
                 &[("accept-language", "eN ,De")],
             ),
+            (
+                "accept-language",
+                &[("accept-language", "en, de;q=1.0, fr;q=0.5, it;Q=0")],
+                &[
+                    ("accept-language", "fr; q=0.50,,IT;q=0.000"),
+                    ("accept-language", "DE , en"),
+                ],
+            ),
         ] {
             assert_eq!(chosen(vary, a), chosen(vary, b), "{vary}: {a:?} {b:?}");
         }
@@ -183,6 +228,22 @@ mod tests {
             ("foo", &[("foo", "1, 2")], &[("foo", "2, 1")]),
             ("foo", &[("foo", "\"a,  b\"")], &[("foo", "\"a, b\"")]),
             ("foo, bar", &[("foo", "1")], &[("bar", "1")]),
+            (
+                "accept-language",
+                &[("accept-language", "en;q=0.8, de;q=0.9")],
+                &[("accept-language", "en;q=0.9, de;q=0.8")],
+            ),
+            // Weights that are none.
+            (
+                "accept-language",
+                &[("accept-language", "en;q=2, de")],
+                &[("accept-language", "de, en;q=2")],
+            ),
+            (
+                "accept-language",
+                &[("accept-language", "en;level=1, de")],
+                &[("accept-language", "de, en;level=1")],
+            ),
         ] {
             assert_ne!(chosen(vary, a), chosen(vary, b), "{vary}: {a:?} {b:?}");
         }

@@ -1,0 +1,120 @@
+//! The service behind the cache: sends requests on to the origin.
+
+use std::{
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{
+    HeaderName, HeaderValue, Request, Response, Uri, Version, header,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use hyper::body::Incoming;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower::Service;
+
+use crate::{Failure, fields};
+
+#[derive(Clone)]
+pub(crate) struct Origin {
+    client: Client<HttpConnector, Incoming>,
+    scheme: Scheme,
+    authority: Authority,
+    host: Arc<HeaderValue>,
+    patience: Duration,
+}
+
+impl Origin {
+    /// `patience` is how long the origin may take until its answer begins.
+    pub(crate) fn new(origin: &Uri, patience: Duration) -> Result<Self, Failure> {
+        let authority = origin.authority().ok_or("ORIGIN has no host")?.clone();
+        if origin.scheme() != Some(&Scheme::HTTP) {
+            return Err("ORIGIN: http:// only".into());
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(5)));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            // Shorter than what servers usually keep a connection open for.
+            .pool_idle_timeout(Duration::from_secs(2))
+            // The client's.
+            .set_host(false)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            .build(connector);
+        Ok(Self {
+            client,
+            scheme: Scheme::HTTP,
+            host: Arc::new(HeaderValue::from_str(authority.as_str())?),
+            authority,
+            patience,
+        })
+    }
+
+    /// Makes a client's request one of the proxy.
+    fn forward(&self, request: &mut Request<Incoming>) -> Result<(), http::Error> {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path.unwrap_or(PathAndQuery::from_static("/")))
+            .build()?;
+        let via = fields::via(request.version());
+        *request.version_mut() = Version::HTTP_11;
+        let peer = request.extensions().get::<IpAddr>().copied();
+        let headers = request.headers_mut();
+        let host = headers
+            .entry(header::HOST)
+            .or_insert_with(|| (*self.host).clone())
+            .clone();
+        headers.insert(X_FORWARDED_HOST, host);
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        if let Some(peer) = peer {
+            headers.append(X_FORWARDED_FOR, HeaderValue::try_from(peer.to_string())?);
+        }
+        headers.append(header::VIA, via);
+        Ok(())
+    }
+}
+
+impl Service<Request<Incoming>> for Origin {
+    type Response = Response<Incoming>;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        let prepared = self.forward(&mut request);
+        let client = self.client.clone();
+        let patience = self.patience;
+        Box::pin(async move {
+            prepared?;
+            let answer = tokio::time::timeout(patience, client.request(request));
+            let mut response = answer.await??;
+            if response.status().is_informational() {
+                return Err("a switch of protocols that nobody asked for".into());
+            }
+            let via = fields::via(response.version());
+            *response.version_mut() = Version::HTTP_11;
+            fields::drop_hop_by_hop(response.headers_mut());
+            response.headers_mut().append(header::VIA, via);
+            Ok(response)
+        })
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
