@@ -70,6 +70,7 @@
 mod codec;
 mod config;
 mod many;
+mod refresh;
 mod settings;
 mod values;
 

@@ -113,49 +113,6 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         }
     }
 
-    /// The same for callers that never wait for a value to be loaded anew: while there is one that may be used, it is given
-    /// to all, and the load runs in the background. For that, it must own what it uses.
-    ///
-    /// At most 64 loads run in the background at once, and they end when the last clone of the memo is dropped.
-    ///
-    /// ```no_run
-    /// # use std::io;
-    /// # async fn ask_the_bank() -> io::Result<f64> { Ok(1.0) }
-    /// # async fn example(redis: tower_fred::Redis) -> io::Result<()> {
-    /// use std::time::Duration;
-    /// use tower_fred::memo::Memo;
-    ///
-    /// let rates: Memo<f64> = Memo::new(redis, "rates", Duration::from_secs(60))
-    ///     .stale_while_revalidate(Duration::from_secs(600));
-    /// let rate = rates.get_or_refresh("EUR", || ask_the_bank()).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Only those of `load`.
-    pub async fn get_or_refresh<E, F, Fut>(&self, key: impl Serialize, load: F) -> Result<T, E>
-    where
-        T: Send + 'static,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
-        E: Send + 'static,
-    {
-        let Some(slot) = self.try_slot(&key) else {
-            return load().await;
-        };
-        match self.find(&slot).await {
-            Ok((value, usable)) => {
-                if usable.state != State::Fresh {
-                    self.refresh(slot, usable, load).await;
-                }
-                Ok(value)
-            }
-            Err(lead) => self.load(*lead, &slot, load).await,
-        }
-    }
-
     /// The value for `key`, if there is one. A value that no longer decodes is none.
     ///
     /// # Errors
@@ -214,7 +171,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
             .await
     }
 
-    fn try_slot(&self, key: &impl Serialize) -> Option<Slot> {
+    pub(super) fn try_slot(&self, key: &impl Serialize) -> Option<Slot> {
         let slot = self.slot(key);
         if let Err(error) = &slot {
             tracing::error!(target: "tower_fred::memo", memo = %self.config.name, %error, "not cached");
@@ -223,7 +180,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// A value that may be used, or the right to load it.
-    async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
+    pub(super) async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
         for _ in 0..ATTEMPTS {
             let usable = match self.store.begin(slot, None).await {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
@@ -253,7 +210,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// Loads the value for all who wait.
-    async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
+    pub(super) async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -274,24 +231,6 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         }
     }
 
-    /// Has a value loaded anew, if nobody does.
-    async fn refresh<E, F, Fut>(&self, slot: Slot, usable: Usable, load: F)
-    where
-        T: Send + 'static,
-        F: FnOnce() -> Fut + Send + 'static,
-        Fut: Future<Output = Result<T, E>> + Send + 'static,
-    {
-        let config = Arc::clone(&self.config);
-        let renewal = self.store.renewal(slot, usable);
-        self.store.spawn(async move {
-            if let Some((lead, slot)) = renewal.await {
-                if let Ok(value) = load().await {
-                    keep(&config, lead, &slot, &value);
-                }
-            }
-        });
-    }
-
     /// Gives a value to all who wait and stores it.
     fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
         keep(&self.config, lead, slot, &value);
@@ -310,7 +249,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 }
 
-fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
+pub(super) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
     let encoded = match config.codec.encode(value) {
         Ok(encoded) => encoded,
         Err(error) => {

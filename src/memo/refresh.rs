@@ -1,0 +1,73 @@
+//! Values that are loaded anew in the background.
+
+use std::{future::Future, sync::Arc};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::values::{Memo, keep};
+use crate::store::{Slot, State, Usable};
+
+impl<T: Serialize + DeserializeOwned> Memo<T> {
+    /// As [`get_or_try_set`](Self::get_or_try_set), for callers that never wait for a value to be loaded anew: while there is
+    /// one that may be used, it is given to all, and the load runs in the background. For that, it must own what it uses.
+    ///
+    /// A load that fails is not tried again for a second.
+    ///
+    /// At most 64 loads run in the background at once, and they end when the last clone of the memo is dropped.
+    ///
+    /// ```no_run
+    /// # use std::io;
+    /// # async fn ask_the_bank() -> io::Result<f64> { Ok(1.0) }
+    /// # async fn example(redis: tower_fred::Redis) -> io::Result<()> {
+    /// use std::time::Duration;
+    /// use tower_fred::memo::Memo;
+    ///
+    /// let rates: Memo<f64> = Memo::new(redis, "rates", Duration::from_secs(60))
+    ///     .stale_while_revalidate(Duration::from_secs(600));
+    /// let rate = rates.get_or_refresh("EUR", || ask_the_bank()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Only those of `load`.
+    pub async fn get_or_refresh<E, F, Fut>(&self, key: impl Serialize, load: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        E: Send + 'static,
+    {
+        let Some(slot) = self.try_slot(&key) else {
+            return load().await;
+        };
+        match self.find(&slot).await {
+            Ok((value, usable)) => {
+                if usable.state != State::Fresh {
+                    self.refresh(slot, usable, load).await;
+                }
+                Ok(value)
+            }
+            Err(lead) => self.load(*lead, &slot, load).await,
+        }
+    }
+
+    /// Has a value loaded anew, if nobody does.
+    async fn refresh<E, F, Fut>(&self, slot: Slot, usable: Usable, load: F)
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let config = Arc::clone(&self.config);
+        let renewal = self.store.renewal(slot, usable);
+        self.store.spawn(async move {
+            if let Some((lead, slot)) = renewal.await {
+                if let Ok(value) = load().await {
+                    keep(&config, lead, &slot, &value);
+                }
+            }
+        });
+    }
+}
