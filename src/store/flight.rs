@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, hash_map},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Instant,
 };
 
@@ -23,6 +26,8 @@ struct Flight {
     lead: Arc<sync::Mutex<()>>,
     /// What it found for those who wait.
     result: watch::Sender<Option<Landing>>,
+    /// How many lead or wait. It changes only while the list is locked.
+    places: AtomicUsize,
     /// What the leader knew of the purge log when it took the lead, and when that was.
     led: Mutex<Option<(Seq, Instant)>>,
 }
@@ -93,6 +98,7 @@ impl Flights {
         if is_of_no_use || listed.led().is_some_and(|(seq, since)| is_late(seq, since)) {
             *listed = Arc::default();
         }
+        listed.places.fetch_add(1, Ordering::Relaxed);
         Place {
             flights: self.clone(),
             key,
@@ -159,8 +165,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // Two references are left: the list's and this one. Only who holds the list's lock makes more.
-        self.leave(|flight| Arc::strong_count(flight) == 2);
+        self.leave(|flight| flight.places.fetch_sub(1, Ordering::Relaxed) == 1);
     }
 }
 

@@ -167,7 +167,9 @@ impl Turn {
         let beside = lease.as_ref().filter(|lease| lease.beside);
         let beside = beside.map(Lease::blob);
         let remote = &self.store.remote;
-        match remote.fill(&self.slot, &self.seen, blob, ttl, beside).await {
+        let filled = remote.fill(&self.slot, &self.seen, blob, ttl, beside).await;
+        let is_used_up = filled.is_ok() && matches!(self.seen, Seen::Mark(_));
+        match filled {
             // What was read meanwhile was the old one.
             Ok(true) => self.store.forget_near(self.slot.digest()),
             Ok(false) => {
@@ -176,6 +178,10 @@ impl Turn {
             Err(error) => {
                 tracing::debug!(target: "tower_fred::store", %error, "an entry was not stored");
             }
+        }
+        // The fill ended it only where it found what it was for.
+        if let Some(lease) = lease.filter(|_| !is_used_up) {
+            give_back(&self.store, &self.slot, lease, Duration::ZERO, None);
         }
         // Not before: who comes from now on asks Redis, and finds it there.
         if let Some(place) = place {

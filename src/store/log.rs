@@ -128,8 +128,9 @@ impl Log {
             MOST_RECORDS.into(),
             millis(LIFE).into(),
         ];
-        let _turn = self.turn.lock().await;
         let reply: (String, i64, Bytes) = self.redis.run(&PURGE, &self.key, args).await?;
+        // Not before: else purges would go one after another.
+        let _turn = self.turn.lock().await;
         let seq = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
         let at_ms = u64::try_from(reply.1).unwrap_or(0);
@@ -139,7 +140,7 @@ impl Log {
         if known.epoch == seq.epoch && known.count + 1 == seq.count && follows {
             self.change(|purges| purges.apply(&Purged { seq, order, at_ms }));
         } else if known != Seq::default() {
-            // Others have purged meanwhile. If this cannot tell what, nothing is used until a look can.
+            // Others have purged meanwhile, or this is known already. If this cannot tell what, nothing is used until a look can.
             self.looked_at.store(0, Ordering::Release);
             let _ = self.look().await;
         }
@@ -154,7 +155,11 @@ impl Log {
         let extended_at = self.extended_at.load(Ordering::Relaxed);
         if began_at.saturating_sub(extended_at) > micros(LIFE / 48) {
             self.extended_at.store(began_at, Ordering::Relaxed);
-            self.redis.extend(&self.key, LIFE).await?;
+            if let Err(error) = self.redis.extend(&self.key, LIFE).await {
+                // There are many more looks before it matters.
+                self.extended_at.store(extended_at, Ordering::Relaxed);
+                tracing::debug!(target: "tower_fred::store", %error, "the purge log may end early");
+            }
         }
         Ok(())
     }
