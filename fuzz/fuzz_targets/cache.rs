@@ -20,6 +20,8 @@ pub mod key;
 pub mod range;
 #[path = "../../src/cache/targeted.rs"]
 pub mod targeted;
+#[path = "../../src/cache/unnamed.rs"]
+pub mod unnamed;
 #[path = "../../src/cache/validation.rs"]
 pub mod validation;
 #[path = "../../src/cache/vary.rs"]

@@ -22,7 +22,7 @@ use cache::{
     vary_by::VaryBy,
 };
 
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 22] = [
     "accept-language",
     "age",
     "cache-control",
@@ -34,6 +34,7 @@ const NAMES: [&str; 20] = [
     "date",
     "etag",
     "expires",
+    "forwarded",
     "host",
     "if-modified-since",
     "if-none-match",
@@ -43,6 +44,7 @@ const NAMES: [&str; 20] = [
     "range",
     "vary",
     "x-field",
+    "x-forwarded-host",
 ];
 
 fn message(text: &[u8]) -> HeaderMap {
@@ -113,7 +115,7 @@ fn check_requests(request: &HeaderMap, answer: &HeaderMap, now: u64) {
 }
 
 fn check_keys(request: &HeaderMap, answer: &HeaderMap) {
-    let _ = vary::names(answer, request);
+    let _ = vary::names(answer);
     let Some(location) = answer.get("location") else {
         return;
     };

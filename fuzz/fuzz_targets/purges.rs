@@ -24,7 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
     let mut apply = |count, order: &Order| {
         let seq = Seq { epoch: 1, count };
         let order = order.clone();
-        purges.apply(&Purged { seq, order, at_ms: 0 });
+        purges.apply(&Purged {
+            seq,
+            order,
+            at_ms: 0,
+        });
     };
     apply(0, &begin);
     apply(1, &order);

@@ -7,6 +7,7 @@ use super::{
     body::CacheBody,
     condition,
     range::{self, Wanted},
+    status,
 };
 use crate::store::Stored;
 
@@ -27,7 +28,7 @@ pub(crate) fn from_stored<B>(
     let fields = asked.headers;
     let now = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
     // RFC 9111 §5.1
-    let age = HeaderValue::from(head.life.age_ms(now_ms) / 1000);
+    let age = status::seconds(head.life.age_ms(now_ms) / 1000);
     // RFC 9110 §13.2.1: conditions are for what would otherwise be a success
     if head.status.is_success() && condition::is_not_modified(fields, &head.headers, now) {
         // RFC 9110 §15.4.5: without what describes a body that is not there
@@ -45,7 +46,9 @@ pub(crate) fn from_stored<B>(
         return response(head.status, headers, Bytes::new());
     }
     // RFC 9110 §14.2: of a 200, and if the client's condition holds
-    let in_parts = head.status == StatusCode::OK && condition::allows_range(fields, &headers, now);
+    let in_parts = fields.contains_key(header::RANGE)
+        && head.status == StatusCode::OK
+        && condition::allows_range(fields, &headers, now);
     let wanted = if in_parts {
         range::wanted(fields, body.len())
     } else {

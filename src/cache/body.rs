@@ -21,7 +21,8 @@ pin_project! {
     pub struct CacheBody<B> {
         #[pin]
         inner: ResponseBody<B>,
-        copy: Option<Copying>,
+        // In a box: most bodies are not copied, and are moved about a few times.
+        copy: Option<Box<Copying>>,
     }
 }
 
@@ -53,7 +54,7 @@ impl<B: Body> CacheBody<B> {
     pub(crate) fn copied(body: B, copy: Copying) -> Self {
         let ended = body.is_end_stream();
         let mut copied = Self::wrapped(body);
-        copied.copy = Some(copy);
+        copied.copy = Some(Box::new(copy));
         // Nobody reads a body that is at its end.
         if ended {
             if let Some(copy) = copied.copy.take() {
@@ -163,7 +164,7 @@ impl Copying {
     }
 
     /// Adds a part of the body; `None` when there is too much of it.
-    fn push(mut self, bytes: &[u8]) -> Option<Self> {
+    fn push(mut self: Box<Self>, bytes: &[u8]) -> Option<Box<Self>> {
         let fill = self.fill.as_mut()?;
         let sum = fill.len().checked_add(bytes.len())?;
         let Limits { limit, length } = self.limits;

@@ -35,7 +35,12 @@ pub(crate) enum Choice {
 impl Demands {
     /// Reads a request. Without `directives` the client cannot force the handler to run, or forbid it.
     pub(crate) fn of(headers: &HeaderMap, directives: bool) -> Self {
-        let stated = CacheControl::parse(headers);
+        // Few requests have the field.
+        let has_field = headers.contains_key(header::CACHE_CONTROL);
+        let stated = match has_field {
+            true => CacheControl::parse(headers),
+            false => CacheControl::default(),
+        };
         let storing = Self {
             authorization: headers.contains_key(header::AUTHORIZATION),
             no_store: stated.no_store,
@@ -45,7 +50,7 @@ impl Demands {
             return storing;
         }
         // RFC 9111 §5.4: Pragma counts only without Cache-Control
-        let pragma = !headers.contains_key(header::CACHE_CONTROL) && pragma_no_cache(headers);
+        let pragma = !has_field && pragma_no_cache(headers);
         Self {
             only_if_cached: stated.only_if_cached,
             no_cache: pragma || stated.no_cache != Scope::Nothing,

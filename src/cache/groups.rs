@@ -29,8 +29,9 @@ fn tags(origin: &Digest, headers: &HeaderMap, name: &HeaderName) -> Vec<Tag> {
     let tag = |name: &str| {
         let group = KeyBuilder::new("cache group")
             .part(origin.as_bytes())
-            .part(name.as_bytes());
-        Tag::of_group(&group.finish())
+            .part(name.as_bytes())
+            .finish();
+        Tag::of_group(&group)
     };
     let names = names.unwrap_or_default();
     names.into_iter().take(MOST_GROUPS).map(tag).collect()

@@ -22,10 +22,10 @@ pub(crate) fn peek<B>(
     let Intent::Read(key, _) = intent else {
         return None;
     };
-    let store = &shared.store;
-    let mut entry = store.peek(&store.remote().primary(&key.resource))?;
+    let (store, now_ms) = (&shared.store, unix_millis());
+    let mut entry = store.peek(&store.remote().primary(&key.resource), now_ms)?;
     if let Entry::Variants(variants) = &*entry {
-        entry = store.peek(&slot(shared, key, &parts.headers, variants))?;
+        entry = store.peek(&slot(shared, key, &parts.headers, variants), now_ms)?;
     } else if key.policy.is_some() {
         // A policy keeps apart what the primary slot does not.
         return None;
@@ -33,7 +33,7 @@ pub(crate) fn peek<B>(
     let Entry::Response(stored) = &*entry else {
         return None;
     };
-    let (life, now_ms) = (&stored.head.life, unix_millis());
+    let life = &stored.head.life;
     let demands = Demands::of(&parts.headers, shared.config.client_directives);
     if demands.choose(life, State::Fresh, now_ms, || true) != Choice::Use {
         return None;

@@ -1,6 +1,9 @@
 //! What the cache did, for clients (RFC 9211) and for layers outside it.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -158,9 +161,78 @@ impl CacheStatus {
         if self.outcome == Outcome::Refused {
             return;
         }
-        if let Ok(value) = HeaderValue::try_from(format!("{name}; {self}")) {
+        let mut line = Line::default();
+        let value = match line.push(name).and_then(|()| self.push_to(&mut line)) {
+            Some(()) => HeaderValue::from_bytes(line.as_bytes()),
+            None => HeaderValue::try_from(format!("{name}; {self}")),
+        };
+        if let Ok(value) = value {
             headers.append(CACHE_STATUS, value);
         }
+    }
+
+    /// As it is displayed; `None` when it is too long.
+    fn push_to(&self, line: &mut Line) -> Option<()> {
+        // By hand what is to be fast.
+        if let Outcome::Hit { ttl_ms: 0.. } = self.outcome {
+            line.push("; hit; ttl=")?;
+            return line.push_number(self.ttl()?.as_secs());
+        }
+        write!(line, "; {self}").ok()
+    }
+}
+
+/// A number as a field value.
+pub(crate) fn seconds(number: u64) -> HeaderValue {
+    let mut line = Line::default();
+    let value = line.push_number(number);
+    let value = value.and_then(|()| HeaderValue::from_bytes(line.as_bytes()).ok());
+    value.unwrap_or_else(|| HeaderValue::from(number))
+}
+
+/// A short text in the making, which takes no memory of its own until it is a field value.
+struct Line {
+    bytes: [u8; 128],
+    length: usize,
+}
+
+impl Line {
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// `None` when it gets too long, here and below.
+    fn push(&mut self, text: &str) -> Option<()> {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Some(())
+    }
+
+    fn push_number(&mut self, mut number: u64) -> Option<()> {
+        let end = self.length + number.checked_ilog10().map_or(1, |log| log as usize + 1);
+        for digit in self.bytes.get_mut(self.length..end)?.iter_mut().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+        self.length = end;
+        Some(())
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self {
+            bytes: [0; 128],
+            length: 0,
+        }
+    }
+}
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text).ok_or(fmt::Error)
     }
 }
 
@@ -235,6 +307,25 @@ mod tests {
         assert_eq!(identifier("").as_deref(), None);
         assert_eq!(identifier("a\r\nb: c"), None);
         assert_eq!(identifier("caf\u{e9}"), None);
+    }
+
+    #[test]
+    fn numbers_and_names_of_any_length_are_written() {
+        for number in [0, 1, 9, 10, 99, 100, 12_345, u64::MAX] {
+            assert_eq!(seconds(number), number.to_string());
+        }
+        for length in [1, 100, 128, 500] {
+            let (name, mut headers) = ("n".repeat(length), HeaderMap::new());
+            let life = Life {
+                lifetime_ms: 1_999,
+                ..Life::default()
+            };
+            CacheStatus::hit(&life, 0).write(&name, &mut headers);
+            CacheStatus::forwarded(Forward::Stale).write(&name, &mut headers);
+            let lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
+            let hit = format!("{name}; hit; ttl=1");
+            assert_eq!(lines, [&hit, &format!("{name}; fwd=stale")]);
+        }
     }
 
     #[test]

@@ -40,17 +40,15 @@ pub(crate) fn variant(
     names: &[HeaderName],
     request: &HeaderMap,
 ) -> Digest {
-    let key = KeyBuilder::new("variant")
-        .part(resource.as_bytes())
+    let mut key = KeyBuilder::new("variant");
+    key.part(resource.as_bytes())
         .optional(policy.map(|digest| &digest.as_bytes()[..]))
         .part(generation);
-    names
-        .iter()
-        .fold(key, |key, name| {
-            key.part(name.as_str().as_bytes())
-                .optional(value(request, name).as_deref())
-        })
-        .finish()
+    for name in names {
+        key.part(name.as_str().as_bytes())
+            .optional(value(request, name).as_deref());
+    }
+    key.finish()
 }
 
 /// All lines of a field in one normal form; `None` when the request does not have it, which is not the same as empty.

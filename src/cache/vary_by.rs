@@ -29,27 +29,29 @@ impl VaryBy {
         if is_plain && !unnamed::has_any(&parts.headers) {
             return None;
         }
-        let mut key = unnamed::add(KeyBuilder::new("vary by"), &parts.headers);
+        let mut key = KeyBuilder::new("vary by");
+        unnamed::add(&mut key, &parts.headers);
         for name in &self.headers {
             let value = vary::value(&parts.headers, name);
-            key = key
-                .part(name.as_str().as_bytes())
+            key.part(name.as_str().as_bytes())
                 .optional(value.as_deref());
         }
         if let Some(wanted) = &self.query {
             for parameter in parameters(query.unwrap_or_default(), wanted) {
-                key = key.part(b"query").part(parameter.as_bytes());
+                key.part(b"query").part(parameter.as_bytes());
             }
         }
         for name in &self.cookies {
             // How many there are is part of it: a value may look like what follows.
             let values: Vec<&[u8]> = cookies(parts, name.as_bytes()).collect();
-            key = key.part(b"cookie").part(name.as_bytes());
-            key = key.part(&values.len().to_le_bytes());
-            key = values.into_iter().fold(key, KeyBuilder::part);
+            key.part(b"cookie").part(name.as_bytes());
+            key.part(&values.len().to_le_bytes());
+            for value in values {
+                key.part(value);
+            }
         }
         for value in &self.values {
-            key = key.part(b"value").part(&value(parts));
+            key.part(b"value").part(&value(parts));
         }
         Some(key.finish())
     }

@@ -69,6 +69,7 @@
 
 mod codec;
 mod config;
+mod find;
 mod many;
 mod refresh;
 mod settings;

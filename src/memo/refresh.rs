@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::values::{Memo, keep};
+use super::{find::keep, values::Memo};
 use crate::store::{Slot, State, Usable};
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
@@ -42,7 +42,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         let Some(slot) = self.try_slot(&key) else {
             return load().await;
         };
-        match self.find(&slot).await {
+        if let Some(value) = self.peek(&slot).await {
+            return Ok(value);
+        }
+        // In a box, as it is large.
+        match Box::pin(self.find(&slot)).await {
             Ok((value, usable)) => {
                 if usable.state != State::Fresh {
                     self.refresh(slot, usable, load).await;

@@ -8,10 +8,7 @@ use super::{codec::encode_key, config::Config, many::join_all};
 use crate::{
     error::Error,
     redis::Redis,
-    store::{
-        Digest, Entry, KeyBuilder, Lead, Life, Slot, State, Store, Turn, Usable, Writer, chance,
-        unix_millis,
-    },
+    store::{Digest, KeyBuilder, Life, Slot, State, Store, Writer, chance, unix_millis},
 };
 
 /// Keeps values of type `T` in Redis for a while, and loads each at most once at a time. See the [module](crate::memo).
@@ -99,7 +96,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         let Some(slot) = self.try_slot(&key) else {
             return load().await;
         };
-        match self.find(&slot).await {
+        if let Some(value) = self.peek(&slot).await {
+            return Ok(value);
+        }
+        // In a box, as it is large.
+        match Box::pin(self.find(&slot)).await {
             Ok((value, usable)) if usable.state == State::Fresh => Ok(value),
             Ok((value, usable)) => match self.store.renew(&slot, &usable).await {
                 // Whoever makes it anew may wait for it; the others have a value.
@@ -119,7 +120,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     ///
     /// An error when Redis did not answer, and a [codec](Error::is_codec) error when the key cannot be encoded.
     pub async fn get(&self, key: impl Serialize) -> Result<Option<T>, Error> {
-        self.look_up(&self.slot(&key)?).await
+        let slot = self.slot(&key)?;
+        match self.peek(&slot).await {
+            Some(value) => Ok(Some(value)),
+            None => Box::pin(self.look_up(&slot)).await,
+        }
     }
 
     /// The values for several keys, in their order, asked for together: 64 in a round trip.
@@ -178,97 +183,6 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         }
         slot.ok()
     }
-
-    /// A value that may be used, or the right to load it.
-    pub(super) async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
-        for _ in 0..ATTEMPTS {
-            let usable = match self.store.begin(slot, None).await {
-                Turn::Lead(lead) => return Err(Box::new(lead)),
-                Turn::Follow(usable) => usable,
-            };
-            // It is only for when a load fails, which none has.
-            if usable.state > State::WhileRevalidate {
-                return Err(Box::new(self.store.instead(slot, usable)));
-            }
-            if let Some(value) = self.decode(&usable.entry) {
-                return Ok((value, usable));
-            }
-            // Once it is gone, somebody gets to load it.
-            if self.store.discard(slot, &usable).await.is_err() {
-                break;
-            }
-        }
-        Err(Box::new(self.store.alone(slot)))
-    }
-
-    async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
-        let found = self.store.lookup(slot).await?;
-        let usable = found
-            .usable
-            .filter(|usable| usable.state <= State::WhileRevalidate);
-        Ok(usable.and_then(|usable| self.decode(&usable.entry)))
-    }
-
-    /// Loads the value for all who wait.
-    pub(super) async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
-    where
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        match load().await {
-            Ok(value) => Ok(self.keep(lead, slot, value)),
-            Err(error) => {
-                let stale = lead.stale();
-                let stale = stale.filter(|stale| stale.state <= State::IfError);
-                match stale.and_then(|stale| self.decode(&stale.entry)) {
-                    Some(value) => {
-                        tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stale value, since it could not be loaded");
-                        Ok(value)
-                    }
-                    None => Err(error),
-                }
-            }
-        }
-    }
-
-    /// Gives a value to all who wait and stores it.
-    fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
-        keep(&self.config, lead, slot, &value);
-        value
-    }
-
-    fn decode(&self, entry: &Entry) -> Option<T> {
-        let Entry::Value(value) = entry else {
-            return None;
-        };
-        let decoded = self.config.codec.decode(&value.bytes);
-        if decoded.is_none() {
-            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a value no longer decodes");
-        }
-        decoded
-    }
-}
-
-pub(super) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
-    let encoded = match config.codec.encode(value) {
-        Ok(encoded) => encoded,
-        Err(error) => {
-            tracing::error!(target: "tower_fred::memo", memo = %config.name, %error, "not cached");
-            return lead.uncacheable();
-        }
-    };
-    let life = Life::of(&lead, config.lifetime(value, chance()));
-    if life.lifetime_ms == 0 {
-        return lead.uncacheable();
-    }
-    let life = config.complete(&life, value);
-    match life.ttl() {
-        Some(ttl) => {
-            let above = config.compress_above;
-            lead.fill(Writer::value(&life, &encoded, slot.digest(), above), ttl);
-        }
-        None => lead.uncacheable(),
-    }
 }
 
 impl<T> Clone for Memo<T> {
@@ -297,5 +211,3 @@ const _: () = {
 
 /// How many keys are asked for at once.
 const AT_ONCE: usize = 64;
-/// How many values that do not decode are thrown away before one is loaded that is not kept.
-const ATTEMPTS: u32 = 3;

@@ -35,36 +35,76 @@ impl fmt::Debug for Digest {
 }
 
 /// Hashes a list of byte strings, each with its length before it, so that different lists never look alike.
-pub(crate) struct KeyBuilder(blake3::Hasher);
+///
+/// A hasher is two kilobytes that are to be cleared and moved about; most lists are short, and are hashed in one go.
+pub(crate) struct KeyBuilder {
+    short: [u8; SHORT],
+    length: usize,
+    /// What hashes a list that is not short.
+    long: Option<Box<blake3::Hasher>>,
+}
 
 impl KeyBuilder {
     /// Begins a list of the kind `domain`. Lists of different kinds never share a key.
     pub(crate) fn new(domain: &str) -> Self {
-        Self(blake3::Hasher::new()).part(domain.as_bytes())
+        let mut key = Self {
+            short: [0; SHORT],
+            length: 0,
+            long: None,
+        };
+        key.part(domain.as_bytes());
+        key
     }
 
-    pub(crate) fn part(mut self, bytes: &[u8]) -> Self {
-        self.0.update(&[1]);
-        self.0.update(&(bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
+    pub(crate) fn part(&mut self, bytes: &[u8]) -> &mut Self {
+        let [a, b, c, d, e, f, g, h] = (bytes.len() as u64).to_le_bytes();
+        self.push(&[1, a, b, c, d, e, f, g, h]);
+        self.push(bytes);
         self
     }
 
     /// A member that may be absent, which is not the same as empty.
-    pub(crate) fn optional(mut self, bytes: Option<&[u8]>) -> Self {
+    pub(crate) fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {
         match bytes {
             Some(bytes) => self.part(bytes),
             None => {
-                self.0.update(&[0]);
+                self.push(&[0]);
                 self
             }
         }
     }
 
-    pub(crate) fn finish(self) -> Digest {
-        Digest(*self.0.finalize().as_bytes())
+    #[inline]
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(hasher) = &mut self.long {
+            hasher.update(bytes);
+            return;
+        }
+        let end = self.length + bytes.len();
+        match self.short.get_mut(self.length..end) {
+            Some(room) => {
+                room.copy_from_slice(bytes);
+                self.length = end;
+            }
+            None => {
+                let mut hasher = Box::new(blake3::Hasher::new());
+                hasher.update(&self.short[..self.length]).update(bytes);
+                self.long = Some(hasher);
+            }
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Digest {
+        let hash = match &self.long {
+            Some(hasher) => hasher.finalize(),
+            None => blake3::hash(&self.short[..self.length]),
+        };
+        Digest(*hash.as_bytes())
     }
 }
+
+/// Most URLs with their host.
+const SHORT: usize = 256;
 
 /// The key of a resource: what a stored answer to `GET` is filed under.
 ///
@@ -103,12 +143,11 @@ mod tests {
     use super::*;
 
     fn digest(parts: &[Option<Vec<u8>>]) -> Digest {
-        parts
-            .iter()
-            .fold(KeyBuilder::new("test"), |key, part| {
-                key.optional(part.as_deref())
-            })
-            .finish()
+        let mut key = KeyBuilder::new("test");
+        for part in parts {
+            key.optional(part.as_deref());
+        }
+        key.finish()
     }
 
     #[test]
@@ -144,6 +183,22 @@ mod tests {
         ];
         for (i, one) in all.iter().enumerate() {
             assert!(all[i + 1..].iter().all(|other| other != one), "{i}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_any_length_is_hashed_as_one_text() {
+        for length in [0, 1, SHORT - 60, SHORT, SHORT + 1, 5000] {
+            let text = vec![b'x'; length];
+            let mut whole = blake3::Hasher::new();
+            for part in [&b"test"[..], &text, b"end"] {
+                whole
+                    .update(&[1])
+                    .update(&(part.len() as u64).to_le_bytes());
+                whole.update(part);
+            }
+            let digest = KeyBuilder::new("test").part(&text).part(b"end").finish();
+            assert_eq!(digest.as_bytes(), whole.finalize().as_bytes(), "{length}");
         }
     }
 

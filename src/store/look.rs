@@ -36,14 +36,15 @@ impl Inner {
         }
     }
 
-    pub(super) fn peek(&self, slot: &Slot) -> Option<Arc<Entry>> {
+    pub(super) fn peek(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
         let near = self.near.as_ref()?;
         if !self.log.is_known(RECENT) {
             return None;
         }
         let Held { entry, .. } = near.get(slot.digest())?;
         // Nobody has more luck. Who might have enough of it tries it when looking further.
-        let state = self.state(slot, &entry, || self.settings.eagerness * MOST_LUCK)?;
+        let luck = || self.settings.eagerness * MOST_LUCK;
+        let state = self.state(slot, &entry, now_ms, luck)?;
         (state == State::Fresh).then_some(entry)
     }
 
@@ -103,15 +104,21 @@ impl Inner {
     }
 
     pub(super) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
-        self.state(slot, entry, || self.luck())
+        self.state(slot, entry, unix_millis(), || self.luck())
     }
 
-    fn state(&self, slot: &Slot, entry: &Entry, luck: impl FnOnce() -> f64) -> Option<State> {
+    fn state(
+        &self,
+        slot: &Slot,
+        entry: &Entry,
+        now_ms: u64,
+        luck: impl FnOnce() -> f64,
+    ) -> Option<State> {
         let tags = entry.life().map_or(&[][..], |life| &life.tags);
         let tags = tags.iter().copied().chain([slot.group()]);
         let verdict = self.log.judge(entry.seq(), tags);
         match entry.life() {
-            Some(life) => judge(life, verdict, unix_millis(), luck()),
+            Some(life) => judge(life, verdict, now_ms, luck()),
             // Soft purges are for the answers, not for what leads to them.
             None if matches!(entry, Entry::Lease) || verdict == Verdict::Gone => None,
             None => Some(State::Fresh),

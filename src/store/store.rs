@@ -102,8 +102,8 @@ impl Store {
     }
 
     /// What is in a slot, if this process has it, knows that it holds, and it is surely not time to make it anew.
-    pub(crate) fn peek(&self, slot: &Slot) -> Option<Arc<Entry>> {
-        self.inner.peek(slot)
+    pub(crate) fn peek(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
+        self.inner.peek(slot, now_ms)
     }
 
     /// What is in a slot, if it may be used: from this process, or with one command.

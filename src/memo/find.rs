@@ -1,0 +1,116 @@
+//! Finding a value, and loading it for all who wait.
+
+use std::future::Future;
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::coop::consume_budget;
+
+use super::{config::Config, values::Memo};
+use crate::{
+    error::Error,
+    store::{Entry, Lead, Life, Slot, State, Turn, Usable, Writer, chance, unix_millis},
+};
+
+impl<T: Serialize + DeserializeOwned> Memo<T> {
+    /// The value that this process has, if it is fresh.
+    pub(super) async fn peek(&self, slot: &Slot) -> Option<T> {
+        let entry = self.store.peek(slot, unix_millis())?;
+        // Else a caller that always finds something would have the thread for itself.
+        consume_budget().await;
+        self.decode(&entry)
+    }
+
+    /// A value that may be used, or the right to load it.
+    pub(super) async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
+        for _ in 0..ATTEMPTS {
+            let usable = match self.store.begin(slot, None).await {
+                Turn::Lead(lead) => return Err(Box::new(lead)),
+                Turn::Follow(usable) => usable,
+            };
+            // It is only for when a load fails, which none has.
+            if usable.state > State::WhileRevalidate {
+                return Err(Box::new(self.store.instead(slot, usable)));
+            }
+            if let Some(value) = self.decode(&usable.entry) {
+                return Ok((value, usable));
+            }
+            // Once it is gone, somebody gets to load it.
+            if self.store.discard(slot, &usable).await.is_err() {
+                break;
+            }
+        }
+        Err(Box::new(self.store.alone(slot)))
+    }
+
+    pub(super) async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
+        let found = self.store.lookup(slot).await?;
+        let usable = found
+            .usable
+            .filter(|usable| usable.state <= State::WhileRevalidate);
+        Ok(usable.and_then(|usable| self.decode(&usable.entry)))
+    }
+
+    /// Loads the value for all who wait.
+    pub(super) async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        match load().await {
+            Ok(value) => Ok(self.keep(lead, slot, value)),
+            Err(error) => {
+                let stale = lead.stale();
+                let stale = stale.filter(|stale| stale.state <= State::IfError);
+                match stale.and_then(|stale| self.decode(&stale.entry)) {
+                    Some(value) => {
+                        tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stale value, since it could not be loaded");
+                        Ok(value)
+                    }
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Gives a value to all who wait and stores it.
+    pub(super) fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
+        keep(&self.config, lead, slot, &value);
+        value
+    }
+
+    fn decode(&self, entry: &Entry) -> Option<T> {
+        let Entry::Value(value) = entry else {
+            return None;
+        };
+        let decoded = self.config.codec.decode(&value.bytes);
+        if decoded.is_none() {
+            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a value no longer decodes");
+        }
+        decoded
+    }
+}
+
+pub(super) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
+    let encoded = match config.codec.encode(value) {
+        Ok(encoded) => encoded,
+        Err(error) => {
+            tracing::error!(target: "tower_fred::memo", memo = %config.name, %error, "not cached");
+            return lead.uncacheable();
+        }
+    };
+    let life = Life::of(&lead, config.lifetime(value, chance()));
+    if life.lifetime_ms == 0 {
+        return lead.uncacheable();
+    }
+    let life = config.complete(&life, value);
+    match life.ttl() {
+        Some(ttl) => {
+            let above = config.compress_above;
+            lead.fill(Writer::value(&life, &encoded, slot.digest(), above), ttl);
+        }
+        None => lead.uncacheable(),
+    }
+}
+
+/// How many values that do not decode are thrown away before one is loaded that is not kept.
+const ATTEMPTS: u32 = 3;
