@@ -44,13 +44,8 @@ pub(crate) async fn baselines(redis: &Redis) -> Vec<Case> {
     };
     vec![
         Case::service("bare handler", &[], service_fn(|_| page(None)), request()),
-        Case::service("bare + GET", &["bare handler"], service_fn(get), request()),
-        Case::service(
-            "bare + EVALSHA",
-            &["bare handler"],
-            service_fn(evalsha),
-            request(),
-        ),
+        Case::service("bare + GET", &[], service_fn(get), request()),
+        Case::service("bare + EVALSHA", &[], service_fn(evalsha), request()),
     ]
 }
 

@@ -1,87 +1,173 @@
-//! The response cache beside one GET (hits from this process and from Redis, misses, answers in part), and the memo.
+//! The response cache: hits from this process and from Redis by size, answers in part, misses, and what it adds to a
+//! handler whose answers it does not store.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use tower::{Layer, Service, service_fn};
-use tower_fred::{CacheLayer, Redis, memo::Memo};
+use futures_util::stream;
+use http::{HeaderName, Request, Response, header};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_fred::{CacheLayer, Redis, fred::interfaces::KeysInterface};
 
 use crate::{
-    baselines::{BODY, fill, page, request},
+    baselines::{fill, page, request},
     harness::Case,
 };
 
 pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
-    let cache = CacheLayer::new(redis.clone()).layer(service_fn(|_| page(Some("max-age=600"))));
-    fill(&cache, &request()).await;
-    let mut cases = vec![Case::service(
-        "cache, hit",
-        &["bare + GET"],
-        cache,
-        request(),
-    )];
-    for (size, remote, near) in SIZES {
-        let layer = CacheLayer::new(redis.clone()).max_body(1 << 20);
-        let service = layer.clone().layer(sized(size));
-        let asked = path(&format!("/remote/{size}"));
-        fill(&service, &asked).await;
-        cases.push(Case::service(remote, &["bare + GET"], service, asked));
-
-        let service = layer.near(16 << 20).layer(sized(size));
-        let asked = path(&format!("/near/{size}"));
-        // Twice from Redis, to be kept here.
-        for _ in 0..4 {
-            fill(&service, &asked).await;
-        }
-        cases.push(Case::service(near, &["bare handler"], service, asked));
+    let mut cases = Vec::new();
+    for (size, name) in SIZES {
+        cases.extend(hits(redis, size, name).await);
     }
-    let service = CacheLayer::new(redis.clone()).layer(sized(1024));
-    fill(&service, &path("/parts")).await;
-    let with = |name: &str, value: &str| {
-        let mut asked = path("/parts");
-        let name = http::HeaderName::from_bytes(name.as_bytes()).expect("a name");
-        asked
-            .headers_mut()
-            .insert(name, value.parse().expect("a value"));
-        asked
-    };
-    for (name, asked) in [
-        ("cache, hit, 304", with("if-none-match", "\"a\"")),
-        ("cache, hit, 206", with("range", "bytes=0-99")),
-        (
-            "cache, miss and store",
-            with("cache-control", "no-cache, max-age=0"),
-        ),
-    ] {
-        cases.push(Case::service(name, &["bare + GET"], service.clone(), asked));
-    }
-    let uncacheable = CacheLayer::new(redis.clone()).layer(service_fn(|_| page(None)));
-    let asked = path("/uncacheable");
-    cases.push(Case::service(
-        "cache, miss, not stored",
-        &["bare + GET"],
-        uncacheable,
-        asked,
-    ));
-    cases.push(memo(redis).await);
+    cases.extend(parts(redis).await);
+    cases.extend(misses(redis));
     cases
 }
 
-async fn memo(redis: &Redis) -> Case {
-    let memo: Memo<String> = Memo::new(redis.clone(), "bench", Duration::from_secs(600));
-    let value = move || {
-        let memo = memo.clone();
+/// From this process beside the bare handler, and from Redis beside one GET, all with a body of `size`.
+async fn hits(redis: &Redis, size: usize, name: &str) -> [Case; 4] {
+    let [bare, get, remote, near] = ["bare", "bare + GET", "cache, remote hit", "cache, near hit"]
+        .map(|case| format!("{case}, {name}"));
+    let layer = CacheLayer::new(redis.clone()).max_body(1 << 20);
+    let from_redis = layer.clone().layer(sized(size));
+    let from_here = layer.near(16 << 20).layer(sized(size));
+    let asked = |place: &str| path(&format!("/{place}/{size}"));
+    fill(&from_redis, &asked("remote")).await;
+    keep(&from_here, &asked("near")).await;
+    [
+        Case::service(&bare, &[], sized(size), request()),
+        Case::service(&get, &[], with_get(redis, size).await, request()),
+        Case::service(remote, &[&get], from_redis, asked("remote")).target("<= 1.15 x"),
+        Case::service(near, &[&bare], from_here, asked("near")).target("<= 1 us"),
+    ]
+}
+
+/// A client that has the answer already, and one that wants some of it.
+async fn parts(redis: &Redis) -> Vec<Case> {
+    let layer = CacheLayer::new(redis.clone());
+    let from_redis = layer.clone().layer(sized(1 << 10));
+    let from_here = layer.near(1 << 20).layer(sized(1 << 10));
+    fill(&from_redis, &path("/parts")).await;
+    keep(&from_here, &path("/parts-here")).await;
+    let mut cases = Vec::new();
+    for (status, name, value) in [
+        ("304", header::IF_NONE_MATCH, "\"a\""),
+        ("206", header::RANGE, "bytes=0-99"),
+    ] {
+        let with = |path: Request<()>| with(path, &name, value);
+        let (remote, asked) = (format!("cache, remote hit, {status}"), with(path("/parts")));
+        let case = Case::service(remote, &["bare + GET, 1 KiB"], from_redis.clone(), asked);
+        cases.push(case.target("<= 1.15 x"));
+        let (near, asked) = (
+            format!("cache, near hit, {status}"),
+            with(path("/parts-here")),
+        );
+        let case = Case::service(near, &["bare, 1 KiB"], from_here.clone(), asked);
+        cases.push(case.target("<= 1 us"));
+    }
+    cases
+}
+
+/// What is not in the cache: a GET before the handler, and a SET after it that the client does not wait for.
+fn misses(redis: &Redis) -> Vec<Case> {
+    let layer = CacheLayer::new(redis.clone());
+    let stored = layer.clone().layer(service_fn(|_| streamed()));
+    let uncacheable = layer.clone().layer(service_fn(|_| page(None)));
+    let again = with(
+        path("/again"),
+        &header::CACHE_CONTROL,
+        "no-cache, max-age=0",
+    );
+    let set = with_set(redis);
+    vec![
+        Case::service("bare, streamed", &[], service_fn(|_| streamed()), request()),
+        Case::service("bare + SET", &[], set, request()),
+        Case::requests(
+            "cache, miss, streamed and stored",
+            &["bare, streamed", "bare + GET, 1 KiB", "bare + SET"],
+            stored,
+            fresh,
+        ),
+        Case::requests(
+            "cache, miss, not stored",
+            &["bare + GET, 1 KiB"],
+            uncacheable,
+            fresh,
+        ),
+        Case::service(
+            "cache, stored anew for the client",
+            &["bare + GET, 1 KiB", "bare + EVALSHA"],
+            layer.layer(sized(1 << 10)),
+            again,
+        ),
+    ]
+}
+
+/// Hits from this process in a loop, by one task and by two at the same time.
+pub(crate) async fn on_threads(redis: &Redis) -> Vec<Case> {
+    let cache = CacheLayer::new(redis.clone())
+        .near(1 << 20)
+        .layer(sized(1 << 10));
+    keep(&cache, &path("/threads")).await;
+    let mut cases = Vec::new();
+    for (threads, name) in [(1, "1 thread"), (2, "2 threads")] {
+        let [bare, near] =
+            ["bare handler", "cache, near hit"].map(|case| format!("{case}, {name}"));
+        cases.push(looped(&bare, &[], sized(1 << 10), threads));
+        cases.push(looped(&near, &[&bare], cache.clone(), threads).target("<= 1 us"));
+    }
+    cases
+}
+
+/// A thousand requests by each of some tasks, without the time it takes to start them.
+fn looped<S, B>(name: &str, beside: &[&str], service: S, tasks: usize) -> Case
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    const EACH: usize = 1000;
+    let run = move || {
+        let ask = |service: S| async move {
+            let asked = path("/threads");
+            for _ in 0..EACH {
+                let asked = asked.clone().map(|()| Full::default());
+                let _ = service.clone().oneshot(asked).await;
+            }
+        };
+        let running: Vec<_> = (0..tasks)
+            .map(|_| tokio::spawn(ask(service.clone())))
+            .collect();
         async move {
-            let load = || async { Ok::<_, Infallible>(String::from_utf8_lossy(BODY).into_owned()) };
-            memo.get_or_try_set("key", load)
-                .await
-                .unwrap_or_else(|never| match never {});
+            for task in running {
+                task.await.expect("no panic");
+            }
         }
     };
-    value().await;
-    Case::new("memo, hit", &["bare + GET"], value)
+    // The time of one of the tasks: they run side by side.
+    Case::new(name, beside, run).of_requests(EACH)
+}
+
+/// Has an answer kept in this process: what was read from Redis twice is.
+async fn keep<S>(service: &S, asked: &Request<()>)
+where
+    S: Service<Request<Full<Bytes>>, Error = Infallible> + Clone,
+    S: Service<
+            Request<Full<Bytes>>,
+            Response = Response<tower_fred::cache::CacheBody<Full<Bytes>>>,
+        >,
+{
+    for _ in 0..4 {
+        fill(service, asked).await;
+    }
 }
 
 fn path(path: &str) -> Request<()> {
@@ -90,8 +176,42 @@ fn path(path: &str) -> Request<()> {
     asked
 }
 
+fn with(mut asked: Request<()>, name: &HeaderName, value: &'static str) -> Request<()> {
+    let value = header::HeaderValue::from_static(value);
+    asked.headers_mut().insert(name, value);
+    asked
+}
+
+/// What nobody has asked for.
+fn fresh() -> Request<()> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    path(&format!("/fresh/{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn response<B>(body: B) -> Response<B> {
+    let response = Response::builder()
+        .header(header::CACHE_CONTROL, "max-age=600")
+        .header(header::ETAG, "\"a\"");
+    response.body(body).expect("a response")
+}
+
 /// A handler whose answers have a body of this size.
-fn sized(
+pub(crate) fn sized<ReqBody: Send + 'static>(
+    size: usize,
+) -> impl Service<Request<ReqBody>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    let body = Bytes::from(vec![b'x'; size]);
+    service_fn(move |_| {
+        let response = response(Full::new(body.clone()));
+        async { Ok(response) }
+    })
+}
+
+/// The same after one GET of as many bytes.
+async fn with_get(
+    redis: &Redis,
     size: usize,
 ) -> impl Service<
     Request<Full<Bytes>>,
@@ -101,28 +221,54 @@ fn sized(
 > + Clone
 + Send
 + 'static {
-    let body = Bytes::from(vec![b'x'; size]);
+    let (client, body) = (redis.client(), Bytes::from(vec![b'x'; size]));
+    let key = format!("{}:sized:{size}", redis.namespace());
+    let set = client.set::<(), _, _>(&key, body.clone(), None, None, false);
+    set.await.expect("SET");
     service_fn(move |_| {
-        let response = Response::builder()
-            .header("cache-control", "max-age=600")
-            .header("etag", "\"a\"")
-            .body(Full::new(body.clone()))
-            .expect("a response");
-        async { Ok(response) }
+        let (client, key, body) = (client.clone(), key.clone(), body.clone());
+        async move {
+            let _: Bytes = client.get(key).await.expect("GET");
+            Ok(response(Full::new(body)))
+        }
     })
 }
 
-const SIZES: [(usize, &str, &str); 4] = [
-    (200, "cache, remote hit, 200 B", "cache, near hit, 200 B"),
-    (1024, "cache, remote hit, 1 KiB", "cache, near hit, 1 KiB"),
-    (
-        16 << 10,
-        "cache, remote hit, 16 KiB",
-        "cache, near hit, 16 KiB",
-    ),
-    (
-        256 << 10,
-        "cache, remote hit, 256 KiB",
-        "cache, near hit, 256 KiB",
-    ),
+fn with_set(
+    redis: &Redis,
+) -> impl Service<
+    Request<Full<Bytes>>,
+    Response = Response<Full<Bytes>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
++ Send
++ 'static {
+    let (client, body) = (redis.client(), Bytes::from(vec![b'x'; 1 << 10]));
+    let key = format!("{}:set", redis.namespace());
+    service_fn(move |_| {
+        let (client, key, body) = (client.clone(), key.clone(), body.clone());
+        async move {
+            let set = client.set::<(), _, _>(key, body.clone(), None, None, false);
+            set.await.expect("SET");
+            Ok(response(Full::new(body)))
+        }
+    })
+}
+
+/// 1 KiB in four frames.
+async fn streamed() -> Result<
+    Response<StreamBody<impl stream::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>,
+    Infallible,
+> {
+    let frame = || Ok(Frame::data(Bytes::from_static(&[b'x'; 256])));
+    let frames = [frame(), frame(), frame(), frame()];
+    Ok(response(StreamBody::new(stream::iter(frames))))
+}
+
+const SIZES: [(usize, &str); 4] = [
+    (200, "200 B"),
+    (1 << 10, "1 KiB"),
+    (16 << 10, "16 KiB"),
+    (256 << 10, "256 KiB"),
 ];

@@ -11,32 +11,38 @@ use tower::{Service, ServiceExt};
 
 /// What is measured, and what it is to be compared with.
 pub(crate) struct Case {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     /// The names of the baselines whose sum is the fair price.
-    beside: &'static [&'static str],
+    beside: Vec<String>,
+    /// What the ratio is to be, or how much longer it may take than the first case.
+    target: &'static str,
+    /// How many requests a run is.
+    requests: usize,
     run: Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Case {
     pub(crate) fn new<F>(
-        name: &'static str,
-        beside: &'static [&'static str],
+        name: impl Into<String>,
+        beside: &[&str],
         run: impl Fn() -> F + 'static,
     ) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
         Self {
-            name,
-            beside,
+            name: name.into(),
+            beside: beside.iter().map(ToString::to_string).collect(),
+            target: "",
+            requests: 1,
             run: Box::new(move || Box::pin(run())),
         }
     }
 
     /// A service, called once with `request` for each run.
     pub(crate) fn service<S, B>(
-        name: &'static str,
-        beside: &'static [&'static str],
+        name: impl Into<String>,
+        beside: &[&str],
         service: S,
         request: Request<()>,
     ) -> Self
@@ -49,8 +55,27 @@ impl Case {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: std::fmt::Debug,
     {
+        Self::requests(name, beside, service, move || request.clone())
+    }
+
+    /// The same with another request each time.
+    pub(crate) fn requests<S, B>(
+        name: impl Into<String>,
+        beside: &[&str],
+        service: S,
+        next: impl Fn() -> Request<()> + 'static,
+    ) -> Self
+    where
+        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
+            + Clone
+            + Send
+            + 'static,
+        S::Future: Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::fmt::Debug,
+    {
         Self::new(name, beside, move || {
-            let (service, request) = (service.clone(), request.clone().map(|()| Full::default()));
+            let (service, request) = (service.clone(), next().map(|()| Full::default()));
             async move {
                 let response = service
                     .oneshot(request)
@@ -60,9 +85,34 @@ impl Case {
             }
         })
     }
+
+    pub(crate) fn target(self, target: &'static str) -> Self {
+        Self { target, ..self }
+    }
+
+    /// Each run is this many requests, of which the figures are to be.
+    pub(crate) fn of_requests(self, requests: usize) -> Self {
+        Self { requests, ..self }
+    }
+
+    /// Those whose name has the `word`, and what they are compared with; the first ones always.
+    pub(crate) fn wanted(cases: Vec<Self>, word: Option<&str>, always: usize) -> Vec<Self> {
+        let Some(word) = word else {
+            return cases;
+        };
+        let is_named = |case: &Self| case.name.contains(word);
+        let named = cases.iter().filter(|case| is_named(case));
+        let beside: Vec<String> = named.flat_map(|case| case.beside.clone()).collect();
+        let mut place = 0..;
+        let mut cases = cases;
+        cases.retain(|case| {
+            place.next() < Some(always) || is_named(case) || beside.contains(&case.name)
+        });
+        cases
+    }
 }
 
-/// Nanoseconds per run for each case: the median of its rounds. The cases take turns, forwards and backwards.
+/// Nanoseconds per request for each case: the median of its rounds. The cases take turns, forwards and backwards.
 pub(crate) async fn measure(cases: &[Case], at_once: usize, runs: usize) -> Vec<f64> {
     let mut samples = vec![Vec::with_capacity(ROUNDS); cases.len()];
     for round in 0..=ROUNDS {
@@ -83,14 +133,17 @@ pub(crate) async fn measure(cases: &[Case], at_once: usize, runs: usize) -> Vec<
             }
             // The first round warms up.
             if round > 0 {
-                samples[index].push(started.elapsed().as_nanos() as f64 / (runs * at_once) as f64);
+                samples[index].push(
+                    started.elapsed().as_nanos() as f64
+                        / (runs * at_once * cases[index].requests) as f64,
+                );
             }
         }
     }
     samples.into_iter().map(median).collect()
 }
 
-fn median(mut samples: Vec<f64>) -> f64 {
+pub(crate) fn median(mut samples: Vec<f64>) -> f64 {
     samples.sort_by(f64::total_cmp);
     samples[samples.len() / 2]
 }
@@ -103,8 +156,8 @@ pub(crate) fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
     };
     println!("{title}");
     println!(
-        "  {:<36} {:>10} {:>10}   beside",
-        "", "us/request", "us - bare"
+        "  {:<36} {:>10} {:>10} {:>8}   {:<9} beside",
+        "", "us/request", "us - bare", "ratio", "target"
     );
     for (case, &time) in cases.iter().zip(nanoseconds) {
         // Several baselines: the handler's own part counts once.
@@ -114,20 +167,21 @@ pub(crate) fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
             .map(|name| time_of(name) - bare)
             .sum::<f64>()
             + bare;
-        let beside = match case.beside {
-            [] => String::new(),
-            names => format!(
-                "{:>6.2} x {}",
-                time / price,
-                names.join(" + ").replace("+ bare ", "")
+        let (ratio, beside) = match &case.beside[..] {
+            [] => (String::new(), String::new()),
+            names => (
+                format!("{:.2} x", time / price),
+                names.join(" + ").replace("+ bare ", ""),
             ),
         };
-        println!(
-            "  {:<36} {:>10.2} {:>10.2}   {beside}",
+        let line = format!(
+            "  {:<36} {:>10.2} {:>10.2} {ratio:>8}   {:<9} {beside}",
             case.name,
             time / 1e3,
-            (time - bare) / 1e3
+            (time - bare) / 1e3,
+            case.target,
         );
+        println!("{}", line.trim_end());
     }
     println!();
 }

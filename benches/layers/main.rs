@@ -6,12 +6,13 @@
 //!
 //! The cases take turns in short rounds, and each figure is the median of its rounds: what else the machine does then
 //! falls on all of them alike, and the ratios hold where the microseconds do not. A word after `--` runs only the cases
-//! whose name has it; the baselines always run.
+//! whose name has it, and what they are compared with. All of them take some minutes.
 
 mod baselines;
 mod cache;
 mod codec;
 mod harness;
+mod http;
 mod rate_limit;
 mod session;
 mod stack;
@@ -19,7 +20,7 @@ mod store;
 
 use tower_fred::Redis;
 
-use harness::{measure, report};
+use harness::{Case, measure, report};
 
 #[tokio::main]
 async fn main() {
@@ -42,16 +43,13 @@ async fn main() {
         codec::cases(),
     ];
     let mut cases = baselines::baselines(&redis).await;
-    for case in layers.into_iter().flatten() {
-        if wanted
-            .as_deref()
-            .is_none_or(|word| case.name.contains(word))
-        {
-            cases.push(case);
-        }
-    }
+    let always = cases.len();
+    cases.extend(layers.into_iter().flatten());
+    let cases = Case::wanted(cases, wanted.as_deref(), always);
+    let is_wanted = |name: &str| wanted.as_deref().is_none_or(|word| name.contains(word));
 
-    println!("a response of 1 KiB, in process; ratios to the baselines of the same run\n");
+    println!("Ratios to the baselines of the same run; what has no size in its name is of 1 KiB.");
+    println!("A target in us is for the time over the bare handler.\n");
     report(
         "one request at a time",
         &measure(&cases, 1, 300).await,
@@ -62,7 +60,18 @@ async fn main() {
         &measure(&cases, 64, 40).await,
         &cases,
     );
-    rate_limit::costs(&redis).await;
+    if is_wanted("near hit") {
+        let mut cases = cache::on_threads(&redis).await;
+        cases.extend(store::on_threads(&redis).await);
+        let title = "in a loop, on one thread and on two";
+        report(title, &measure(&cases, 1, 20).await, &cases);
+    }
+    if is_wanted("http") {
+        http::compare(&redis);
+    }
+    if is_wanted("rate limit") {
+        rate_limit::costs(&redis).await;
+    }
     // Takes a minute and some hundred megabytes of the server.
     if wanted.as_deref() == Some("subjects") {
         rate_limit::memory(&redis).await;

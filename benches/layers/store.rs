@@ -7,28 +7,18 @@ use tower_fred::{Redis, fred::interfaces::KeysInterface, memo::Memo};
 use crate::harness::Case;
 
 const HOUR: Duration = Duration::from_secs(3600);
-/// Names of a case and of its baseline, and bytes.
-const SIZES: [(&str, &str, usize); 4] = [
-    ("store, remote hit, 200 B", "store, one GET, 200 B", 200),
-    ("store, remote hit, 1 KiB", "store, one GET, 1 KiB", 1024),
-    (
-        "store, remote hit, 16 KiB",
-        "store, one GET, 16 KiB",
-        16 << 10,
-    ),
-    (
-        "store, remote hit, 256 KiB",
-        "store, one GET, 256 KiB",
-        256 << 10,
-    ),
+const SIZES: [(usize, &str); 4] = [
+    (200, "200 B"),
+    (1 << 10, "1 KiB"),
+    (16 << 10, "16 KiB"),
+    (256 << 10, "256 KiB"),
 ];
 
 pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (name, baseline, size) in SIZES {
-        cases.extend(remote(redis, name, baseline, size).await);
+    for (size, name) in SIZES {
+        cases.extend(remote(redis, size, name).await);
     }
-    cases.extend(near(redis).await);
     cases.push(purge(redis).await);
     cases
 }
@@ -37,12 +27,7 @@ fn text(size: usize) -> String {
     "x".repeat(size)
 }
 
-async fn remote(
-    redis: &Redis,
-    name: &'static str,
-    baseline: &'static str,
-    size: usize,
-) -> [Case; 2] {
+async fn remote(redis: &Redis, size: usize, name: &str) -> [Case; 2] {
     let key = format!("{}:raw:{size}", redis.namespace());
     let value = text(size);
     let client = redis.client();
@@ -65,40 +50,46 @@ async fn remote(
             black_box(memo.get(size).await.expect("a value"));
         }
     };
-    let beside: &'static [&'static str] = match size {
-        200 => &["store, one GET, 200 B"],
-        1024 => &["store, one GET, 1 KiB"],
-        16_384 => &["store, one GET, 16 KiB"],
-        _ => &["store, one GET, 256 KiB"],
-    };
-    [Case::new(baseline, &[], get), Case::new(name, beside, hit)]
+    let (baseline, name) = (
+        format!("store, one GET, {name}"),
+        format!("memo, remote hit, {name}"),
+    );
+    [
+        Case::new(&baseline, &[], get),
+        Case::new(name, &[&baseline], hit).target("<= 1.15 x"),
+    ]
 }
 
-/// Each run is a thousand hits, so that starting it does not count: the figure is to be divided by a thousand.
-async fn near(redis: &Redis) -> [Case; 2] {
+/// Hits in this process in a loop, by one task and by two at the same time.
+pub(crate) async fn on_threads(redis: &Redis) -> Vec<Case> {
+    const EACH: usize = 1000;
     let memo: Memo<String> = Memo::new(redis.clone(), "bench-near", HOUR).near(64 << 20);
     memo.set(1, &text(200)).await.expect("set");
     for _ in 0..3 {
         memo.get(1).await.expect("a value");
     }
-    let thousand = async |memo: Memo<String>| {
-        for _ in 0..1000 {
-            black_box(memo.get(1).await.expect("a value"));
-        }
-    };
-    let two = memo.clone();
-    [
-        Case::new("store, 1000 near hits, 1 thread", &[], move || {
-            thousand(memo.clone())
-        }),
-        Case::new("store, 2 x 1000 near hits, 2 threads", &[], move || {
-            let tasks = [two.clone(), two.clone()].map(|memo| tokio::spawn(thousand(memo)));
+    let case = |tasks: usize, name: &str| {
+        let memo = memo.clone();
+        let ask = async |memo: Memo<String>| {
+            for _ in 0..EACH {
+                black_box(memo.get(1).await.expect("a value"));
+            }
+        };
+        let run = move || {
+            let running: Vec<_> = (0..tasks)
+                .map(|_| tokio::spawn(ask(memo.clone())))
+                .collect();
             async move {
-                for task in tasks {
+                for task in running {
                     task.await.expect("no panic");
                 }
             }
-        }),
+        };
+        Case::new(name, &[], run).of_requests(EACH)
+    };
+    vec![
+        case(1, "memo, near hit of 200 B, 1 thread"),
+        case(2, "memo, near hit of 200 B, 2 threads"),
     ]
 }
 

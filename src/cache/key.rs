@@ -143,8 +143,17 @@ impl<'a> Target<'a> {
 /// A `Host` field that is one (RFC 9112 §3.2), or empty. Others may mean one thing here and another to the handler.
 fn host_of(field: &HeaderValue) -> Option<&str> {
     let text = std::str::from_utf8(field.as_bytes()).ok()?;
+    // What most are needs no parser, which takes memory.
     let is_host = || !text.contains('@') && text.parse::<Authority>().is_ok();
-    (text.is_empty() || is_host()).then_some(text)
+    (text.is_empty() || is_plain_name(text) || is_host()).then_some(text)
+}
+
+/// A name with or without a port, in letters that need no care.
+fn is_plain_name(text: &str) -> bool {
+    let (name, port) = text.split_once(':').unwrap_or((text, "80"));
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let is_number = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && !name.is_empty() && name.bytes().all(in_name)
 }
 
 /// The URI that the client asked for. axum takes the prefix of a nested router off the one in the request.
@@ -285,6 +294,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_plain_name_is_one_to_the_parser_too(text in "[a-zA-Z0-9.:@-]{0,12}") {
+            prop_assert!(!is_plain_name(&text) || text.parse::<Authority>().is_ok());
+        }
+
         #[test]
         fn nothing_panics(reference in "[a-z/.?#:%é \\\\@-]{0,30}") {
             let base = target("/dir/page", &["shop.example"]).expect("one host");

@@ -24,9 +24,18 @@ impl Inner {
                 usable: Some(usable),
             });
         }
+        // Of what this process is about to store, Redis may not know yet.
+        let landed = self.flights.landed(slot.digest());
         let sight = self.knowing(self.remote.get(slot)).await?;
         let seen = sight.seen.clone();
-        let usable = self.admit(slot, sight);
+        if let Some(usable) = self.admit(slot, sight) {
+            return Ok(Found {
+                usable: Some(usable),
+                seen,
+            });
+        }
+        let usable = landed.and_then(|held| self.usable(slot, held));
+        let seen = usable.as_ref().map_or(seen, |usable| usable.seen.clone());
         Ok(Found { usable, seen })
     }
 

@@ -8,7 +8,9 @@ use std::{
 
 use axum::body::Body;
 use futures_util::future::join_all;
-use http::{Response, request::Parts};
+use http::{Response, StatusCode, request::Parts};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
 use tower_fred::{CacheLayer, cache::CacheFor};
 
 use super::{Site, is_hit, reply, request, status, travel};
@@ -256,4 +258,34 @@ async fn a_soft_purge_makes_stale() {
         .expect("a number");
     assert!(age >= 100, "{age}");
     assert_eq!(site.get("/", &[]).await.body(), "2");
+}
+
+/// Redis may hear of the second request before it has the answer to the first.
+#[tokio::test]
+async fn what_was_answered_a_moment_ago_is_validated() {
+    let validated = |parts: &Parts| parts.headers.contains_key("if-none-match");
+    let site = Site::new(move |parts| {
+        let mut response = reply(&[("cache-control", "no-cache"), ("etag", "\"a\"")], "whole");
+        if validated(parts) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::empty();
+        }
+        response
+    })
+    .await;
+    for number in 0..50 {
+        let path = format!("/{number}");
+        for forwarded in [200, 304] {
+            let response = site.service().oneshot(request("GET", &path, &[])).await;
+            let response = response.expect("an answer");
+            let (status, body) = (status(&response).to_string(), response.into_body());
+            let body = body.collect().await.expect("a body").to_bytes();
+            assert_eq!(body, "whole");
+            assert_eq!(
+                status.contains("fwd-status=304"),
+                forwarded == 304,
+                "{path}: {status}"
+            );
+        }
+    }
 }
