@@ -15,16 +15,24 @@ impl Digest {
 
     /// The first 128 bits in hexadecimal, as they appear in Redis keys.
     pub(crate) fn short(&self) -> String {
-        const DIGITS: [char; 16] = [
-            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
-        ];
         let mut text = String::with_capacity(Self::LENGTH);
-        for byte in &self.0[..Self::LENGTH / 2] {
-            text.push(DIGITS[usize::from(byte >> 4)]);
-            text.push(DIGITS[usize::from(byte & 15)]);
-        }
+        self.push_short(&mut text);
         text
     }
+
+    /// Adds the same to a text.
+    pub(crate) fn push_short(&self, text: &mut String) {
+        let (half, _) = self.0.split_at(Self::LENGTH / 2);
+        text.extend(
+            half.iter()
+                .flat_map(|byte| [byte >> 4, byte & 15])
+                .map(digit),
+        );
+    }
+}
+
+fn digit(value: u8) -> char {
+    char::from(value + if value < 10 { b'0' } else { b'a' - 10 })
 }
 
 /// Shows as much as the Redis key does.

@@ -96,13 +96,18 @@ impl Remote {
 
     /// The Redis key of a slot. A lookup in this process needs none.
     fn key(&self, slot: &Slot) -> String {
-        let (namespace, kind) = (self.redis.namespace(), slot.kind);
-        let group = slot.resource.short();
+        let namespace = self.redis.namespace();
+        let mut key = String::with_capacity(namespace.len() + 2 * Digest::LENGTH + 8);
+        key.push_str(namespace);
+        key.extend([':', slot.kind, ':', '{']);
+        slot.resource.push_short(&mut key);
+        key.push_str("}:");
         if slot.digest == slot.resource {
-            return format!("{namespace}:{kind}:{{{group}}}:0");
+            key.push('0');
+        } else {
+            slot.digest.push_short(&mut key);
         }
-        let member = slot.digest.short();
-        format!("{namespace}:{kind}:{{{group}}}:{member}")
+        key
     }
 
     /// Where the lease is for making anew what is in a slot.
