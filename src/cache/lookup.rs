@@ -76,7 +76,9 @@ pub(crate) async fn lookup(
     let (first, guessed) = match &known {
         Some(known) => {
             let slot = slot_of(known);
-            let (first, second) = tokio::try_join!(store.lookup(&primary), store.lookup(&slot))?;
+            let both = async { tokio::try_join!(store.lookup(&primary), store.lookup(&slot)) };
+            // In a box, as it is large and most have no variants.
+            let (first, second) = Box::pin(both).await?;
             (first, Some(second))
         }
         None => (store.lookup(&primary).await?, None),
@@ -137,7 +139,7 @@ async fn beyond(
     let slot = slot_of(variants);
     let second = match guess {
         Some((known, second)) if known == *variants => second,
-        _ => shared.store.lookup(&slot).await?,
+        _ => Box::pin(shared.store.lookup(&slot)).await?,
     };
     shared.memory.learn(key.resource, variants);
     Ok(Found {

@@ -57,7 +57,8 @@ where
             exchange.refresh(inner, request, place, answer);
             Ok(response)
         }
-        Next::Ask(inquiry) => exchange.ask(inner, request, inquiry).await,
+        // In a box, as it is large and hits do not need it.
+        Next::Ask(inquiry) => Box::pin(exchange.ask(inner, request, inquiry)).await,
         // RFC 9111 §5.2.1.7
         Next::Refuse => Ok((answer::refused(), CacheStatus::refused())),
         Next::Pass => pass(inner, request, Forward::Bypass, Some("unavailable")).await,

@@ -85,7 +85,7 @@ where
         Intent::Read(key, target) => {
             read(inner, request, shared.clone(), key, target.origin()).await?
         }
-        Intent::Write(target) => write(inner, request, &shared, &target).await?,
+        Intent::Write(target) => Box::pin(write(inner, request, &shared, &target)).await?,
         Intent::Pass(why, detail) => pass(inner, request, why, detail).await?,
     };
     tell(&mut response, status, &shared.config);
