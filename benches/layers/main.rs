@@ -12,6 +12,7 @@ mod baselines;
 mod cache;
 mod codec;
 mod harness;
+mod heard;
 mod http;
 mod rate_limit;
 mod session;
@@ -68,6 +69,9 @@ async fn main() {
     }
     if is_wanted("http") {
         http::compare(&redis);
+    }
+    if is_wanted("purge") {
+        heard::compare(&redis, &url).await;
     }
     if is_wanted("rate limit") {
         rate_limit::costs(&redis).await;
