@@ -43,7 +43,8 @@
 //!
 //! `GET` and `HEAD`, while the answer is fresh and, if it has `Vary`, for requests with the same named fields (§4.1); an
 //! answer that allows one origin by `Access-Control-Allow-Origin` is kept for that origin also without `Vary`, and requests
-//! with a field such as `X-Forwarded-Host` or `Forwarded` get only what was made for requests with the same. `If-None-Match` and `If-Modified-Since` are met
+//! with a field such as `X-Forwarded-Host` or `Forwarded` get only what was made for requests with the same.
+//! `If-None-Match` and `If-Modified-Since` are met
 //! with 304, `Range` with the parts that it asks for (RFC 9110 §13 and §14); `If-Match`, `If-Unmodified-Since` and `Upgrade` are the
 //! handler's. By default clients can ask for something fresher, or accept something stale (§5.2.1);
 //! [`CacheLayer::ignore_client_directives`] turns that off.
@@ -72,7 +73,8 @@
 //! # The key
 //!
 //! Host (from the URI or the `Host` field), path and query, byte for byte; the scheme is not part of it. A request whose URI
-//! and `Host` disagree, or whose `Host` is none, is left alone, and so is a `GET` with content. Behind a router that shortens the path, such as axum's `nest`, two routes can look the same:
+//! and `Host` disagree, or whose `Host` is none, is left alone, and so is a `GET` with content. Behind a router that
+//! shortens the path, such as axum's `nest`, two routes can look the same:
 //! with the feature `axum` the original URI counts; otherwise put the layer outside.
 //!
 //! # Where to put it
