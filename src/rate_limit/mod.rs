@@ -120,7 +120,7 @@
 //! [`missing_key_allow`](RateLimitLayer::missing_key_allow) or [`missing_key_deny`](RateLimitLayer::missing_key_deny)
 //! says otherwise for that key. A key that [cannot be looked up](Search::fallible) is a failure, and not a missing key.
 //!
-//! # WebSockets and other upgrades
+//! # Upgraded connections
 //!
 //! The response that upgrades a connection ends at once, and with it the request's place under a
 //! [concurrency](Policy::concurrency) policy. A handler keeps the place for as long as the connection is in use with a
