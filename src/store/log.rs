@@ -301,7 +301,8 @@ static EPOCH: Script = Script::new(include_str!("epoch.lua"));
 pub(crate) const RECENT: Duration = Duration::from_millis(50);
 const PAGE: usize = 1000;
 const ATTEMPTS: u32 = 3;
-/// Some 10 MB in Redis, whoever asks for the purges. A process that starts later takes what is older than the first of them as purged.
+/// Some 10 MB in Redis, whoever asks for the purges. A process that starts later takes what is older than the first of
+/// them as purged.
 const MOST_RECORDS: i64 = 100_000;
 /// How long the log lives when nobody uses it.
 const LIFE: Duration = Duration::from_secs(48 * 60 * 60);

@@ -40,8 +40,8 @@ use crate::{error::Error, redis::Redis};
 ///
 /// Purges are records in a log, a Redis stream. A process asks the server for new records at least every 50 ms, in a way
 /// that only a primary answers: a replica refuses, whether it has its primary or not, and so does a primary that was made
-/// a replica. Each stored entry names the last record that was known when it was made, so that entries are not used that
-/// were made with a record that a failover has lost.
+/// a replica (but not one with `replica-read-only no`). Each stored entry names the last record that was known when it was
+/// made, so that entries are not used that were made with a record that a failover has lost.
 ///
 /// Two things are beyond it. Redis replicates in the background: a purge that was confirmed, and that no replica had when
 /// the primary failed, is lost, and processes that had not heard of it use what it named. And a primary that is cut off

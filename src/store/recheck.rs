@@ -70,10 +70,8 @@ impl Inner {
             let Recheck(kept) = &recheck;
             match store.remote.has(&slot, &kept.held.seen).await {
                 Ok(true) => kept.confirmed_at.store(began_at, Ordering::Release),
-                Ok(false) => {
-                    kept.confirmed_at.store(0, Ordering::Release);
-                    store.forget_near(slot.digest());
-                }
+                // Whoever waits goes on to Redis: what it had is too old already.
+                Ok(false) => store.forget_near(slot.digest()),
                 // Its shard cannot be asked, while the log can: it stays in use, and the next one asks again soon.
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::store", %error, "a copy was not compared");
