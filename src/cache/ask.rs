@@ -42,9 +42,10 @@ impl Exchange {
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
         let slot = &inquiry.place.slot;
+        let watch = inquiry.lead.watch();
         let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
         let sent_ms = unix_millis();
-        let (mut answer, body) = match inner.call(request).await {
+        let (mut answer, body) = match watch.clone().during(inner.call(request)).await {
             Ok(answered) => answered.into_parts(),
             Err(error) => {
                 inquiry.lead = self.withdraw(offer, &inquiry.place);
@@ -90,7 +91,7 @@ impl Exchange {
                     status,
                 ))
             }
-            After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
+            After::New => Ok(watch.during(self.pass_on(news, inquiry, answer, body)).await),
         }
     }
 

@@ -5,10 +5,12 @@
 
 mod begin;
 mod entry;
+mod failures;
 mod flight;
 mod follow;
 pub(crate) mod key;
 mod lead;
+mod lease;
 mod life;
 mod listen;
 mod log;
@@ -16,8 +18,10 @@ mod look;
 mod near;
 #[cfg(feature = "compression")]
 mod pack;
+mod pulse;
 mod purge;
 mod purges;
+mod refresh;
 mod remote;
 mod settings;
 mod state;
