@@ -91,7 +91,9 @@ impl Exchange {
                     status,
                 ))
             }
-            After::New => Ok(watch.during(self.pass_on(news, inquiry, answer, body)).await),
+            After::New => Ok(watch
+                .during(self.pass_on(news, inquiry, answer, body))
+                .await),
         }
     }
 

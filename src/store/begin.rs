@@ -188,8 +188,7 @@ impl Inner {
         Ok(match (Remains::read(&there, slot.digest()), stale) {
             // That is the case which it is for.
             (Some(Remains::Failed), Some(usable)) if usable.state == State::IfError => {
-                self.failures
-                    .note(slot.digest(), self.settings.error_pause);
+                self.failures.note(slot.digest(), self.settings.error_pause);
                 Some(Claim::Found(usable))
             }
             (Some(_), stale) => Some(Claim::after(has_waited, seen, stale)),

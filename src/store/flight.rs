@@ -438,9 +438,7 @@ mod tests {
         // What it does is no longer for the flight, but for what it finds.
         assert!(!first.place.flight.course.borrow().is_led_by(first.pulse()));
         first.land(found("late"), Instant::now()).end();
-        assert!(
-            matches!(third.await, Boarding::Follow(landing) if text(&landing.held) == b"late")
-        );
+        assert!(matches!(third.await, Boarding::Follow(landing) if text(&landing.held) == b"late"));
         drop(second);
         assert!(flights.lock().is_empty());
     }

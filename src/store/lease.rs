@@ -119,12 +119,9 @@ impl Hold {
         // What has ended may be somebody else's by now.
         let has_ended = now_ms >= self.end_ms.load(Ordering::Relaxed);
         let next_ms = if has_ended { NEVER } else { now_ms + NEXT_MS };
-        let is_first = self.due_ms.compare_exchange(
-            due_ms,
-            next_ms,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let is_first =
+            self.due_ms
+                .compare_exchange(due_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed);
         if let (Ok(_), false, Ok(runtime)) = (is_first, has_ended, Handle::try_current()) {
             let hold = Arc::clone(self);
             runtime.spawn(async move { hold.extend(now_ms).await });

@@ -1,9 +1,6 @@
 //! Making anew what may still be used.
 
-use std::{
-    future::Future,
-    sync::Arc,
-};
+use std::{future::Future, sync::Arc};
 
 use tokio::time::timeout;
 

@@ -473,7 +473,11 @@ async fn in_other_processes_too_nobody_takes_turns_when_nothing_is_stored() {
             .map(|_| CacheLayer::new(redis.clone()).layer(service.clone()))
             .collect();
         let ask = |number: usize| {
-            tokio::spawn(stores[number % 4].clone().oneshot(request("GET", path, &[])))
+            tokio::spawn(
+                stores[number % 4]
+                    .clone()
+                    .oneshot(request("GET", path, &[])),
+            )
         };
         let first = ask(0);
         gate.called(1).await;
@@ -487,7 +491,11 @@ async fn in_other_processes_too_nobody_takes_turns_when_nothing_is_stored() {
         gate.open.add_permits(12);
         let answers = timeout(PATIENCE, join_all(others)).await.expect("answers");
         let fail = |answer: Result<Result<_, _>, _>| answer.expect("no panic").is_err();
-        assert!(answers.into_iter().all(|answer| fail(answer) == (path == "/fails")));
+        assert!(
+            answers
+                .into_iter()
+                .all(|answer| fail(answer) == (path == "/fails"))
+        );
         assert_eq!(fail(first.await), path == "/fails");
     }
 }

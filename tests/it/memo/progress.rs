@@ -17,11 +17,7 @@ use tokio::{
     sync::{Barrier, Notify, Semaphore},
     time::{sleep, timeout},
 };
-use tower_fred::{
-    Redis,
-    fred::interfaces::KeysInterface,
-    memo::Memo,
-};
+use tower_fred::{Redis, fred::interfaces::KeysInterface, memo::Memo};
 
 use super::begun;
 use crate::{
@@ -202,7 +198,9 @@ async fn nobody_waits_for_long_for_a_process_that_was_stopped_or_killed() {
         }
         let kill = |signal: &str| {
             let pid = child.id().to_string();
-            let status = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
+            let status = Command::new("kill")
+                .args([&format!("-{signal}"), &pid])
+                .status();
             assert!(status.expect("kill").success());
         };
         kill(signal);
@@ -267,7 +265,9 @@ async fn nobody_takes_turns_after_a_load_that_failed() {
     });
     // Each of these loads ends when all of them have begun, in both processes.
     let all = Barrier::new(2 * CALLERS);
-    let others = [&near, &far].into_iter().flat_map(|memo| vec![memo; CALLERS]);
+    let others = [&near, &far]
+        .into_iter()
+        .flat_map(|memo| vec![memo; CALLERS]);
     let others = others.map(|memo| {
         memo.get_or_try_set(7, async || {
             all.wait().await;
@@ -286,9 +286,11 @@ async fn nobody_takes_turns_after_a_load_that_failed() {
     assert!(others.into_iter().all(|result| result == Err("other")));
     // Who comes later does not wait for them, and what is loaded then is kept.
     assert_eq!(near.get_or_set(7, async || 1).await, 1);
-    timeout(MINUTE, async { while far.get(7).await != Ok(Some(1)) {} })
-        .await
-        .expect("kept");
+    timeout(MINUTE, async {
+        while far.get(7).await.expect("get") != Some(1) {}
+    })
+    .await
+    .expect("kept");
 }
 
 /// A memo with a stale value under 7.

@@ -119,8 +119,9 @@ async fn a_background_load_ends_with_the_memo() {
 #[tokio::test]
 async fn a_stale_value_is_better_than_an_error() {
     let server = Server::shared();
-    let memo: Memo<u32> =
-        Memo::new(patient(&server).await, "numbers", SHORT).stale_if_error(MINUTE).error_pause(Duration::from_millis(1));
+    let memo: Memo<u32> = Memo::new(patient(&server).await, "numbers", SHORT)
+        .stale_if_error(MINUTE)
+        .error_pause(Duration::from_millis(1));
     assert_eq!(
         memo.get_or_try_set(7, async || Ok::<_, &str>(1)).await,
         Ok(1)
