@@ -45,7 +45,7 @@ impl<T> Memo<T> {
     ///
     /// The first caller whose load fails gets the stale value, and so do those who waited for it. From then on one caller
     /// of all processes tries to load after each [`error_pause`](Self::error_pause), and all others get the stale value
-    /// at once, until a load succeeds. A caller who has waited for another one for too long, and whose own load fails,
+    /// at once, until a load succeeds; where loads take 20 ms or less, it is one caller of each process. A caller who has waited for another one for too long, and whose own load fails,
     /// gets the stale value too.
     #[must_use]
     pub fn stale_if_error(self, time: Duration) -> Self {
