@@ -70,7 +70,8 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         let mut stale = lead.stale().cloned();
         // Who waited in vain, or could not ask Redis before, has not seen what there is.
         if stale.is_none() && !self.config.stale_if_error.is_zero() {
-            stale = self.store.lookup(slot).await.ok()?.usable;
+            let found = self.store.lookup(slot).await.ok();
+            stale = found.and_then(|found| found.usable);
         }
         let stale = stale.filter(|stale| stale.state <= State::IfError);
         let value = stale.as_ref().and_then(|stale| self.decode(&stale.entry));
