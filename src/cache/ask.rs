@@ -41,9 +41,8 @@ impl Exchange {
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
-        let slot = &inquiry.place.slot;
         let watch = inquiry.lead.watch();
-        let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
+        let offer = Handover::offer(request.extensions_mut(), &inquiry.place.slot, inquiry.lead);
         let sent_ms = unix_millis();
         let (mut answer, body) = match watch.clone().during(inner.call(request)).await {
             Ok(answered) => answered.into_parts(),
@@ -57,11 +56,10 @@ impl Exchange {
             sent_ms,
             received_ms: unix_millis(),
         };
-        let control = Control::take(&mut answer.extensions);
         let news = News {
             times,
             personal,
-            control,
+            control: Control::take(&mut answer.extensions),
         };
         match self.after(validates, &inquiry, &answer, times) {
             After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
