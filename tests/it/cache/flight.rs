@@ -487,7 +487,8 @@ async fn in_other_processes_too_nobody_takes_turns_when_nothing_is_stored() {
         assert_eq!(gate.calls(), 1, "{path}");
         gate.open.add_permits(1);
         // All ask before any of them has an answer.
-        gate.called(13).await;
+        let called = timeout(Duration::from_secs(8), gate.called(13)).await;
+        called.expect("all at once");
         gate.open.add_permits(12);
         let answers = timeout(PATIENCE, join_all(others)).await.expect("answers");
         let fail = |answer: Result<Result<_, _>, _>| answer.expect("no panic").is_err();
