@@ -41,10 +41,10 @@ impl Exchange {
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let personal = Personal::of(request.extensions_mut());
-        let slot = &inquiry.place.slot;
-        let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
+        let watch = inquiry.lead.watch();
+        let offer = Handover::offer(request.extensions_mut(), &inquiry.place.slot, inquiry.lead);
         let sent_ms = unix_millis();
-        let (mut answer, body) = match inner.call(request).await {
+        let (mut answer, body) = match watch.clone().during(inner.call(request)).await {
             Ok(answered) => answered.into_parts(),
             Err(error) => {
                 inquiry.lead = self.withdraw(offer, &inquiry.place);
@@ -56,11 +56,10 @@ impl Exchange {
             sent_ms,
             received_ms: unix_millis(),
         };
-        let control = Control::take(&mut answer.extensions);
         let news = News {
             times,
             personal,
-            control,
+            control: Control::take(&mut answer.extensions),
         };
         match self.after(validates, &inquiry, &answer, times) {
             After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
@@ -90,7 +89,9 @@ impl Exchange {
                     status,
                 ))
             }
-            After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
+            After::New => Ok(watch
+                .during(self.pass_on(news, inquiry, answer, body))
+                .await),
         }
     }
 

@@ -74,6 +74,7 @@ impl Fill {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.lead.progress();
         self.writer.push(bytes);
     }
 

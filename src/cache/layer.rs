@@ -247,6 +247,11 @@ impl CacheLayer {
     /// How long to wait for another process that asks its handler for the same, before asking one's own, and twice as long
     /// for another request of this process; default 10 s.
     ///
+    /// That is for a handler that makes progress: its future is polled, or frames of its body come. After a second without
+    /// that, as when its process has crashed or was stopped, or its client stopped reading, one of the others asks in its
+    /// place. What the late one says is still used when it comes first. Who has waited for two such requests waits for no
+    /// third one. See also [`Memo::wait`](crate::memo::Memo::wait).
+    ///
     /// # Panics
     ///
     /// If it is shorter than a millisecond or longer than an hour.
@@ -256,6 +261,20 @@ impl CacheLayer {
             "between 1 ms and 1 hour to wait"
         );
         self.stored(|settings| settings.wait = time)
+    }
+
+    /// How many stale answers this process makes anew in the background at once; default 64.
+    ///
+    /// Others wait for their turn, one for each entry, in the order in which they came. One whose entry was made anew
+    /// meanwhile is skipped. While more than 4,096 run and wait, new ones are left out, which a warning tells at most
+    /// once a second. Each may take 60 s, not counting the time that it waits.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn background_refreshes(self, at_once: usize) -> Self {
+        assert!(at_once > 0, "one refresh at a time, or more");
+        self.stored(|settings| settings.refreshes = at_once)
     }
 
     /// Keeps bodies that are longer than so many bytes compressed (LZ4) in Redis; default: none.

@@ -62,7 +62,8 @@
 //!
 //! Of several requests for what is not stored, one asks the handler and the others wait for its complete answer, in all
 //! processes if the handler is slow. Only what may be stored is shared. When an answer may not be, nobody waits for the same URL
-//! for the next two seconds. A client that leaves, and a body that breaks, hand over to the next one.
+//! for the next two seconds. A client that leaves, and a body that breaks, hand over to the next one; so does a request that
+//! makes no progress for a second ([`wait`](crate::CacheLayer::wait)).
 //!
 //! # What takes it out
 //!

@@ -4,13 +4,11 @@ use std::{
     future::poll_fn,
     pin::pin,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, header};
 use http_body::Body;
-use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{
@@ -95,7 +93,7 @@ impl Exchange {
         B::Data: From<Bytes>,
     {
         let store = self.shared.store.clone();
-        let renewal = store.renewal(place.slot.clone(), answer.usable.clone());
+        let (slot, usable) = (place.slot.clone(), answer.usable.clone());
         // What one client wants is nothing to the others. HEAD would make only half of it.
         *request.method_mut() = Method::GET;
         for name in CLIENTS_OWN {
@@ -109,10 +107,7 @@ impl Exchange {
             shared,
             ..self
         };
-        let refreshed = async move {
-            let Some((lead, _)) = renewal.await else {
-                return;
-            };
+        store.refresh(slot, usable, |lead, _| async move {
             let inquiry = Inquiry {
                 why: Forward::Stale,
                 place,
@@ -133,11 +128,6 @@ impl Exchange {
                 Poll::Ready(())
             })
             .await;
-        };
-        store.spawn(async move {
-            if timeout(PATIENCE, refreshed).await.is_err() {
-                tracing::debug!(target: "tower_fred::cache", "a stale response was not made anew in time");
-            }
         });
     }
 }
@@ -153,5 +143,3 @@ const CLIENTS_OWN: [HeaderName; 8] = [
     header::PRAGMA,
     header::RANGE,
 ];
-/// How long a refresh may take.
-const PATIENCE: Duration = Duration::from_secs(60);

@@ -5,11 +5,13 @@
 
 mod begin;
 mod entry;
+mod failures;
 mod flight;
 mod follow;
 mod history;
 pub(crate) mod key;
 mod lead;
+mod lease;
 mod life;
 mod listen;
 mod log;
@@ -18,9 +20,11 @@ mod near;
 mod outdated;
 #[cfg(feature = "compression")]
 mod pack;
+mod pulse;
 mod purge;
 mod purges;
 mod recheck;
+mod refresh;
 mod remote;
 mod settings;
 mod state;

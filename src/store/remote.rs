@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     entry::{Entry, MARK},
     key::Digest,
+    lease::Lease,
     life::{Subject, Tag},
 };
 use crate::{
@@ -154,15 +155,15 @@ impl Remote {
         }
     }
 
-    /// Takes the lease for making anew what is in a slot; false when somebody else has it.
+    /// Takes the lease for making anew what is in a slot; otherwise gives what is there, such as somebody else's.
     pub(crate) async fn lease_beside(
         &self,
         slot: &Slot,
         lease: &Bytes,
         ttl: Duration,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Bytes>, Error> {
         let key = self.lease_key(slot);
-        self.redis.set_new(&key, lease.clone(), ttl).await
+        self.redis.get_or_set(&key, lease.clone(), ttl).await
     }
 
     fn see(
@@ -207,12 +208,11 @@ impl Remote {
             Seen::Foreign => self.set(slot, blob, ttl).await.map(|()| true),
             Seen::Unknown => Ok(false),
             Seen::Mark(mark) => {
-                let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1);
                 let beside = beside.map_or_else(Bytes::new, |lease| lease.slice(..MARK));
                 let args = [
                     mark.clone().into(),
                     blob.into(),
-                    millis.into(),
+                    millis(ttl).into(),
                     beside.into(),
                 ];
                 let (filled,): (i64,) = self.redis.run(&FILL, &key, args).await?;
@@ -248,21 +248,39 @@ impl Remote {
         }
     }
 
-    /// Gives a lease back that is in a slot, or beside it.
-    pub(crate) async fn release(
-        &self,
-        slot: &Slot,
-        lease: &Bytes,
-        beside: bool,
-    ) -> Result<(), Error> {
-        let key = if beside {
-            self.lease_key(slot)
-        } else {
-            self.key(slot)
-        };
-        let mark = [lease.slice(..MARK).into()];
+    /// Gives a lease back.
+    pub(super) async fn release(&self, slot: &Slot, lease: &Lease) -> Result<(), Error> {
+        let key = self.key_of(slot, lease);
+        let mark = [lease.blob().slice(..MARK).into()];
         self.redis.run::<()>(&RELEASE, &key, mark).await
     }
+
+    /// Puts `blob` in the place of a lease for `ttl`; false when the lease is not there any more.
+    pub(super) async fn replace_lease(
+        &self,
+        slot: &Slot,
+        lease: &Lease,
+        blob: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let key = self.key_of(slot, lease);
+        let mark = lease.blob().slice(..MARK);
+        let args = [mark.into(), blob.into(), millis(ttl).into()];
+        let (replaced,): (i64,) = self.redis.run(&HOLD, &key, args).await?;
+        Ok(replaced == 1)
+    }
+
+    /// Where a lease is.
+    fn key_of(&self, slot: &Slot, lease: &Lease) -> String {
+        match lease.is_beside() {
+            true => self.lease_key(slot),
+            false => self.key(slot),
+        }
+    }
+}
+
+fn millis(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 impl Seen {
@@ -277,4 +295,5 @@ impl Seen {
 }
 
 static FILL: Script = Script::new(include_str!("fill.lua"));
+static HOLD: Script = Script::new(include_str!("hold.lua"));
 static RELEASE: Script = Script::new(include_str!("release.lua"));

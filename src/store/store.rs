@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,6 +11,7 @@ use tokio::{sync::Semaphore, try_join};
 
 use super::{
     entry::Entry,
+    failures::Failures,
     flight::Flights,
     lead::Lead,
     life::{Life, Seq, Tag},
@@ -29,9 +29,9 @@ use crate::{error::Error, redis::Redis};
 /// Entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Store {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// Beside the rest, so that a task that holds the rest does not hold itself.
-    tasks: Arc<Tasks>,
+    pub(super) tasks: Arc<Tasks>,
 }
 
 pub(super) struct Inner {
@@ -42,6 +42,7 @@ pub(super) struct Inner {
     pub(super) rechecks: Arc<Semaphore>,
     pub(super) flights: Flights,
     pub(super) refusals: Refusals,
+    pub(super) failures: Failures,
     pub(super) settings: Settings,
     pub(super) renewals: Renewals,
     /// How many milliseconds it took lately to make an entry, plus one; 0 before the first.
@@ -76,6 +77,7 @@ pub(crate) enum Turn {
 
 impl Store {
     pub(crate) fn new(redis: &Redis, settings: Settings) -> Self {
+        let tasks = Tasks::new(settings.refreshes);
         Self {
             inner: Arc::new(Inner {
                 remote: Remote::new(redis.clone()),
@@ -84,11 +86,12 @@ impl Store {
                 rechecks: Arc::new(Semaphore::new(MOST_RECHECKS)),
                 flights: Flights::default(),
                 refusals: Refusals::default(),
+                failures: Failures::default(),
                 settings,
                 renewals: Renewals::default(),
                 cost: AtomicU64::new(0),
             }),
-            tasks: Arc::default(),
+            tasks: Arc::new(tasks),
         }
     }
 
@@ -96,7 +99,7 @@ impl Store {
     pub(crate) fn without_tasks(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
-            tasks: Arc::default(),
+            tasks: Arc::new(Tasks::new(1)),
         }
     }
 
@@ -123,22 +126,9 @@ impl Store {
         self.inner.begin(slot, seen).await
     }
 
-    /// The right to make anew what is there and still usable; `None` when another caller or process has it.
-    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable) -> Option<Lead> {
-        self.inner.renew(slot, usable).await
-    }
-
-    /// The same for a task of this store, which must not hold it.
-    pub(crate) fn renewal(
-        &self,
-        slot: Slot,
-        usable: Usable,
-    ) -> impl Future<Output = Option<(Lead, Slot)>> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        async move {
-            let lead = inner.renew(&slot, &usable).await?;
-            Some((lead, slot))
-        }
+    /// Whether the last attempt to make what is in a slot failed.
+    pub(crate) fn is_failing(&self, slot: &Slot) -> bool {
+        self.inner.failures.has(slot.digest())
     }
 
     /// The right to make an entry that nobody waits for, in the place of one that may be used if that fails.
@@ -190,11 +180,6 @@ impl Store {
     pub(crate) async fn discard(&self, slot: &Slot, usable: &Usable) -> Result<(), Error> {
         self.inner.forget_near(slot.digest());
         self.inner.remote.discard(slot, &usable.seen).await
-    }
-
-    /// Runs `task` in the background, until the last clone of this store is gone; whether there was room for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.tasks.spawn(task)
     }
 }
 
