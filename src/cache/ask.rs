@@ -32,7 +32,8 @@ impl Exchange {
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
-        B: Body,
+        B: Body + Send + 'static,
+        B::Error: Send,
     {
         let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
         // RFC 9110 §15.4.5: 304 stands for a 200
@@ -44,7 +45,7 @@ impl Exchange {
         let slot = &inquiry.place.slot;
         let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
         let sent_ms = unix_millis();
-        let (mut answer, body) = match inner.call(request).await {
+        let (mut answer, body) = match offer.while_asking(inner.call(request)).await {
             Ok(answered) => answered.into_parts(),
             Err(error) => {
                 inquiry.lead = self.withdraw(offer, &inquiry.place);

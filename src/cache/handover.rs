@@ -1,8 +1,14 @@
 //! A lead that a cache further in may take over: two caches in a row file the same answer under the same key.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use http::Extensions;
+use tokio::{runtime::Handle, time::timeout};
 
 use crate::store::{Digest, Lead, Slot};
 
@@ -21,14 +27,39 @@ impl Handover {
     /// The lead for `slot`, if a cache further out has offered it.
     pub(crate) fn accept(extensions: &mut Extensions, slot: &Slot) -> Option<Lead> {
         let offer: Self = extensions.remove()?;
-        let mut offered = offer.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, lead) = offered.take_if(|(digest, _)| digest == slot.digest())?;
+        let (_, lead) = offer
+            .offered()
+            .take_if(|(digest, _)| digest == slot.digest())?;
         Some(lead)
+    }
+
+    /// Awaits `answer`, and notes four times a second that this is being done: whoever waits for it waits no longer than
+    /// its task is run.
+    pub(crate) async fn while_asking<F: Future>(&self, answer: F) -> F::Output {
+        let mut answer = pin!(answer);
+        loop {
+            // A timer needs a runtime.
+            if Handle::try_current().is_err() {
+                return answer.await;
+            }
+            if let Ok(answer) = timeout(PULSE, answer.as_mut()).await {
+                return answer;
+            }
+            if let Some((_, lead)) = &*self.offered() {
+                lead.progress();
+            }
+        }
+    }
+
+    fn offered(&self) -> MutexGuard<'_, Option<(Digest, Lead)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the lead back, unless it was taken over.
     pub(crate) fn withdraw(self) -> Option<Lead> {
-        let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        offered.take().map(|(_, lead)| lead)
+        self.offered().take().map(|(_, lead)| lead)
     }
 }
+
+/// How often a handler that is waited for is noted to be waited for.
+const PULSE: Duration = Duration::from_millis(250);

@@ -7,6 +7,7 @@ use tower_layer::Layer;
 
 use super::{
     config::{Config, Policy, Shared},
+    copying::Fills,
     memory::Memory,
     service::Cache,
     status::identifier,
@@ -35,6 +36,7 @@ impl CacheLayer {
                 config: Arc::default(),
                 store: Store::new(&redis, Settings::default()),
                 memory: Memory::default(),
+                fills: Fills::default(),
             },
             settings: Settings::default(),
             redis,

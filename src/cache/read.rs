@@ -40,6 +40,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     let exchange = Exchange {
         demands: Demands::of(request.headers(), shared.config.client_directives),
@@ -93,6 +94,7 @@ impl Exchange {
         ReqBody: Send + 'static,
         B: Body + Send + 'static,
         B::Data: From<Bytes>,
+        B::Error: Send,
     {
         let store = self.shared.store.clone();
         let renewal = store.renewal(place.slot.clone(), answer.usable.clone());
