@@ -26,7 +26,7 @@ use tokio::{
 use super::{
     body::CacheBody,
     draft::{Draft, Next},
-    fill::{Fill, Finished},
+    fill::Fill,
     limits::Limits,
     reader::Shared,
 };
@@ -43,14 +43,19 @@ where
     B::Error: Send,
 {
     let mut draft = Draft::new(fill, limits, body.size_hint());
-    if body.is_end_stream() {
-        return answered(draft.end(), draft);
-    }
     let mut body = Box::pin(body);
-    let next = poll_fn(|cx| Poll::Ready(read_ready(body.as_mut(), &mut draft, cx))).await;
+    let next = match body.is_end_stream() {
+        true => draft.end(),
+        false => poll_fn(|cx| Poll::Ready(read_ready(body.as_mut(), &mut draft, cx))).await,
+    };
     match next {
         Next::More => {}
-        Next::End(finished) => return answered(finished, draft),
+        Next::End => {
+            return match draft.whole() {
+                Some((body, is_stored)) => (CacheBody::own(body), is_stored),
+                None => (CacheBody::read(Shared::new(draft)), false),
+            };
+        }
         Next::Rest => {
             let shared = Shared::new(draft.followed_by(body));
             return (CacheBody::read(shared), false);
@@ -68,18 +73,6 @@ where
     };
     runtime.spawn(task.run());
     (CacheBody::read_from(shared), false)
-}
-
-/// A body that is at its end.
-fn answered<B>(finished: Option<Finished>, draft: Draft<B, B::Error>) -> (CacheBody<B>, bool)
-where
-    B: Body + Send + 'static,
-    B::Error: Send,
-{
-    match finished {
-        Some(Finished { body, is_stored }) => (CacheBody::own(body), is_stored),
-        None => (CacheBody::read(Shared::new(draft)), false),
-    }
 }
 
 /// Reads until nothing is there without waiting, or there is so much that others have to have their turn.
@@ -135,21 +128,14 @@ pub(crate) fn poll_piece<B: Body>(
 }
 
 /// Reads a body to its end, for a client or after it has left.
-struct Task<B: Body + Send + 'static>
-where
-    B::Error: Send,
-{
+struct Task<B, E> {
     /// Until it is at its end, or the client is to read it.
     body: Option<Pin<Box<B>>>,
-    shared: Arc<Shared<B, B::Error>>,
+    shared: Arc<Shared<B, E>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl<B> Task<B>
-where
-    B: Body + Send + 'static,
-    B::Error: Send,
-{
+impl<B: Body> Task<B, B::Error> {
     async fn run(mut self) {
         while let Some(body) = &mut self.body {
             let piece = poll_fn(|cx| poll_piece(body.as_mut(), cx));
@@ -174,37 +160,20 @@ where
         let mut draft = self.shared.lock();
         match draft.take_in(piece) {
             Next::More => {}
-            Next::End(finished) => {
-                if let Some(finished) = finished {
-                    draft.finished(finished);
-                }
-                self.body = None;
-            }
+            Next::End => self.body = None,
             Next::Rest => draft.body = self.body.take(),
         }
-        let client = draft.client.take();
-        drop(draft);
-        if let Some(client) = client {
-            client.wake();
-        }
+        Shared::wake(draft);
     }
 }
 
 /// When the runtime ends, or the body panics, the client goes on by itself.
-impl<B> Drop for Task<B>
-where
-    B: Body + Send + 'static,
-    B::Error: Send,
-{
+impl<B, E> Drop for Task<B, E> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
             let mut draft = self.shared.lock();
             draft.body = Some(body);
-            let client = draft.client.take();
-            drop(draft);
-            if let Some(client) = client {
-                client.wake();
-            }
+            Shared::wake(draft);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What was read of a handler's body, and what is known of the rest.
 
-use std::{collections::VecDeque, fmt, pin::Pin, task::Waker, time::Instant};
+use std::{fmt, mem, pin::Pin, task::Waker, time::Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,12 +20,15 @@ pub(crate) struct Draft<B, E> {
     /// How much of what is in there the client has.
     taken: usize,
     /// What the client does not have yet, once nothing more is copied.
-    left_over: VecDeque<Bytes>,
+    left_over: Bytes,
+    /// What came after that and was too much to be stored.
+    over: Bytes,
     /// What came after that and was not data.
     last: Option<Result<HeaderMap, E>>,
     /// The rest, if the client is to read it itself.
     pub(crate) body: Option<Pin<Box<B>>>,
     is_ended: bool,
+    is_stored: bool,
     /// How much comes after what was read.
     hint: SizeHint,
     /// Who waits for more.
@@ -37,8 +40,8 @@ pub(crate) struct Draft<B, E> {
 /// What follows from what was read.
 pub(crate) enum Next {
     More,
-    /// The body is at its end; it is complete if it was stored or could have been.
-    End(Option<Finished>),
+    /// The body is at its end.
+    End,
     /// The rest is not to be stored: it is for the client to read.
     Rest,
 }
@@ -49,10 +52,12 @@ impl<B, E> Draft<B, E> {
             fill: Some(fill),
             limits,
             taken: 0,
-            left_over: VecDeque::new(),
+            left_over: Bytes::new(),
+            over: Bytes::new(),
             last: None,
             body: None,
             is_ended: false,
+            is_stored: false,
             hint,
             client: None,
             left: None,
@@ -74,15 +79,15 @@ impl<B, E> Draft<B, E> {
     pub(crate) fn take_in(&mut self, piece: Piece<E>) -> Next {
         self.hint = piece.hint;
         match piece.frame {
-            None => Next::End(self.end()),
+            None => self.end(),
             Some(Err(error)) => {
-                self.stop(Fill::discard);
+                self.stop(|fill| (fill.discard(), false));
                 self.last = Some(Err(error));
                 Next::Rest
             }
             // Trailers are not stored, and an answer without them would be another one.
             Some(Ok(Content::Trailers(trailers))) => {
-                self.stop(Fill::refuse);
+                self.stop(|fill| (fill.refuse(), false));
                 self.last = Some(Ok(trailers));
                 Next::Rest
             }
@@ -95,13 +100,13 @@ impl<B, E> Draft<B, E> {
                     fill.push(&data);
                     fill.progress();
                     match piece.is_last {
-                        true => Next::End(self.end()),
+                        true => self.end(),
                         false => Next::More,
                     }
                 }
                 _ => {
-                    self.stop(Fill::refuse);
-                    self.leave_over(data);
+                    self.stop(|fill| (fill.refuse(), false));
+                    self.over = data;
                     Next::Rest
                 }
             },
@@ -109,23 +114,27 @@ impl<B, E> Draft<B, E> {
     }
 
     /// The body is at its end: stores it, unless it is not as long as stated.
-    pub(crate) fn end(&mut self) -> Option<Finished> {
+    pub(crate) fn end(&mut self) -> Next {
         self.is_ended = true;
         let length = self.fill.as_ref().map_or(0, |fill| fill.body().len());
         if self.limits.is_whole(length) {
             self.hint = SizeHint::with_exact(0);
-            return self.fill.take().map(Fill::finish);
+            self.stop(|fill| {
+                let Finished { body, is_stored } = fill.finish();
+                (body, is_stored)
+            });
+        } else {
+            // It contradicts `Content-Length`, of which a server is to hear only when it comes to the end.
+            self.hint = SizeHint::new();
+            self.stop(|fill| (fill.refuse(), false));
         }
-        // It contradicts `Content-Length`, of which a server is to hear only when it comes to the end.
-        self.hint = SizeHint::new();
-        self.stop(Fill::refuse);
-        None
+        Next::End
     }
 
-    /// Leaves the whole body to the client.
-    pub(crate) fn finished(&mut self, finished: Finished) {
-        let mut body = finished.body;
-        self.leave_over(body.split_off(self.taken));
+    /// A body that was read to its end before the client had any of it, and whether it is stored.
+    pub(crate) fn whole(&self) -> Option<(Bytes, bool)> {
+        let is_whole = self.is_ended && self.hint.exact().is_some();
+        is_whole.then(|| (self.left_over.clone(), self.is_stored))
     }
 
     /// Nobody is to wait any longer for the rest.
@@ -159,7 +168,10 @@ impl<B, E> Draft<B, E> {
             self.taken += new.len();
             return (!new.is_empty()).then(|| Bytes::copy_from_slice(new));
         }
-        self.left_over.pop_front()
+        [&mut self.left_over, &mut self.over]
+            .into_iter()
+            .map(mem::take)
+            .find(|data| !data.is_empty())
     }
 
     /// What comes after the data.
@@ -175,20 +187,16 @@ impl<B, E> Draft<B, E> {
     fn waiting(&self) -> (u64, bool) {
         let copied = self.fill.as_ref();
         let copied = copied.map_or(0, |fill| fill.body().len() - self.taken);
-        let bytes = copied + self.left_over.iter().map(Bytes::len).sum::<usize>();
+        let bytes = copied + self.left_over.len() + self.over.len();
         (bytes as u64, self.last.is_some())
     }
 
-    fn stop(&mut self, stop: impl FnOnce(Fill) -> Bytes) {
+    /// Copies no more. `stop` says what becomes of it: it returns all that was copied, and whether that is stored.
+    fn stop(&mut self, stop: impl FnOnce(Fill) -> (Bytes, bool)) {
         if let Some(fill) = self.fill.take() {
-            let mut body = stop(fill);
-            self.leave_over(body.split_off(self.taken));
-        }
-    }
-
-    fn leave_over(&mut self, data: Bytes) {
-        if !data.is_empty() {
-            self.left_over.push_back(data);
+            let (mut body, is_stored) = stop(fill);
+            self.left_over = body.split_off(self.taken);
+            self.is_stored = is_stored;
         }
     }
 }
@@ -203,10 +211,8 @@ impl<B: Body, E> Draft<B, E> {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        let rest = match &self.body {
-            Some(body) => body.size_hint(),
-            None => self.hint.clone(),
-        };
+        let of_body = self.body.as_ref().map(|body| body.size_hint());
+        let rest = of_body.as_ref().unwrap_or(&self.hint);
         let (waiting, _) = self.waiting();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(waiting));

@@ -27,6 +27,15 @@ impl<B, E> Shared<B, E> {
         // A body that panics while it is read is as it was left.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Wakes the client when the draft is unlocked.
+    pub(crate) fn wake(mut draft: MutexGuard<'_, Draft<B, E>>) {
+        let client = draft.client.take();
+        drop(draft);
+        if let Some(client) = client {
+            client.wake();
+        }
+    }
 }
 
 /// The client's side of a draft. It ends the reading when it is dropped, if nobody else goes on.
@@ -80,11 +89,8 @@ where
                 return body.as_mut().poll_frame(cx);
             }
             let piece = ready!(poll_piece(body.as_mut(), cx));
-            if let Next::End(finished) = draft.take_in(piece) {
+            if let Next::End = draft.take_in(piece) {
                 draft.body = None;
-                if let Some(finished) = finished {
-                    draft.finished(finished);
-                }
             }
         }
     }

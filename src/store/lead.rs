@@ -124,10 +124,9 @@ impl Lead {
     /// Whether [`fill`](Self::fill) will store an entry, as far as it is known: the right is to more than to make one for
     /// oneself, there is a runtime to write in, and Redis took what was written last.
     pub(crate) fn can_store(&self) -> bool {
-        let is_ours = |turn: &Box<Turn>| {
-            !matches!(turn.seen, Seen::Unknown) && turn.store.remote.takes_writes()
-        };
-        self.turn.as_ref().is_some_and(is_ours) && Handle::try_current().is_ok()
+        let is_ours =
+            |turn: &Turn| !matches!(turn.seen, Seen::Unknown) && turn.store.remote.takes_writes();
+        self.turn.as_deref().is_some_and(is_ours) && Handle::try_current().is_ok()
     }
 
     /// For how long it has been in the making.

@@ -297,6 +297,63 @@ async fn a_silent_body_without_a_client_is_given_up() {
     }
 }
 
+/// Its client is there and may get more at any time; nobody else has to wait for that.
+#[tokio::test]
+async fn a_silent_body_holds_nobody_for_longer_than_a_second() {
+    let fed = Fedsite::new(None, 100).await;
+    let mut body = fed.ask().await.into_body();
+    fed.feed(0, [data("one ")]);
+    body.frame().await.expect("a frame").expect("data");
+    let waiters: Vec<_> = (0..5).map(|_| fed.waiter()).collect();
+    let elsewhere = CacheLayer::new(fed.site.redis.clone()).layer(fed.site.origin.clone());
+    let elsewhere = tokio::spawn(elsewhere.oneshot(request("GET", "/", &[])));
+    // They were held for 20 s, and those of the other process for 10 s.
+    timeout(Duration::from_secs(5), fed.called(7))
+        .await
+        .expect("within a second or so");
+    elsewhere.await.expect("no panic").expect("an answer");
+    for number in 1..7 {
+        fed.feed(number, [data("all")]);
+        fed.end(number);
+    }
+    for waiter in waiters {
+        assert_eq!(waiter.await.expect("no panic"), "all");
+    }
+    fed.feed(0, [data("two")]);
+    fed.end(0);
+    assert_eq!(body.collect().await.expect("the rest").to_bytes(), "two");
+}
+
+/// A handler that is being waited for makes progress, however long it takes.
+#[tokio::test]
+async fn who_waits_for_a_slow_handler_goes_on_waiting() {
+    let server = Server::shared();
+    let redis = patient(&server).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let slow = service_fn(move |_: Request<Body>| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async {
+            // Longer than anybody waits for one that gives no sign of life.
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+            Ok::<_, Infallible>(fresh("x"))
+        }
+    });
+    let here = CacheLayer::new(redis.clone()).layer(slow.clone());
+    let elsewhere = CacheLayer::new(redis.clone()).layer(slow);
+    let first = tokio::spawn(here.clone().oneshot(request("GET", "/", &[])));
+    while calls.load(Ordering::SeqCst) == 0 {
+        yield_now().await;
+    }
+    let asked = [here, elsewhere].map(|service| service.oneshot(request("GET", "/", &[])));
+    for answer in futures_util::future::join_all(asked).await {
+        let body = answer.expect("an answer").into_body().collect().await;
+        assert_eq!(body.expect("a body").to_bytes(), "x");
+    }
+    first.await.expect("no panic").expect("an answer");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn a_body_that_breaks_off_does_so_for_its_client() {
     let fed = Fedsite::new(None, 100).await;
