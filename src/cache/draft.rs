@@ -211,7 +211,7 @@ impl<B: Body, E> Draft<B, E> {
     }
 
     pub(crate) fn size_hint(&self) -> SizeHint {
-        let of_body = self.body.as_ref().map(|body| body.size_hint());
+        let of_body = self.body.as_ref().map(Body::size_hint);
         let rest = of_body.as_ref().unwrap_or(&self.hint);
         let (waiting, _) = self.waiting();
         let mut hint = SizeHint::new();
