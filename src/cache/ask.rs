@@ -32,7 +32,8 @@ impl Exchange {
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
-        B: Body,
+        B: Body + Send + 'static,
+        B::Error: Send,
     {
         let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
         // RFC 9110 §15.4.5: 304 stands for a 200

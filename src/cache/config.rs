@@ -13,6 +13,7 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Store,
     pub(crate) memory: super::memory::Memory,
+    pub(crate) fills: super::copying::Fills,
 }
 
 #[derive(Clone)]

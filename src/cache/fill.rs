@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, response};
 use tokio::runtime::Handle;
 
@@ -78,18 +79,27 @@ impl Fill {
         self.writer.push(bytes);
     }
 
-    /// How much of the body was pushed.
-    pub(crate) fn len(&self) -> usize {
-        self.writer.body_len()
+    /// What of the body was pushed.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.writer.body()
+    }
+
+    /// Notes that the answer's making goes on.
+    pub(crate) fn progress(&self) {
+        self.lead.progress();
     }
 
     /// Stores the answer in the background: the client does not wait for it.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(mut self) -> Finished {
         // A streamed body may have used the session after the head was made.
         if self.personal.is_set() {
-            return self.refuse();
+            let body = self.refuse();
+            return Finished {
+                body,
+                is_stored: false,
+            };
         }
-        if let (Some((store, list)), Ok(runtime)) = (self.list, Handle::try_current()) {
+        if let (Some((store, list)), Ok(runtime)) = (self.list.take(), Handle::try_current()) {
             let ttl = self.ttl;
             runtime.spawn(async move {
                 if let Err(error) = store.remote().keep(&list, ttl).await {
@@ -97,14 +107,29 @@ impl Fill {
                 }
             });
         }
-        self.writer.pack(self.compress_above);
-        self.lead.fill(self.writer.finish(), self.ttl);
+        let is_stored = self.lead.can_store();
+        let (blob, body) = self.writer.finish_both(self.compress_above);
+        self.lead.fill(blob, self.ttl);
+        Finished { body, is_stored }
     }
 
-    /// It is not to be stored after all, nor would be another one.
-    pub(crate) fn refuse(self) {
+    /// It is not to be stored after all, nor would be another one. Returns what of the body was pushed.
+    pub(crate) fn refuse(self) -> Bytes {
         self.lead.uncacheable();
+        self.writer.into_body()
     }
+
+    /// It broke: perhaps it can be made again, by whoever waits. Returns what of the body was pushed.
+    pub(crate) fn discard(self) -> Bytes {
+        self.writer.into_body()
+    }
+}
+
+/// What became of a complete answer.
+pub(crate) struct Finished {
+    pub(crate) body: Bytes,
+    /// Whether the store took it, as far as that is known before Redis has answered.
+    pub(crate) is_stored: bool,
 }
 
 /// Where an answer goes, and the right to put it there.

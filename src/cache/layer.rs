@@ -7,6 +7,7 @@ use tower_layer::Layer;
 
 use super::{
     config::{Config, Policy, Shared},
+    copying::Fills,
     memory::Memory,
     service::Cache,
     status::identifier,
@@ -35,6 +36,7 @@ impl CacheLayer {
                 config: Arc::default(),
                 store: Store::new(&redis, Settings::default()),
                 memory: Memory::default(),
+                fills: Fills::default(),
             },
             settings: Settings::default(),
             redis,
@@ -195,8 +197,10 @@ impl CacheLayer {
 
     /// The longest body to store, in bytes; default 256 KiB.
     ///
-    /// A response with a longer body is delivered just the same. Each one that is being copied may hold so much memory. Far
-    /// greater values hold up other commands on the same connection to Redis.
+    /// A response with a longer body is delivered just the same. Each one that is being copied may hold so much memory, and
+    /// so may each client that reads slower than the handler writes. Up to 1,024 bodies that come in slowly are read in the
+    /// background at a time; the others are read, and stored, at the pace of their clients. Far greater values hold up other
+    /// commands on the same connection to Redis.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.config().max_body = bytes;
         self

@@ -32,11 +32,18 @@
 //! Never stored, whatever else they say: answers of a handler that used the [session](crate::Session); answers with `no-store`,
 //! `private`, `Set-Cookie`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
 //! requests with `no-store`, or with `Authorization` unless they say `public`, `must-revalidate` or `s-maxage` (§3.5);
-//! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off, is not
-//! read to its end, or has another length than stated. All fields are stored but those of the connection, those that
+//! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off or has
+//! another length than stated. All fields are stored but those of the connection, those that
 //! `private="…"` and `no-cache="…"` name, and those of a single exchange, such as `X-Request-Id` and `Server-Timing`.
 //!
-//! A body goes to the client as it comes and is copied on the way; it is stored after its last byte. An entry lives as long
+//! A body that may be stored is read into the cache at its own pace, whatever its client does, and the client reads from
+//! there. What of it is there without waiting is read before the answer's head is sent; the rest goes to the client as it
+//! comes. It is stored after its last byte. Once it turns out not to be storable, such as at the limit, it is read only when
+//! the client reads. A client that leaves does not end the reading, but a second without new data does then, and a minute
+//! in all. `stored` in `Cache-Status` ([`CacheStatus::is_stored`]) is said only of a body that was complete before the head
+//! was sent.
+//!
+//! An entry lives as long
 //! as it is fresh and [a while longer](CacheLayer::keep), at most a day. Of one URL a process stores at most 32 variants.
 //!
 //! # What is answered from it
@@ -62,8 +69,9 @@
 //!
 //! Of several requests for what is not stored, one asks the handler and the others wait for its complete answer, in all
 //! processes if the handler is slow. Only what may be stored is shared. When an answer may not be, nobody waits for the same URL
-//! for the next two seconds. A client that leaves, and a body that breaks, hand over to the next one; so does a request that
-//! makes no progress for a second ([`wait`](crate::CacheLayer::wait)).
+//! for the next two seconds. Nobody waits for a client that reads slowly. A client that leaves before the handler has
+//! answered, and a body that breaks, hand over to the next one; so does a handler, or a body, that makes no progress for a
+//! second ([`wait`](crate::CacheLayer::wait)).
 //!
 //! # What takes it out
 //!
@@ -102,8 +110,10 @@ mod cache_control;
 mod condition;
 mod config;
 mod control;
+mod copying;
 mod date;
 mod demands;
+mod draft;
 mod exchange;
 mod fields;
 mod fill;
@@ -113,6 +123,7 @@ mod handover;
 mod intent;
 mod key;
 mod layer;
+mod limits;
 mod lookup;
 mod memory;
 mod outcome;
@@ -122,6 +133,7 @@ mod peek;
 mod policy;
 mod range;
 mod read;
+mod reader;
 mod service;
 mod status;
 mod targeted;

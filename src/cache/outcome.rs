@@ -6,11 +6,13 @@ use http_body::Body;
 use super::{
     answer,
     ask::News,
-    body::{CacheBody, Copying, Limits},
+    body::CacheBody,
     control::{CacheFor, Control},
+    copying::copied,
     exchange::{Exchange, Inquiry},
     fill::{self, Fill},
     freshness::initial_age_ms,
+    limits::Limits,
     lookup::Place,
     policy::{Refusal, Reply, Verdict, judge},
     status::{CacheStatus, Forward},
@@ -60,11 +62,10 @@ impl Exchange {
                 verdict.life.tags.dedup();
                 let context = self.context(&news, &inquiry.place);
                 let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
-                let fill = begun.await.map(|mut fill| {
+                begun.await.is_some_and(|mut fill| {
                     fill.push(&shown.body);
-                    fill.finish();
-                });
-                fill.is_some()
+                    fill.finish().is_stored
+                })
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Response(_)) {
@@ -79,13 +80,17 @@ impl Exchange {
     }
 
     /// The handler's own answer, copied into the cache if it may be.
-    pub(crate) async fn pass_on<B: Body>(
+    pub(crate) async fn pass_on<B>(
         &self,
         news: News,
         inquiry: Inquiry,
         answer: Parts,
         body: B,
-    ) -> (Response<CacheBody<B>>, CacheStatus) {
+    ) -> (Response<CacheBody<B>>, CacheStatus)
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
         let status = CacheStatus::forwarded(inquiry.why);
         // An answer to HEAD says too little to be stored.
         let verdict = if self.asked().is_head {
@@ -95,12 +100,11 @@ impl Exchange {
         };
         let limit = self.shared.config.max_body;
         let limits = Limits::of(&answer.headers, &body.size_hint(), limit);
-        let copying = match (verdict, limits) {
+        let fill = match (verdict, limits) {
             (Ok(verdict), Some(limits)) => {
                 let context = self.context(&news, &inquiry.place);
-                Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict)
-                    .await
-                    .map(|fill| Copying::new(fill, limits))
+                let begun = Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict);
+                begun.await.map(|fill| (fill, limits))
             }
             (verdict, _) => {
                 let refusal = verdict.err().unwrap_or(Refusal::Response("length"));
@@ -115,12 +119,11 @@ impl Exchange {
                 None
             }
         };
-        let status = status.stored(copying.is_some());
-        let body = match copying {
-            Some(copying) => CacheBody::copied(body, copying),
-            None => CacheBody::wrapped(body),
+        let (body, is_stored) = match fill {
+            Some((fill, limits)) => copied(body, fill, limits, &self.shared.fills).await,
+            None => (CacheBody::wrapped(body), false),
         };
-        (Response::from_parts(answer, body), status)
+        (Response::from_parts(answer, body), status.stored(is_stored))
     }
 
     fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {

@@ -38,6 +38,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     let exchange = Exchange {
         demands: Demands::of(request.headers(), shared.config.client_directives),
@@ -91,6 +92,7 @@ impl Exchange {
         ReqBody: Send + 'static,
         B: Body + Send + 'static,
         B::Data: From<Bytes>,
+        B::Error: Send,
     {
         let store = self.shared.store.clone();
         let (slot, usable) = (place.slot.clone(), answer.usable.clone());

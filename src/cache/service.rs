@@ -42,6 +42,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     type Response = Response<CacheBody<B>>;
     type Error = S::Error;
@@ -80,6 +81,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     let (mut response, status) = match intent {
         Intent::Read(key, target) => {

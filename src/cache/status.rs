@@ -149,8 +149,12 @@ impl CacheStatus {
         )
     }
 
-    /// True when the handler's answer is to be stored. It will be once its body is complete, if it keeps to the size limit
-    /// and Redis takes it.
+    /// True when the handler's answer is stored (RFC 9211 §2.5): its whole body was read before its head was sent, and it is
+    /// given to the requests that wait for it and written to Redis.
+    ///
+    /// Nobody waits for Redis to confirm that. It is not said while Redis is known not to answer or not to take entries;
+    /// the first answer that Redis does not take, or one that is purged at the same moment, may have said it. A body that
+    /// comes in later is stored when it is complete, and this is false.
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome, Outcome::Forwarded { stored: true, .. })
     }

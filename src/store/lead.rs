@@ -110,6 +110,14 @@ impl Lead {
         self.seq
     }
 
+    /// Whether [`fill`](Self::fill) will store an entry, as far as it is known: the right is to more than to make one for
+    /// oneself, there is a runtime to write in, and Redis took what was written last.
+    pub(crate) fn can_store(&self) -> bool {
+        let is_ours =
+            |turn: &Turn| !matches!(turn.seen, Seen::Unknown) && turn.store.remote.takes_writes();
+        self.turn.as_deref().is_some_and(is_ours) && Handle::try_current().is_ok()
+    }
+
     /// For how long it has been in the making.
     pub(crate) fn cost_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)

@@ -1,6 +1,12 @@
 //! Entries in Redis.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -12,13 +18,15 @@ use super::{
 };
 use crate::{
     error::Error,
-    redis::{Redis, Script},
+    redis::{Health, Redis, Script},
 };
 
 /// The entries of one namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     redis: Redis,
+    /// Whether the last entry that was sent was not taken.
+    is_refused: Arc<AtomicBool>,
 }
 
 /// Where an entry is kept, and the digest that proves it is that one.
@@ -72,7 +80,15 @@ impl Slot {
 
 impl Remote {
     pub(crate) fn new(redis: Redis) -> Self {
-        Self { redis }
+        Self {
+            redis,
+            is_refused: Arc::default(),
+        }
+    }
+
+    /// Whether Redis answers and took the last entry that it was sent.
+    pub(crate) fn takes_writes(&self) -> bool {
+        !self.is_refused.load(Ordering::Relaxed) && self.redis.health() != Health::Down
     }
 
     /// The slot that a resource is looked up in first.
@@ -195,6 +211,19 @@ impl Remote {
 
     /// Stores an entry if what was seen is still there; false when it is not. `beside` is the lease that was taken for it.
     pub(crate) async fn fill(
+        &self,
+        slot: &Slot,
+        seen: &Seen,
+        blob: Bytes,
+        ttl: Duration,
+        beside: Option<&Bytes>,
+    ) -> Result<bool, Error> {
+        let filled = self.send(slot, seen, blob, ttl, beside).await;
+        self.is_refused.store(filled.is_err(), Ordering::Relaxed);
+        filled
+    }
+
+    async fn send(
         &self,
         slot: &Slot,
         seen: &Seen,

@@ -12,6 +12,9 @@ mod isolation;
 // Bodies that are long, endless, broken or left behind.
 mod bodies;
 
+// Bodies that are read at their own pace, whatever their first client does.
+mod filling;
+
 // Foreign data, and Redis gone or hung.
 mod faults;
 
