@@ -12,9 +12,12 @@
 pub mod body;
 mod error;
 pub mod future;
-#[allow(dead_code, reason = "lines that clients can cause come with the slices")]
+#[allow(
+    dead_code,
+    reason = "lines that clients can cause come with the slices"
+)]
 mod log_pace;
-#[cfg(any(feature = "cache", feature = "session"))]
+#[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
 mod personal;
 pub mod redis;
 

@@ -13,6 +13,9 @@ use crate::{
 /// The session layer is outside of the limit. Reading the user is one round trip, which the handler's own reads then need
 /// not make. A request without a session, without a user, or whose session cannot be read has no key.
 ///
+/// This read does not keep the answer out of a cache and adds no `Vary: Cookie`: what the handler answers does not depend
+/// on it. What the limit answers itself, such as 429, is never stored.
+///
 /// ```
 /// use tower::ServiceBuilder;
 /// use tower_fred::{RateLimitLayer, Redis, SessionLayer, SessionUser, rate_limit::{PeerIp, Policy, Quota}};
@@ -37,7 +40,7 @@ impl Key for SessionUser {
     fn search(&self, request: &Parts) -> Option<Search> {
         let session = request.extensions.get::<Session>()?.clone();
         Some(Search::new(async move {
-            let user = session.user().await.ok()??;
+            let user = session.user_unmarked().await.ok()??;
             Some(user.into())
         }))
     }

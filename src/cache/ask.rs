@@ -9,6 +9,7 @@ use super::{
     body::CacheBody,
     control::Control,
     exchange::{Exchange, Inquiry},
+    failures::Kind,
     freshness::Times,
     handover::Handover,
     lookup::Place,
@@ -32,6 +33,7 @@ impl Exchange {
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
+        ReqBody: 'static,
         B: Body,
     {
         let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
@@ -40,7 +42,11 @@ impl Exchange {
         let validates = !self.asked().is_head
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
-        let personal = Personal::of(request.extensions_mut());
+        let again = validates.then(|| self.unconditional(&request)).flatten();
+        let mut personal = Personal::of(request.extensions_mut());
+        if self.shared.config.vary_by.behind_guard {
+            personal = personal.from_now();
+        }
         let slot = &inquiry.place.slot;
         let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
         let sent_ms = unix_millis();
@@ -57,19 +63,30 @@ impl Exchange {
             received_ms: unix_millis(),
         };
         let control = Control::take(&mut answer.extensions);
+        if !validation::is_failure(answer.status) {
+            let failures = &self.shared.failures;
+            failures.forget(inquiry.place.slot.digest());
+        }
         let news = News {
             times,
             personal,
             control,
         };
-        match self.after(validates, &inquiry, &answer, times) {
+        let after = self.after(validates, &inquiry, &answer, times);
+        if let (After::Contradicted | After::WeaklyConfirmed, Some(request)) = (after, again) {
+            // What the first answer holds on to ends with it.
+            drop(body);
+            return Box::pin(self.ask_again(inner, request, news.personal, inquiry)).await;
+        }
+        match after {
             After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
-            After::Contradicted => {
-                self.forget(&inquiry).await;
+            After::Contradicted => Ok(self.cannot_ask_again(inquiry).await),
+            After::WeaklyConfirmed => {
                 let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
                 Ok(self.stand_in(inquiry, status))
             }
             After::Failed => {
+                self.note_failure(&inquiry, Kind::Status);
                 let status = CacheStatus::forwarded(inquiry.why)
                     .status(answer.status)
                     .detail("stale-if-error");
@@ -84,7 +101,7 @@ impl Exchange {
             }
             After::HeadContradicted => {
                 self.forget(&inquiry).await;
-                let status = CacheStatus::forwarded(inquiry.why);
+                let status = CacheStatus::forwarded(inquiry.why).detail("head");
                 Ok((
                     Response::from_parts(answer, CacheBody::wrapped(body)),
                     status,
@@ -105,12 +122,13 @@ impl Exchange {
         let usable = inquiry
             .answer
             .as_ref()
-            .is_some_and(|answer| !self.forbids_stale(&answer.stored.head.headers));
+            .is_some_and(|answer| self.stands_in(answer, Kind::Service, unix_millis()));
         if !usable {
             // Who waits need not wait for one another.
             inquiry.lead.uncacheable();
             return None;
         }
+        self.note_failure(&inquiry, Kind::Service);
         let status = CacheStatus::forwarded(inquiry.why).detail("stale-if-error");
         Some(self.stand_in(inquiry, status))
     }
@@ -121,11 +139,7 @@ impl Exchange {
             return After::New;
         };
         let Stored { head, body } = &known.stored;
-        let forbids = || self.forbids_stale(&head.headers);
-        let stands_in = || {
-            self.demands
-                .stands_in(&head.life, known.state(), times.received_ms, forbids)
-        };
+        let stands_in = || self.stands_in(known, Kind::Status, times.received_ms);
         let question = if validates {
             Question::Conditional
         } else if self.asked().is_head && head.status == StatusCode::OK {

@@ -94,6 +94,7 @@
 //! a client that asks for `only-if-cached` gets 504. A change that Redis does not hear of leaves the old answer in place for
 //! its lifetime, with a warning in the log.
 
+mod again;
 mod answer;
 mod ask;
 mod body;
@@ -104,6 +105,7 @@ mod control;
 mod date;
 mod demands;
 mod exchange;
+mod failures;
 mod fields;
 mod fill;
 mod freshness;
@@ -122,6 +124,7 @@ mod policy;
 mod range;
 mod read;
 mod service;
+mod spare;
 mod status;
 mod targeted;
 mod unnamed;

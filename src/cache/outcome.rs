@@ -52,7 +52,7 @@ impl Exchange {
             news.control = Control::Store(said);
         }
         let verdict = self.judge(&news, &parts);
-        let is_stored = match verdict {
+        let outcome = match verdict {
             Ok(mut verdict) => {
                 // Nor does a tag end because nobody repeats it.
                 verdict.life.tags.extend(&head.life.tags);
@@ -60,22 +60,24 @@ impl Exchange {
                 verdict.life.tags.dedup();
                 let context = self.context(&news, &inquiry.place);
                 let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
-                let fill = begun.await.map(|mut fill| {
+                begun.await.map(|mut fill| {
                     fill.push(&shown.body);
                     fill.finish();
-                });
-                fill.is_some()
+                })
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Response(_)) {
                     self.forget(&inquiry).await;
                 }
                 inquiry.lead.uncacheable();
-                false
+                Err(refusal.why())
             }
         };
         let response = answer::from_stored(&shown, self.asked(), news.times.received_ms);
-        (response, status.stored(is_stored))
+        (
+            response,
+            status.stored(outcome.is_ok()).detail(outcome.err()),
+        )
     }
 
     /// The handler's own answer, copied into the cache if it may be.
@@ -112,13 +114,12 @@ impl Exchange {
                 if !is_peculiar(refusal, &answer) {
                     inquiry.lead.uncacheable();
                 }
-                None
+                Err(refusal.why())
             }
         };
-        let status = status.stored(copying.is_some());
-        let body = match copying {
-            Some(copying) => CacheBody::copied(body, copying),
-            None => CacheBody::wrapped(body),
+        let (body, status) = match copying {
+            Ok(copying) => (CacheBody::copied(body, copying), status.stored(true)),
+            Err(why) => (CacheBody::wrapped(body), status.detail(why)),
         };
         (Response::from_parts(answer, body), status)
     }
@@ -135,9 +136,9 @@ impl Exchange {
 
     fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
         let control = match &news.control {
-            Control::Leave => return Err(Refusal::Response("NoCache")),
+            Control::Leave => return Err(Refusal::Response("handler")),
             // What it has stored or not is its decision.
-            Control::Decided => return Err(Refusal::Personal("cached further in")),
+            Control::Decided => return Err(Refusal::Personal("inner-cache")),
             Control::Store(control) => Some(control),
             Control::Nothing => None,
         };
