@@ -65,8 +65,8 @@ impl Exchange {
             received_ms: unix_millis(),
         };
         if answer.status == StatusCode::NOT_MODIFIED {
-            // Nobody asked for that.
-            return Ok(contradicted(inquiry));
+            // Nobody asked for that, and nobody could make anything of it.
+            return Ok(self.cannot_ask_again(inquiry).await);
         }
         let news = News {
             times,
@@ -76,7 +76,7 @@ impl Exchange {
         Ok(self.pass_on(news, inquiry, answer, body).await)
     }
 
-    /// What to answer when the handler cannot be asked again: what is stored if that may be used stale, else 502. It is
+    /// What to answer when the handler cannot be asked again, or says the same again: what is stored if that may be used stale, else 502. It is
     /// taken out, so that the next request is without conditions.
     pub(crate) async fn cannot_ask_again<B>(
         &self,

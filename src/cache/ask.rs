@@ -42,11 +42,12 @@ impl Exchange {
         let validates = !self.asked().is_head
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
-        let again = validates.then(|| self.unconditional(&request)).flatten();
         let mut personal = Personal::of(request.extensions_mut());
         if self.shared.config.vary_by.behind_guard {
             personal = personal.from_now();
         }
+        // With the same mark, and without the lead.
+        let again = validates.then(|| self.unconditional(&request)).flatten();
         let slot = &inquiry.place.slot;
         let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
         let sent_ms = unix_millis();
@@ -78,36 +79,39 @@ impl Exchange {
             drop(body);
             return Box::pin(self.ask_again(inner, request, news.personal, inquiry)).await;
         }
+        Ok(self.settle(after, news, inquiry, answer, body).await)
+    }
+
+    /// The answer to the client, and what becomes of what is stored.
+    async fn settle<B: Body>(
+        self,
+        after: After,
+        news: News,
+        inquiry: Inquiry,
+        answer: Parts,
+        body: B,
+    ) -> (Response<CacheBody<B>>, CacheStatus) {
+        let status = CacheStatus::forwarded(inquiry.why);
         match after {
-            After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
-            After::Contradicted => Ok(self.cannot_ask_again(inquiry).await),
-            After::WeaklyConfirmed => {
-                let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
-                Ok(self.stand_in(inquiry, status))
-            }
+            After::Confirmed => self.freshen(news, inquiry, &answer).await,
+            After::Contradicted => self.cannot_ask_again(inquiry).await,
+            After::WeaklyConfirmed => self.stand_in(inquiry, status.status(answer.status)),
             After::Failed => {
                 self.note_failure(&inquiry, Kind::Status);
-                let status = CacheStatus::forwarded(inquiry.why)
-                    .status(answer.status)
-                    .detail("stale-if-error");
-                Ok(self.stand_in(inquiry, status))
+                let status = status.status(answer.status).detail("stale-if-error");
+                self.stand_in(inquiry, status)
             }
             After::HeadConfirmed => {
                 let (_, status) = self.freshen::<B>(news, inquiry, &answer).await;
-                Ok((
-                    Response::from_parts(answer, CacheBody::wrapped(body)),
-                    status,
-                ))
+                let body = CacheBody::wrapped(body);
+                (Response::from_parts(answer, body), status)
             }
             After::HeadContradicted => {
                 self.forget(&inquiry).await;
-                let status = CacheStatus::forwarded(inquiry.why).detail("head");
-                Ok((
-                    Response::from_parts(answer, CacheBody::wrapped(body)),
-                    status,
-                ))
+                let body = CacheBody::wrapped(body);
+                (Response::from_parts(answer, body), status.detail("head"))
             }
-            After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
+            After::New => self.pass_on(news, inquiry, answer, body).await,
         }
     }
 

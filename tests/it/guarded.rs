@@ -299,6 +299,38 @@ async fn a_cache_outside_of_the_guard_never_serves_what_the_guard_refuses() {
     }
 }
 
+/// The second request of a validation is as personal as the first would have been.
+#[tokio::test]
+async fn what_is_asked_again_is_marked_too() {
+    let server = Server::shared();
+    let redis = patient(&server).await;
+    let handler = get(async |request: Request| {
+        let asks = request.headers().contains_key(header::IF_NONE_MATCH);
+        let tag = |tag| [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache")];
+        if asks {
+            return (StatusCode::NOT_MODIFIED, tag("\"other\"")).into_response();
+        }
+        let mut user = None;
+        if request.headers().contains_key(header::COOKIE) {
+            user = session(&request).user().await.expect("a read");
+        }
+        (tag("\"page\""), user.unwrap_or_default()).into_response()
+    });
+    let pages = Router::new().route("/page", handler);
+    let router = pages
+        .route("/login/{role}", get(login))
+        .layer(SessionLayer::new(redis.clone()))
+        .layer(CacheLayer::new(redis.clone()));
+    let http = HttpServer::axum(router).await;
+    let site = Site { http, redis };
+    let ann = site.cookie("ann").await;
+    let first = site.get("/page", "").await;
+    assert_eq!(status(&first), "tower-fred; fwd=uri-miss; stored");
+    let second = site.get("/page", &ann).await;
+    assert_eq!(second.body(), "ann");
+    assert_eq!(status(&second), "tower-fred; fwd=stale; detail=session");
+}
+
 /// A limit by user once marked each request as personal, and added `Vary: Cookie` to each answer.
 #[tokio::test]
 async fn a_limit_by_user_neither_marks_nor_varies() {

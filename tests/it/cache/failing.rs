@@ -53,7 +53,10 @@ impl Handler {
                 let Ok(code) = StatusCode::from_u16(code) else {
                     return Err("broken".into());
                 };
-                let mut response = reply(&[("cache-control", handler.control)], "x");
+                let mut response = reply(&[], "x");
+                if code.is_success() {
+                    response = reply(&[("cache-control", handler.control)], "x");
+                }
                 *response.status_mut() = code;
                 Ok(response)
             }
