@@ -15,6 +15,9 @@ use crate::{
 /// not make. A request without a session or without a user has no key. Where the session cannot be read, the layer does
 /// what it is told for when Redis fails, as [`Search::fallible`] describes.
 ///
+/// This read does not keep the answer out of a cache and adds no `Vary: Cookie`: what the handler answers does not depend
+/// on it. What the limit answers itself, such as 429, is never stored.
+///
 /// ```
 /// use tower::ServiceBuilder;
 /// use tower_fred::{RateLimitLayer, Redis, SessionLayer, SessionUser, rate_limit::{PeerIp, Policy, Quota}};
@@ -39,7 +42,7 @@ impl Key for SessionUser {
     fn search(&self, request: &Parts) -> Option<Search> {
         let session = request.extensions.get::<Session>()?.clone();
         Some(Search::fallible(async move {
-            let user = session.user().await?;
+            let user = session.user_unmarked().await?;
             Ok::<_, Error>(user.map(Identity::from))
         }))
     }

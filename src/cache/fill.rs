@@ -39,14 +39,14 @@ pub(crate) struct Context<'a> {
 }
 
 impl Fill {
-    /// `None` if the answer's fields do not fit, there are too many variants of it, or there is no randomness.
+    /// If it cannot be stored, the error says why, in a word of the table at [`CacheStatus`](super::CacheStatus).
     pub(crate) async fn begin(
         shared: &Shared,
         context: Context<'_>,
         lead: Lead,
         answer: &response::Parts,
         verdict: &Verdict,
-    ) -> Option<Self> {
+    ) -> Result<Self, &'static str> {
         let received = context.times.received_seconds();
         let personal = context.personal.clone();
         let mut life = verdict.life.clone();
@@ -55,7 +55,7 @@ impl Fill {
         let Some(ttl) = life.ttl() else {
             // Not worth keeping, nor would the next one be.
             lead.uncacheable();
-            return None;
+            return Err("expired");
         };
         let ttl = ttl.min(LONGEST);
         let head = Head {
@@ -64,8 +64,8 @@ impl Fill {
             life,
         };
         let Seat { lead, slot, list } = Seat::find(shared, &context, lead, verdict, ttl).await?;
-        Some(Self {
-            writer: Writer::response(&head, slot.digest())?,
+        Ok(Self {
+            writer: Writer::response(&head, slot.digest()).ok_or("fields")?,
             lead,
             ttl,
             compress_above: shared.config.compress_above,
@@ -147,12 +147,12 @@ impl Seat {
         lead: Lead,
         verdict: &Verdict,
         ttl: Duration,
-    ) -> Option<Self> {
+    ) -> Result<Self, &'static str> {
         let (store, key, place) = (&shared.store, context.key, context.place);
         let primary = store.remote().primary(&key.resource);
         let known = place.variants.as_ref();
         if known.is_none() && verdict.vary.is_empty() && key.policy.is_none() {
-            return Some(Self {
+            return Ok(Self {
                 lead,
                 slot: primary,
                 list: None,
@@ -163,30 +163,30 @@ impl Seat {
         if let Some(known) = known.filter(covers) {
             let Some(variant) = admit(shared, context, known, ttl) else {
                 lead.uncacheable();
-                return None;
+                return Err(TOO_MANY);
             };
-            return Some(Self {
+            return Ok(Self {
                 lead,
                 slot: store.remote().variant(&key.resource, variant),
                 list: Some(primary),
             });
         }
-        let variants = Variants::of(verdict, known, lead.seq())?;
+        let variants = Variants::of(verdict, known, lead.seq()).ok_or("no-randomness")?;
         let Some(variant) = admit(shared, context, &variants, ttl) else {
             lead.uncacheable();
-            return None;
+            return Err(TOO_MANY);
         };
         let slot = store.remote().variant(&key.resource, variant);
         // Nobody else knows of it yet; from when they do, they wait for it.
         let Turn::Lead(own) = Box::pin(store.begin(&slot, Some(Seen::Nothing))).await else {
-            return None;
+            return Err("stored-meanwhile");
         };
         let list = match place.variants {
             None => lead,
             Some(_) => store.aside(&primary, place.primary_seen.clone()),
         };
         list.fill(variants.encode(primary.digest()), ttl);
-        Some(Self {
+        Ok(Self {
             lead: own,
             slot,
             list: None,
@@ -241,6 +241,7 @@ impl Variants {
     }
 }
 
+const TOO_MANY: &str = "too-many-variants";
 /// How many fields answers may name in turn.
 const MOST_NAMES: usize = 16;
 /// No entry stays longer, however long it would be fresh.

@@ -29,7 +29,8 @@
 //! [`CacheLayer::ttl`] a route also stores answers that say nothing, with [`CacheLayer::heuristic`] those that say when they
 //! changed last. A handler has the last word on one answer with [`CacheFor`] and [`NoCache`] in its extensions.
 //!
-//! Never stored, whatever else they say: answers of a handler that used the [session](crate::Session); answers with `no-store`,
+//! Never stored, whatever else they say: answers to requests whose [session](crate::Session) was used (but see
+//! [`CacheLayer::behind_guard`] for pages behind a login); answers with `no-store`,
 //! `private`, `Set-Cookie`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
 //! requests with `no-store`, or with `Authorization` unless they say `public`, `must-revalidate` or `s-maxage` (§3.5);
 //! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off or has
@@ -60,6 +61,7 @@
 //!
 //! The handler is asked whether it still holds, by `If-None-Match` and `If-Modified-Since` in place of the client's conditions.
 //! A 304 brings the stored fields up to date and makes it fresh again (§4.3.4), as an answer to `HEAD` that agrees with it does;
+//! one that is about another answer leads to a second request without conditions ([`CacheLayer::empty_body`]);
 //! any other answer takes its place. Within `stale-while-revalidate` the stale answer is used and the handler asked in the
 //! background, by one request of one process; within `stale-if-error` it stands in for 500, 502, 503 and 504 (RFC 5861). When
 //! the service itself fails, what is stored is used for as long as it is kept. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
@@ -103,6 +105,7 @@
 //! a client that asks for `only-if-cached` gets 504. A change that Redis does not hear of leaves the old answer in place for
 //! its lifetime, with a warning in the log.
 
+mod again;
 mod answer;
 mod ask;
 mod body;
@@ -115,6 +118,7 @@ mod date;
 mod demands;
 mod draft;
 mod exchange;
+mod failures;
 mod fields;
 mod fill;
 mod freshness;
@@ -135,6 +139,7 @@ mod range;
 mod read;
 mod reader;
 mod service;
+mod spare;
 mod status;
 mod targeted;
 mod unnamed;

@@ -54,7 +54,7 @@ impl Exchange {
             news.control = Control::Store(said);
         }
         let verdict = self.judge(&news, &parts);
-        let is_stored = match verdict {
+        let outcome = match verdict {
             Ok(mut verdict) => {
                 // Nor does a tag end because nobody repeats it.
                 verdict.life.tags.extend(&head.life.tags);
@@ -62,7 +62,7 @@ impl Exchange {
                 verdict.life.tags.dedup();
                 let context = self.context(&news, &inquiry.place);
                 let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
-                begun.await.is_some_and(|mut fill| {
+                begun.await.map(|mut fill| {
                     fill.push(&shown.body);
                     fill.finish().is_stored
                 })
@@ -72,11 +72,11 @@ impl Exchange {
                     self.forget(&inquiry).await;
                 }
                 inquiry.lead.uncacheable();
-                false
+                Err(refusal.why())
             }
         };
         let response = answer::from_stored(&shown, self.asked(), news.times.received_ms);
-        (response, status.stored(is_stored))
+        (response, tell(status, outcome))
     }
 
     /// The handler's own answer, copied into the cache if it may be.
@@ -116,14 +116,17 @@ impl Exchange {
                 if !is_peculiar(refusal, &answer) {
                     inquiry.lead.uncacheable();
                 }
-                None
+                Err(refusal.why())
             }
         };
-        let (body, is_stored) = match fill {
-            Some((fill, limits)) => copied(body, fill, limits, &self.shared.fills).await,
-            None => (CacheBody::wrapped(body), false),
+        let (body, outcome) = match fill {
+            Ok((fill, limits)) => {
+                let (body, is_stored) = copied(body, fill, limits, &self.shared.fills).await;
+                (body, Ok(is_stored))
+            }
+            Err(why) => (CacheBody::wrapped(body), Err(why)),
         };
-        (Response::from_parts(answer, body), status.stored(is_stored))
+        (Response::from_parts(answer, body), tell(status, outcome))
     }
 
     fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {
@@ -138,9 +141,9 @@ impl Exchange {
 
     fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
         let control = match &news.control {
-            Control::Leave => return Err(Refusal::Response("NoCache")),
+            Control::Leave => return Err(Refusal::Response("handler")),
             // What it has stored or not is its decision.
-            Control::Decided => return Err(Refusal::Personal("cached further in")),
+            Control::Decided => return Err(Refusal::Personal("inner-cache")),
             Control::Store(control) => Some(control),
             Control::Nothing => None,
         };
@@ -157,6 +160,14 @@ impl Exchange {
             control,
         };
         judge(&reply, &self.shared.config.policy)
+    }
+}
+
+/// Says whether the answer is stored, or why it is not.
+fn tell(status: CacheStatus, outcome: Result<bool, &'static str>) -> CacheStatus {
+    match outcome {
+        Ok(is_stored) => status.stored(is_stored),
+        Err(why) => status.detail(why),
     }
 }
 

@@ -51,6 +51,10 @@ where
     let (next, waited) = exchange.decide(request.extensions_mut()).await;
     match next {
         Next::Use(stored) => Ok(exchange.hit(&stored, waited)),
+        Next::StandIn(stored) => {
+            let (response, status) = exchange.hit(&stored, waited);
+            Ok((response, status.detail("stale-if-error")))
+        }
         Next::Refresh(place, answer) => {
             let response = exchange.hit(&answer.stored, waited);
             exchange.refresh(inner, request, place, answer);
@@ -115,6 +119,7 @@ impl Exchange {
                 place,
                 lead,
                 answer: Some(answer),
+                _probe: None,
             };
             let Ok((response, _)) = exchange.ask(inner, request, inquiry).await else {
                 return;

@@ -20,7 +20,7 @@ use super::{
     standing::Standing,
     verdict::{Plan, Verdict},
 };
-use crate::{body::ResponseBody, future::ResponseFuture};
+use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
 
 /// Calls the wrapped service only for requests that are admitted. Made by [`RateLimitLayer`](super::RateLimitLayer).
 ///
@@ -90,7 +90,10 @@ where
             let response = inner.call(request).await?;
             return Ok(response.map(|body| ResponseBody::wrapped(Held::new(body, Vec::new()))));
         }
-        Verdict::NoKey => return Ok(answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY))),
+        Verdict::NoKey => {
+            Personal::set_in(request.extensions());
+            return Ok(answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY)));
+        }
         Verdict::Unavailable => return Ok(unavailable(&request)),
     };
     note_shadows(&decision);
@@ -135,6 +138,8 @@ fn denied<ReqBody, B>(
         "denied"
     );
     let (parts, _) = request.into_parts();
+    // A cache further out must not give it to those who are not denied, whatever the status is.
+    Personal::set_in(&parts.extensions);
     let text = || problem::denied(&parts.headers, &denial);
     let mut response = match &config.reject {
         None => answer(StatusCode::TOO_MANY_REQUESTS, text()),
@@ -145,6 +150,7 @@ fn denied<ReqBody, B>(
 }
 
 fn unavailable<ReqBody, B>(request: &Request<ReqBody>) -> Response<ResponseBody<B>> {
+    Personal::set_in(request.extensions());
     let text = problem::unavailable(request.headers());
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, text);
     let soon = HeaderValue::from_static("1");

@@ -119,6 +119,7 @@ impl Session {
     ///
     /// An [unavailable](Error::is_unavailable) error when Redis does not answer.
     pub async fn is_alive(&self) -> Result<bool, Error> {
+        self.mark_used();
         self.load().await?;
         let held: Option<Held> = self.state().held().cloned();
         match held {

@@ -129,7 +129,7 @@ impl State {
         self.changes.login().and_then(|_| self.unread())
     }
 
-    fn unread(&self) -> Option<Job> {
+    pub(super) fn unread(&self) -> Option<Job> {
         match &self.origin {
             Origin::Unverified(tokens) if !tokens.is_empty() => Some(self.job(tokens)),
             Origin::Verified(held, None) => Some(self.job_of(held)),
