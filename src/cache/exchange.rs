@@ -7,14 +7,13 @@ use super::{
     config::Shared,
     demands::{Choice, Demands},
     handover::Handover,
-    key::Key,
     lookup::{self, Found, Place},
     status::Forward,
     targeted::Stated,
 };
 use crate::{
     error::Error,
-    store::{Digest, Lead, Stored, Turn, Usable, unix_millis},
+    store::{Digest, Key, Lead, Stored, Turn, Usable, unix_millis},
 };
 
 /// A request that may be answered from the cache.

@@ -73,7 +73,9 @@
 //! # The key
 //!
 //! Host (from the URI or the `Host` field), path and query, byte for byte; the scheme is not part of it. A request whose URI
-//! and `Host` disagree, or whose `Host` is none, is left alone, and so is a `GET` with content. Behind a router that
+//! and `Host` disagree, or whose `Host` is none, is left alone, and so is a `GET` or `HEAD` with content (RFC 9110 §9.3.1): one with `Transfer-Encoding`, with
+//! a `Content-Length` other than `0`, or with a body that neither is at its end nor states a length of zero. A layer outside that
+//! replaces request bodies has to keep one of the two, or nothing behind it is cached. Behind a router that
 //! shortens the path, such as axum's `nest`, two routes can look the same:
 //! with the feature `axum` the original URI counts; otherwise put the layer outside.
 //!
@@ -100,6 +102,7 @@ mod body;
 mod cache_control;
 mod condition;
 mod config;
+mod content;
 mod control;
 mod date;
 mod demands;
@@ -121,7 +124,10 @@ mod peek;
 mod policy;
 mod range;
 mod read;
+#[cfg(feature = "axum")]
+mod rewrite;
 mod service;
+mod site;
 mod status;
 mod targeted;
 mod unnamed;

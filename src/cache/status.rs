@@ -64,6 +64,7 @@ impl CacheStatus {
     pub(crate) fn hit(life: &Life, now_ms: u64) -> Self {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let ttl_ms = signed(life.lifetime_ms) - signed(life.age_ms(now_ms));
+        let ttl_ms = ttl_ms.clamp(-MOST_MILLIS, MOST_MILLIS);
         let outcome = Outcome::Hit { ttl_ms };
         Self { outcome }
     }
@@ -292,6 +293,8 @@ pub(crate) fn identifier(name: &str) -> Option<String> {
     (!name.is_empty() && name.chars().all(visible)).then(|| format!("\"{escaped}\""))
 }
 
+/// RFC 9651 §3.3.1: an integer has 15 digits at most.
+const MOST_MILLIS: i64 = 999_999_999_999_999 * 1000;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 #[cfg(test)]
