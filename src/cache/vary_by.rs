@@ -39,10 +39,15 @@ impl VaryBy {
                 .optional(value.as_deref());
         }
         if let Some(wanted) = &self.query {
-            let seen = Some(parts.uri.query()).filter(|seen| *seen != requested);
-            for (kind, query) in [(&b"query"[..], Some(requested)), (b"seen query", seen)] {
-                for parameter in parameters(query.flatten().unwrap_or_default(), wanted) {
-                    key.part(kind).part(parameter.as_bytes());
+            let requested = requested.unwrap_or_default();
+            for parameter in parameters(requested, wanted) {
+                key.part(b"query").part(parameter.as_bytes());
+            }
+            let seen = parts.uri.query().unwrap_or_default();
+            if !parameters(requested, wanted).eq(parameters(seen, wanted)) {
+                key.part(b"rewritten");
+                for parameter in parameters(seen, wanted) {
+                    key.part(b"query").part(parameter.as_bytes());
                 }
             }
         }
