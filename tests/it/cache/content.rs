@@ -1,6 +1,6 @@
 //! `GET` and `HEAD` with content: what a handler makes of it is in no key (RFC 9110 §9.3.1).
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -27,18 +27,26 @@ async fn echo<B>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallibl
 where
     B: http_body::Body,
 {
+    let is_head = request.method() == Method::HEAD;
     let Ok(content) = request.into_body().collect().await else {
         panic!("a body that breaks off");
     };
+    let content = if is_head {
+        Bytes::new()
+    } else {
+        content.to_bytes()
+    };
     let response = Response::builder().header("cache-control", "max-age=3600");
-    let answer = Full::from(content.to_bytes());
+    let answer = Full::from(content);
     Ok(response.body(answer).expect("a response"))
 }
 
-async fn site() -> (HttpServer, CacheLayer) {
-    let layer = CacheLayer::new(Server::shared().redis().await);
-    let server = HttpServer::hyper(layer.layer(service_fn(echo::<Incoming>))).await;
-    (server, layer)
+/// Also what must be kept until the end.
+async fn site() -> (HttpServer, Arc<Server>) {
+    let server = Server::shared();
+    let layer = CacheLayer::new(server.redis().await);
+    let http = HttpServer::hyper(layer.layer(service_fn(echo::<Incoming>))).await;
+    (http, server)
 }
 
 /// Sends `head` and `content` as they are, and reads all of the answer.
@@ -58,7 +66,7 @@ async fn raw(server: &HttpServer, head: &str, content: &str) -> String {
 
 #[tokio::test]
 async fn content_over_http_1_reaches_nobody_else() {
-    let (server, _layer) = site().await;
+    let (server, _redis) = site().await;
     for (at, (fields, content)) in [
         ("Content-Length: 4", "evil"),
         ("Transfer-Encoding: chunked", "4\r\nevil\r\n0\r\n\r\n"),
@@ -92,7 +100,7 @@ async fn content_over_http_1_reaches_nobody_else() {
 /// `Content-Length` was all that was looked at, and HTTP/2 needs none: what one client sent was served to everybody.
 #[tokio::test]
 async fn content_over_http_2_reaches_nobody_else() {
-    let (server, _layer) = site().await;
+    let (server, _redis) = site().await;
     let mut client = Http2::connect(&server).await;
     let frames = |all: &'static [&'static str]| {
         let frames = all
@@ -152,7 +160,8 @@ async fn content_over_http_2_reaches_nobody_else() {
 
 #[tokio::test]
 async fn content_that_a_layer_puts_in_reaches_nobody_else() {
-    let redis = Server::shared().redis().await;
+    let server = Server::shared();
+    let redis = server.redis().await;
     let service = CacheLayer::new(redis).layer(service_fn(echo::<Body>));
     let send = async |method: &str, path: &str, body: Body| {
         let asked = request(method, path, &[]).map(|_| body);
@@ -185,7 +194,8 @@ async fn content_that_a_layer_puts_in_reaches_nobody_else() {
 /// What is empty and does not say so in every way is still answered from the cache, where it says so in one.
 #[tokio::test]
 async fn empty_bodies_of_all_kinds_are_answered_from_the_cache() {
-    let redis = Server::shared().redis().await;
+    let server = Server::shared();
+    let redis = server.redis().await;
     for body in [
         || Body::empty(),
         || Body::from(""),

@@ -174,7 +174,8 @@ async fn a_request_with_two_hosts_is_never_stored_and_changes_both() {
 
 #[tokio::test]
 async fn authorities_of_http_2_are_kept_apart() {
-    let redis = Server::shared().redis().await;
+    let shared = Server::shared();
+    let redis = shared.redis().await;
     let handler = service_fn(|request: Request<hyper::body::Incoming>| async move {
         let (parts, _) = request.into_parts();
         let response = http::Response::builder().header("cache-control", "max-age=3600");
@@ -418,8 +419,8 @@ const REWRITTEN: [Way; 13] = [
         behind("/first/home", behind("/t/TENANT/home", inner))
     }),
     ("/home", |inner| {
-        let tenants = Router::new().nest("/{tenant}/{more}", inner);
-        behind("/t/TENANT", behind("/TENANT/x/home", tenants))
+        let tenants = Router::new().nest("/s/{tenant}/{more}", inner);
+        behind("/t/TENANT", behind("/s/TENANT/x/home", tenants))
     }),
     ("/t/a/home", |inner| {
         let tenants = Router::new().nest("/{tenant}", inner);
@@ -467,8 +468,9 @@ async fn until_hit(router: &Router, path: &str, tenant: &str, expected: &Bytes) 
 /// `OriginalUri` hid what a layer had made of the URI, so that tenants shared an entry.
 #[tokio::test]
 async fn what_a_layer_makes_of_a_uri_is_in_the_key() {
+    let server = Server::shared();
     for (at, (path, way)) in REWRITTEN.into_iter().enumerate() {
-        let layer = CacheLayer::new(Server::shared().redis().await);
+        let layer = CacheLayer::new(server.redis().await);
         let (plain, router) = (way(inner(None)), way(inner(Some(&layer))));
         let mut own = Vec::new();
         for tenant in ["ann", "bob"] {
@@ -494,8 +496,9 @@ async fn what_a_layer_makes_of_a_uri_is_in_the_key() {
 
 #[tokio::test]
 async fn what_nested_routers_leave_of_a_uri_adds_nothing_to_the_key() {
+    let server = Server::shared();
     for (path, way) in AS_SENT {
-        let layer = CacheLayer::new(Server::shared().redis().await);
+        let layer = CacheLayer::new(server.redis().await);
         let router = way(inner(Some(&layer)));
         let (_, body) = ask(&way(inner(None)), "GET", path, "ann").await;
         until_hit(&router, path, "ann", &body).await;
