@@ -33,12 +33,12 @@ static ALONE: Mutex<()> = Mutex::const_new(());
 /// Allocations per request, and whether none is kept. The service never waits, so no other task runs between.
 async fn allocations<S>(mut service: S, cookie: Option<&str>) -> (usize, isize)
 where
-    S: Service<Request<()>, Response: Sized, Error = Infallible>,
+    S: Service<Request<String>, Response: Sized, Error = Infallible>,
 {
     const REQUESTS: usize = 100;
-    let mut requests: Vec<Request<()>> = (0..=REQUESTS)
+    let mut requests: Vec<Request<String>> = (0..=REQUESTS)
         .map(|_| {
-            let mut request = Request::new(());
+            let mut request = Request::new(String::new());
             if let Some(cookie) = cookie {
                 let value = cookie.parse().expect("a cookie");
                 request.headers_mut().insert(header::COOKIE, value);
@@ -64,7 +64,7 @@ async fn an_untouched_request_adds_a_few_allocations_and_keeps_none() {
     // Nothing listens there, and nothing is asked.
     let redis = Redis::builder().lazy().connect("redis://127.0.0.1:1").await;
     let layer = SessionLayer::new(redis.expect("a handle"));
-    let handler = service_fn(|request: Request<()>| async move {
+    let handler = service_fn(|request: Request<String>| async move {
         drop(request);
         Ok::<_, Infallible>(Response::new(String::new()))
     });
@@ -103,24 +103,25 @@ async fn a_response_from_this_process_takes_a_few_allocations() {
     let _alone = ALONE.lock().await;
     let server = Server::start();
     let redis = server.redis().await;
-    let cache = CacheLayer::new(redis)
-        .near(1 << 20)
-        .layer(service_fn(|_: Request<()>| async {
-            let response = Response::builder()
-                .header(header::CONTENT_TYPE, "text/plain")
-                .header(header::CACHE_CONTROL, "max-age=600")
-                .header(header::ETAG, "\"a\"");
-            let body = Full::new(bytes::Bytes::from(vec![b'x'; 1024]));
-            Ok::<_, Infallible>(response.body(body).expect("a response"))
-        }));
+    let cache =
+        CacheLayer::new(redis)
+            .near(1 << 20)
+            .layer(service_fn(|_: Request<String>| async {
+                let response = Response::builder()
+                    .header(header::CONTENT_TYPE, "text/plain")
+                    .header(header::CACHE_CONTROL, "max-age=600")
+                    .header(header::ETAG, "\"a\"");
+                let body = Full::new(bytes::Bytes::from(vec![b'x'; 1024]));
+                Ok::<_, Infallible>(response.body(body).expect("a response"))
+            }));
     for _ in 0..10 {
-        let response = cache.clone().oneshot(Request::new(())).await;
+        let response = cache.clone().oneshot(Request::new(String::new())).await;
         let body = response.expect("a response").into_body();
         body.collect().await.expect("a body");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let (allocations, bytes) = least(async || {
-        let response = cache.clone().call(Request::new(())).await;
+        let response = cache.clone().call(Request::new(String::new())).await;
         assert!(response.is_ok_and(|response| response.headers().contains_key(header::AGE)));
     })
     .await;

@@ -67,8 +67,8 @@ pub(crate) async fn page(
     Ok(response)
 }
 
-pub(crate) fn request() -> Request<()> {
-    let mut request = Request::new(());
+pub(crate) fn request() -> Request<String> {
+    let mut request = Request::new(String::new());
     *request.uri_mut() = http::Uri::from_static("http://localhost/page?of=bench");
     request
         .extensions_mut()
@@ -77,14 +77,14 @@ pub(crate) fn request() -> Request<()> {
 }
 
 /// Sends one request, and waits until its answer is in the cache.
-pub(crate) async fn fill<S, B>(service: &S, request: &Request<()>)
+pub(crate) async fn fill<S, B>(service: &S, request: &Request<String>)
 where
     S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
     B: Body,
     B::Error: std::fmt::Debug,
 {
     loop {
-        let request = request.clone().map(|()| Full::default());
+        let request = request.clone().map(|_| Full::default());
         let response = service
             .clone()
             .oneshot(request)

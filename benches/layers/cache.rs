@@ -59,7 +59,7 @@ async fn parts(redis: &Redis) -> Vec<Case> {
         ("304", header::IF_NONE_MATCH, "\"a\""),
         ("206", header::RANGE, "bytes=0-99"),
     ] {
-        let with = |path: Request<()>| with(path, &name, value);
+        let with = |path: Request<String>| with(path, &name, value);
         let (remote, asked) = (format!("cache, remote hit, {status}"), with(path("/parts")));
         let case = Case::service(remote, &["bare + GET, 1 KiB"], from_redis.clone(), asked);
         cases.push(case.target("<= 1.15 x"));
@@ -139,7 +139,7 @@ where
         let ask = |service: S| async move {
             let asked = path("/threads");
             for _ in 0..EACH {
-                let asked = asked.clone().map(|()| Full::default());
+                let asked = asked.clone().map(|_| Full::default());
                 let _ = service.clone().oneshot(asked).await;
             }
         };
@@ -157,7 +157,7 @@ where
 }
 
 /// Has an answer kept in this process: what was read from Redis twice is.
-async fn keep<S>(service: &S, asked: &Request<()>)
+async fn keep<S>(service: &S, asked: &Request<String>)
 where
     S: Service<Request<Full<Bytes>>, Error = Infallible> + Clone,
     S: Service<
@@ -170,20 +170,20 @@ where
     }
 }
 
-fn path(path: &str) -> Request<()> {
+fn path(path: &str) -> Request<String> {
     let mut asked = request();
     *asked.uri_mut() = path.parse().expect("a path");
     asked
 }
 
-fn with(mut asked: Request<()>, name: &HeaderName, value: &'static str) -> Request<()> {
+fn with(mut asked: Request<String>, name: &HeaderName, value: &'static str) -> Request<String> {
     let value = header::HeaderValue::from_static(value);
     asked.headers_mut().insert(name, value);
     asked
 }
 
 /// What nobody has asked for.
-fn fresh() -> Request<()> {
+fn fresh() -> Request<String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     path(&format!("/fresh/{}", NEXT.fetch_add(1, Ordering::Relaxed)))
 }

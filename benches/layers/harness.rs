@@ -44,7 +44,7 @@ impl Case {
         name: impl Into<String>,
         beside: &[&str],
         service: S,
-        request: Request<()>,
+        request: Request<String>,
     ) -> Self
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
@@ -63,7 +63,7 @@ impl Case {
         name: impl Into<String>,
         beside: &[&str],
         service: S,
-        next: impl Fn() -> Request<()> + 'static,
+        next: impl Fn() -> Request<String> + 'static,
     ) -> Self
     where
         S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
@@ -75,7 +75,7 @@ impl Case {
         B::Error: std::fmt::Debug,
     {
         Self::new(name, beside, move || {
-            let (service, request) = (service.clone(), next().map(|()| Full::default()));
+            let (service, request) = (service.clone(), next().map(|_| Full::default()));
             async move {
                 let response = service
                     .oneshot(request)

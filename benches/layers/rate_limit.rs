@@ -40,7 +40,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let remembered = strict("remembered").layer(bare());
     let asked = strict("asked").no_denial_memory().layer(bare());
     for denied in [remembered.clone(), asked.clone()] {
-        let request = request().map(|()| Full::<Bytes>::default());
+        let request = request().map(|_| Full::<Bytes>::default());
         denied.oneshot(request).await.expect("the only one");
     }
     let two_keys = named("address").and_by(BearerToken, Policy::new("account", GENEROUS));

@@ -121,7 +121,7 @@ async fn session_cookie(redis: &Redis) -> header::HeaderValue {
         },
     ));
     let response = create
-        .oneshot(request().map(|()| Full::default()))
+        .oneshot(request().map(|_| Full::default()))
         .await
         .expect("a session");
     let cookie = response.headers()[header::SET_COOKIE]

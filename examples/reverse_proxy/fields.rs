@@ -1,7 +1,7 @@
 //! What a message says to the proxy itself, and not to those beyond it.
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version, header,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header,
     uri::Authority,
 };
 
@@ -84,6 +84,10 @@ pub(crate) fn settle_host<B>(
         let host = HeaderValue::from_str(authority.as_str()).ok();
         let host = host.filter(is_host).ok_or(StatusCode::BAD_REQUEST)?;
         request.headers_mut().insert(header::HOST, host);
+        // One form for all clients, and one entry in the cache.
+        if let Some(path) = request.uri().path_and_query().cloned() {
+            *request.uri_mut() = Uri::from(path);
+        }
     }
     let host = request.headers_mut().entry(header::HOST);
     host.or_insert_with(|| origin.clone());

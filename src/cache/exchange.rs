@@ -8,14 +8,13 @@ use super::{
     demands::{Choice, Demands},
     failures::Probe,
     handover::Handover,
-    key::Key,
     lookup::{self, Found, Place},
     status::Forward,
     targeted::Stated,
 };
 use crate::{
     error::Error,
-    store::{Digest, Lead, Stored, Turn, Usable, unix_millis},
+    store::{Digest, Key, Lead, Stored, Turn, Usable, unix_millis},
 };
 
 /// A request that may be answered from the cache.

@@ -62,9 +62,8 @@ const CONNECTION_FIELDS: [&str; 10] = [
 
 /// What tells of one exchange. `Age` is written anew on each hit; the others would be wrong in any other answer, so that
 /// they are left out although RFC 9111 §3.1 has a cache store all fields.
-const EXCHANGE_FIELDS: [&str; 12] = [
+const EXCHANGE_FIELDS: [&str; 11] = [
     "age",
-    "clear-site-data",
     "ratelimit",
     "ratelimit-policy",
     "server-timing",

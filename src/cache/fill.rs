@@ -6,13 +6,12 @@ use bytes::Bytes;
 use http::{HeaderMap, response};
 use tokio::runtime::Handle;
 
-use super::{
-    config::Shared, fields, freshness::Times, key::Key, lookup::Place, policy::Verdict, vary,
-};
+use super::{config::Shared, fields, freshness::Times, lookup::Place, policy::Verdict, vary};
 use crate::{
     personal::Personal,
     store::{
-        Digest, Head, KeyBuilder, Lead, Seen, Seq, Slot, Store, Turn, Variants, Writer, unix_millis,
+        Digest, Head, Key, KeyBuilder, Lead, Seen, Seq, Slot, Store, Turn, Variants, Writer,
+        unix_millis,
     },
 };
 
@@ -149,9 +148,9 @@ impl Seat {
         ttl: Duration,
     ) -> Result<Self, &'static str> {
         let (store, key, place) = (&shared.store, context.key, context.place);
-        let primary = store.remote().primary(&key.resource);
+        let primary = store.remote().primary(key);
         let known = place.variants.as_ref();
-        if known.is_none() && verdict.vary.is_empty() && key.policy.is_none() {
+        if known.is_none() && verdict.vary.is_empty() {
             return Ok(Self {
                 lead,
                 slot: primary,
@@ -167,7 +166,7 @@ impl Seat {
             };
             return Ok(Self {
                 lead,
-                slot: store.remote().variant(&key.resource, variant),
+                slot: store.remote().variant(key, variant),
                 list: Some(primary),
             });
         }
@@ -176,7 +175,7 @@ impl Seat {
             lead.uncacheable();
             return Err(TOO_MANY);
         };
-        let slot = store.remote().variant(&key.resource, variant);
+        let slot = store.remote().variant(key, variant);
         // Nobody else knows of it yet; from when they do, they wait for it.
         let Turn::Lead(own) = Box::pin(store.begin(&slot, Some(Seen::Nothing))).await else {
             return Err("stored-meanwhile");
@@ -202,17 +201,14 @@ fn admit(
     ttl: Duration,
 ) -> Option<Digest> {
     let Context { key, request, .. } = context;
-    let policy = key.policy.as_ref();
     let variant = vary::variant(
         &key.resource,
-        policy,
         &variants.generation,
         &variants.names,
         request,
     );
     let group = KeyBuilder::new("group")
         .part(key.resource.as_bytes())
-        .optional(policy.map(|digest| &digest.as_bytes()[..]))
         .part(&variants.generation)
         .finish();
     if shared.memory.admits(group, variant, unix_millis(), ttl) {

@@ -2,56 +2,73 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderValue, Uri, header, request::Parts, uri::Authority};
+use http::{Uri, request::Parts};
 
-use super::vary_by::VaryBy;
-use crate::store::{
-    Digest, KeyBuilder,
-    key::{in_lower_case, normal_host, resource},
+use super::{
+    site::{Site, hosts},
+    vary_by::VaryBy,
 };
-
-/// What an entry is filed under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
-    pub(crate) resource: Digest,
-    /// What a policy makes part of the key besides.
-    pub(crate) policy: Option<Digest>,
-}
+use crate::store::{
+    Digest, Key, KeyBuilder,
+    uri::{group, normal_host, normal_octets, normal_path},
+};
 
 /// The host, path and query that a request is for.
 #[derive(Clone, Debug)]
 pub(crate) struct Target<'a> {
+    /// Without letter case and default port.
     host: Cow<'a, str>,
     uri: Cow<'a, Uri>,
 }
 
+/// The key of a request that may be answered from the cache, and what it is for; `None` if it contradicts itself about its
+/// host.
+///
+/// `rewritten` is what the service sees of it besides.
+pub(crate) fn key<'a>(
+    parts: &'a Parts,
+    rewritten: Option<&Digest>,
+    vary_by: &VaryBy,
+) -> Option<(Key, Target<'a>)> {
+    let uri = requested(parts);
+    let site = Site::of(uri, &parts.headers)?;
+    let target = Target {
+        host: normal_host(site.host()),
+        uri: Cow::Borrowed(uri),
+    };
+    let policy = vary_by.of(parts, uri.query());
+    let query = uri.query().filter(|_| vary_by.query.is_none());
+    let group = target.group(vary_by);
+    let is_normal = policy.is_none()
+        && rewritten.is_none()
+        && site.plain_host().is_some_and(|host| host == target.host)
+        && normal_path(uri.path()) == uri.path()
+        && query.is_none_or(|query| normal_octets(query) == query);
+    if is_normal {
+        // As most requests are: one digest is enough.
+        let resource = group;
+        return Some((Key { resource, group }, target));
+    }
+    let mut key = KeyBuilder::new("request");
+    site.add(&mut key);
+    key.part(uri.path().as_bytes())
+        .optional(query.map(str::as_bytes));
+    for more in [rewritten, policy.as_ref()] {
+        key.optional(more.map(|digest| &digest.as_bytes()[..]));
+    }
+    let resource = key.finish();
+    Some((Key { resource, group }, target))
+}
+
 impl<'a> Target<'a> {
-    /// `None` if the request contradicts itself about its host: the handler may believe the other one.
-    pub(crate) fn of(parts: &'a Parts) -> Option<Self> {
+    /// What an unsafe request may be for: one for each host that it names.
+    pub(crate) fn all(parts: &'a Parts) -> Vec<Self> {
         let uri = requested(parts);
-        let mut lines = parts.headers.get_all(header::HOST).iter();
-        let (field, more) = (lines.next(), lines.next());
-        if more.is_some() {
-            return None;
-        }
-        let field = match field {
-            Some(field) => Some(host_of(field)?),
-            None => None,
-        };
-        let authority = uri.authority().map(Authority::as_str);
-        let host = match (authority, field) {
-            (Some(authority), Some(field)) if normal_host(authority) != normal_host(field) => {
-                return None;
-            }
-            // As the handler sees it, port and all: it may make links of it.
-            (_, Some(field)) => in_lower_case(field),
-            (Some(authority), None) => normal_host(authority),
-            (None, None) => Cow::Borrowed(""),
-        };
-        Some(Self {
-            host,
+        let of = |host: String| Self {
+            host: host.into(),
             uri: Cow::Borrowed(uri),
-        })
+        };
+        hosts(uri, &parts.headers).into_iter().map(of).collect()
     }
 
     /// The same when the request it is of goes on.
@@ -63,22 +80,15 @@ impl<'a> Target<'a> {
     }
 
     /// What changes for this target make outdated: with a policy that names parameters, all queries of the path.
-    pub(crate) fn resource(&self, vary_by: &VaryBy) -> Digest {
+    pub(crate) fn group(&self, vary_by: &VaryBy) -> Digest {
         let query = self.uri.query().filter(|_| vary_by.query.is_none());
-        resource(&self.host, self.uri.path(), query)
-    }
-
-    pub(crate) fn key(&self, vary_by: &VaryBy, parts: &Parts) -> Key {
-        Key {
-            resource: self.resource(vary_by),
-            policy: vary_by.of(parts, self.uri.query()),
-        }
+        group(&self.host, self.uri.path(), query)
     }
 
     /// What cache groups are confined to (RFC 9875 §2.1).
     pub(crate) fn origin(&self) -> Digest {
         KeyBuilder::new("origin")
-            .part(normal_host(&self.host).as_bytes())
+            .part(self.host.as_bytes())
             .finish()
     }
 
@@ -97,63 +107,35 @@ impl<'a> Target<'a> {
             return self.same_host(reference);
         }
         let uri = self.resolve(reference).parse().ok()?;
-        Some(Target {
-            host: self.host.clone().into_owned().into(),
-            uri: Cow::Owned(uri),
-        })
+        Some(self.at(uri))
     }
 
     fn same_host(&self, absolute: &str) -> Option<Target<'static>> {
         let uri: Uri = absolute.parse().ok()?;
         uri.scheme_str()
             .filter(|scheme| ["http", "https"].contains(scheme))?;
-        let host = normal_host(uri.authority()?.as_str());
-        (host == normal_host(&self.host)).then_some(())?;
-        Some(Target {
+        (normal_host(uri.authority()?.as_str()) == self.host).then(|| self.at(uri))
+    }
+
+    /// Another URI on the same host.
+    fn at(&self, uri: Uri) -> Target<'static> {
+        Target {
             host: self.host.clone().into_owned().into(),
             uri: Cow::Owned(uri),
-        })
-    }
-
-    /// RFC 3986 §5.2, for a reference without scheme, authority and fragment.
-    fn resolve(&self, reference: &str) -> String {
-        let (path, query) = match reference.split_once('?') {
-            Some((path, query)) => (path, Some(query)),
-            None => (reference, None),
-        };
-        let path: Cow<'_, str> = if path.is_empty() {
-            self.uri.path().into()
-        } else if path.starts_with('/') {
-            without_dots(path).into()
-        } else {
-            let base = self
-                .uri
-                .path()
-                .rsplit_once('/')
-                .map_or("", |(base, _)| base);
-            without_dots(&format!("{base}/{path}")).into()
-        };
-        match query {
-            Some(query) => format!("{path}?{query}"),
-            None => path.into_owned(),
         }
     }
-}
 
-/// A `Host` field that is one (RFC 9112 §3.2), or empty. Others may mean one thing here and another to the handler.
-fn host_of(field: &HeaderValue) -> Option<&str> {
-    let text = std::str::from_utf8(field.as_bytes()).ok()?;
-    // What most are needs no parser, which takes memory.
-    let is_host = || !text.contains('@') && text.parse::<Authority>().is_ok();
-    (text.is_empty() || is_plain_name(text) || is_host()).then_some(text)
-}
-
-/// A name with or without a port, in letters that need no care.
-fn is_plain_name(text: &str) -> bool {
-    let (name, port) = text.split_once(':').unwrap_or((text, "80"));
-    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    let is_number = (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit());
-    is_number && !name.is_empty() && name.bytes().all(in_name)
+    /// RFC 3986 §5.2, for a reference without scheme, authority and fragment. Dots stay: normal forms have none.
+    fn resolve(&self, reference: &str) -> String {
+        let path_end = reference.find('?').unwrap_or(reference.len());
+        let (path, query) = reference.split_at(path_end);
+        let (base, _) = self.uri.path().rsplit_once('/').unwrap_or_default();
+        match path {
+            "" => format!("{}{query}", self.uri.path()),
+            _ if path.starts_with('/') => reference.to_owned(),
+            _ => format!("{base}/{reference}"),
+        }
+    }
 }
 
 /// The URI that the client asked for. axum takes the prefix of a nested router off the one in the request.
@@ -165,84 +147,95 @@ fn requested(parts: &Parts) -> &Uri {
     &parts.uri
 }
 
-/// RFC 3986 §5.2.4, for a path that begins with a slash.
-fn without_dots(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut segments = path.split('/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            "." | ".." => {
-                if segment == ".." {
-                    kept.pop();
-                }
-                if last {
-                    kept.push("");
-                }
-            }
-            segment => kept.push(segment),
-        }
-    }
-    format!("/{}", kept.join("/"))
-}
-
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{Request, header};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn target(uri: &str, hosts: &[&str]) -> Option<Target<'static>> {
+    fn parts(uri: &str, hosts: &[&str]) -> Parts {
         let mut request = Request::get(uri);
         for host in hosts {
             request = request.header(header::HOST, *host);
         }
-        let parts = request.body(()).expect("a request").into_parts().0;
-        Target::of(&parts).map(Target::into_owned)
+        request.body(()).expect("a request").into_parts().0
     }
 
-    fn resource_of(uri: &str, hosts: &[&str]) -> Digest {
-        target(uri, hosts)
-            .expect("one host")
-            .resource(&VaryBy::default())
+    fn key_of(uri: &str, hosts: &[&str]) -> Key {
+        let parts = parts(uri, hosts);
+        let key = key(&parts, None, &VaryBy::default());
+        key.expect("one host").0
+    }
+
+    fn target(uri: &str, host: &str) -> Target<'static> {
+        let parts = parts(uri, &[host]);
+        let mut all = Target::all(&parts);
+        all.pop().expect("a target").into_owned()
+    }
+
+    /// Each was once filed under what another of them is filed under, and a handler may make links of what it sees.
+    #[test]
+    fn what_a_handler_sees_is_kept_apart_and_purged_together() {
+        let forms = [
+            key_of("/~a?b", &["shop.example"]),
+            key_of("/~a?b", &["shop.example:80"]),
+            key_of("/~a?b", &["shop.example:443"]),
+            key_of("/~a?b", &["shop.example:"]),
+            key_of("/%7Ea?b", &["shop.example"]),
+            key_of("/%7ea?b", &["shop.example"]),
+            key_of("/./~a?b", &["shop.example"]),
+            key_of("/~a?%62", &["shop.example"]),
+            key_of("http://shop.example/~a?b", &[]),
+            key_of("https://shop.example/~a?b", &[]),
+            key_of("http://shop.example:80/~a?b", &[]),
+            key_of("http://shop.example:80/~a?b", &["shop.example"]),
+            key_of("http://shop.example/~a?b", &["shop.example:80"]),
+            key_of("http://shop.example/~a?b", &["shop.example"]),
+        ];
+        for (at, one) in forms.iter().enumerate() {
+            let same = |other: &&Key| other.resource == one.resource;
+            assert_eq!(forms.iter().find(same), Some(&forms[at]), "{at}");
+            assert_eq!(one.group, forms[0].group, "{at}");
+        }
+        // As most are: one digest is enough.
+        assert_eq!(forms[0].resource, forms[0].group);
+        // RFC 9110 §4.2.3: letter case says nothing.
+        assert_eq!(key_of("/~a?b", &["Shop.Example"]), forms[0]);
+        assert_eq!(key_of("HTTP://SHOP.example/~a?b", &[]), forms[8]);
     }
 
     #[test]
-    fn the_host_comes_from_the_uri_or_the_field() {
-        let one = resource_of("/a?b", &["shop.example"]);
-        assert_eq!(resource_of("http://shop.example/a?b", &[]), one);
-        assert_eq!(
-            resource_of("https://SHOP.example:443/a?b", &["shop.example"]),
-            one
-        );
-        assert_eq!(resource_of("/a?b", &["Shop.Example"]), one);
-        // A handler may make links of it.
-        assert_ne!(resource_of("/a?b", &["shop.example:80"]), one);
-        assert_ne!(resource_of("/a?b", &["other.example"]), one);
-        assert_ne!(resource_of("/a?b", &["shop.example:8080"]), one);
-        assert_ne!(resource_of("/a?b", &[]), one);
-    }
-
-    #[test]
-    fn contradictory_hosts_have_no_target() {
-        assert!(target("http://a.example/", &["b.example"]).is_none());
-        assert!(target("/", &["a.example", "b.example"]).is_none());
-        assert!(target("/", &["a.example", "a.example"]).is_none());
-        for host in [
-            "evil.example/@a.example",
-            "u@a.example",
-            "a.example?b",
-            "a b",
-            "a#b",
+    fn other_resources_have_other_groups() {
+        let one = key_of("/a?b", &["shop.example"]).group;
+        for (uri, hosts) in [
+            ("/a?b", &["other.example"][..]),
+            ("/a?b", &["shop.example:8080"]),
+            ("/a?b", &[]),
+            ("/a", &["shop.example"]),
+            ("/A?b", &["shop.example"]),
+            ("/a%3Fb", &["shop.example"]),
         ] {
-            assert!(target("/", &[host]).is_none(), "{host}");
+            assert_ne!(key_of(uri, hosts).group, one, "{uri} {hosts:?}");
+        }
+        assert_ne!(key_of("/", &[""]).resource, key_of("/", &[]).resource);
+    }
+
+    #[test]
+    fn what_is_seen_besides_is_in_the_key_alone() {
+        let parts = parts("/home", &["shop.example"]);
+        let more = ["ann", "bob"].map(|name| KeyBuilder::new(name).finish());
+        let keys = [None, Some(&more[0]), Some(&more[1])]
+            .map(|more| key(&parts, more, &VaryBy::default()).expect("one host").0);
+        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+            assert_ne!(keys[one].resource, keys[other].resource);
+            assert_eq!(keys[one].group, keys[other].group);
         }
     }
 
     #[test]
     fn references_are_resolved() {
-        let base = target("/dir/page?q=1", &["shop.example"]).expect("one host");
+        let base = target("/dir/page?q=1", "shop.example");
         for (reference, path_and_query) in [
             ("/other", "/other"),
             ("other", "/dir/other"),
@@ -258,13 +251,18 @@ mod tests {
             ("https://SHOP.example:443/abs", "/abs"),
             ("//shop.example/net", "/net"),
             ("/time/12:30", "/time/12:30"),
+            // Other forms of the same.
+            ("http://shop.example:80", "/"),
+            ("http://shop.example?x", "/?x"),
+            ("/%7eann", "/~ann"),
+            ("%2e%2E/up", "/up"),
         ] {
             let found = base
                 .refer(reference.as_bytes())
-                .map(|target| target.resource(&VaryBy::default()));
+                .map(|target| target.group(&VaryBy::default()));
             assert_eq!(
                 found,
-                Some(resource(
+                Some(group(
                     "shop.example",
                     path_and_query.split('?').next().expect("a path"),
                     path_and_query.split_once('?').map(|(_, query)| query)
@@ -276,7 +274,7 @@ mod tests {
 
     #[test]
     fn other_hosts_and_nonsense_refer_to_nothing() {
-        let base = target("/dir/page", &["shop.example"]).expect("one host");
+        let base = target("/dir/page", "shop.example");
         for reference in [
             "http://other.example/",
             "http://shop.example:8080/",
@@ -295,13 +293,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_plain_name_is_one_to_the_parser_too(text in "[a-zA-Z0-9.:@-]{0,12}") {
-            prop_assert!(!is_plain_name(&text) || text.parse::<Authority>().is_ok());
-        }
-
-        #[test]
         fn nothing_panics(reference in "[a-z/.?#:%é \\\\@-]{0,30}") {
-            let base = target("/dir/page", &["shop.example"]).expect("one host");
+            let base = target("/dir/page", "shop.example");
             let _ = base.refer(reference.as_bytes());
         }
     }

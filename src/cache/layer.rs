@@ -128,7 +128,8 @@ impl CacheLayer {
         self
     }
 
-    /// The only statuses to store; default: all that are final but 206, 304 and 429.
+    /// The only statuses to store; default: all that are final but 206, 304, 412, 416, 428, 429, 431 and 511,
+    /// which are never stored.
     ///
     /// The layer's [`ttl`](Self::ttl) covers exactly these then.
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
@@ -406,7 +407,8 @@ impl CacheLayer {
         self
     }
 
-    /// Leaves alone the `GET` and `HEAD` requests for which `predicate` is true: neither answered from the cache nor stored.
+    /// Leaves alone the `GET` and `HEAD` requests for which `predicate` is true: neither answered from the cache nor stored. A
+    /// client that asks for `only-if-cached` gets 504.
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::{config::Shared, key::Key, status::Forward, vary};
+use super::{config::Shared, status::Forward, vary};
 use crate::{
     error::Error,
-    store::{self, Entry, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
+    store::{self, Entry, Key, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
 };
 
 /// What the cache has for a request.
@@ -70,7 +70,7 @@ pub(crate) async fn lookup(
 ) -> Result<Found, Error> {
     let store = &shared.store;
     let slot_of = |variants: &Variants| slot(shared, key, request, variants);
-    let primary = store.remote().primary(&key.resource);
+    let primary = store.remote().primary(key);
     let known = shared.memory.variants(&key.resource);
     // Both at once, and the first says whether the second is what it was.
     let (first, guessed) = match &known {
@@ -124,12 +124,10 @@ async fn beyond(
         .as_ref()
         .map(|usable| Arc::clone(&usable.entry));
     let Some(Entry::Variants(variants)) = entry.as_deref() else {
-        // A policy keeps apart what the primary slot does not.
-        let usable = first.usable.filter(|_| key.policy.is_none());
         return Ok(Found {
-            answer: usable.and_then(Answer::of).ok_or(Forward::UriMiss),
+            answer: first.usable.and_then(Answer::of).ok_or(Forward::UriMiss),
             place: Place {
-                slot: shared.store.remote().primary(&key.resource),
+                slot: shared.store.remote().primary(key),
                 seen: primary_seen.clone(),
                 primary_seen,
                 variants: None,
@@ -157,10 +155,9 @@ async fn beyond(
 pub(crate) fn slot(shared: &Shared, key: &Key, request: &HeaderMap, variants: &Variants) -> Slot {
     let variant = vary::variant(
         &key.resource,
-        key.policy.as_ref(),
         &variants.generation,
         &variants.names,
         request,
     );
-    shared.store.remote().variant(&key.resource, variant)
+    shared.store.remote().variant(key, variant)
 }

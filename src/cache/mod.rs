@@ -25,13 +25,13 @@
 //!
 //! Answers to `GET` that say for how long they are fresh: by a [targeted field](CacheLayer::targeted), `s-maxage`, `max-age` or
 //! `Expires`, in this order (RFC 9111 §4.2.1, RFC 9213); and those that may be used only after the handler confirmed them
-//! (`no-cache`, `max-age=0`) if they have `ETag` or `Last-Modified`. Any final status but 206, 304 and 429 will do. With
+//! (`no-cache`, `max-age=0`) if they have `ETag` or `Last-Modified`. Any final status but 206, 304, 412, 416, 428, 429, 431 and 511 will do. With
 //! [`CacheLayer::ttl`] a route also stores answers that say nothing, with [`CacheLayer::heuristic`] those that say when they
 //! changed last. A handler has the last word on one answer with [`CacheFor`] and [`NoCache`] in its extensions.
 //!
 //! Never stored, whatever else they say: answers to requests whose [session](crate::Session) was used (but see
 //! [`CacheLayer::behind_guard`] for pages behind a login); answers with `no-store`,
-//! `private`, `Set-Cookie`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
+//! `private`, `Set-Cookie`, `Clear-Site-Data`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
 //! requests with `no-store`, or with `Authorization` unless they say `public`, `must-revalidate` or `s-maxage` (§3.5);
 //! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off or has
 //! another length than stated. All fields are stored but those of the connection, those that
@@ -83,10 +83,22 @@
 //!
 //! # The key
 //!
-//! Host (from the URI or the `Host` field), path and query, byte for byte; the scheme is not part of it. A request whose URI
-//! and `Host` disagree, or whose `Host` is none, is left alone, and so is a `GET` with content. Behind a router that
-//! shortens the path, such as axum's `nest`, two routes can look the same:
-//! with the feature `axum` the original URI counts; otherwise put the layer outside.
+//! What the handler sees of the URL: scheme and authority of the request's URI if it has them, the `Host` field, path and
+//! query, byte for byte but for the letter case of scheme and host. So `/a` with `Host: shop.example`, the same with
+//! `Host: shop.example:80`, and `http://shop.example/a` of an HTTP/2 request have an entry each: a handler may make links of
+//! any of them. Request fields such as `X-Forwarded-Host` are part of the key where a request has them, and the others'
+//! entries stay as they are. A layer outside may bring requests into one form to save entries.
+//!
+//! Changes and purges are of all forms at once: equivalent URIs (RFC 9110 §4.2.3), with whatever fields, share a purge.
+//!
+//! Left alone are a `GET` or `HEAD` whose URI and `Host` disagree, or whose `Host` is none, and one with content (RFC 9110
+//! §9.3.1): with `Transfer-Encoding`, with a `Content-Length` other than `0`, or with a body that neither is at its end nor
+//! states a length of zero. A layer outside that replaces request bodies has to keep one of the two, or nothing behind it is
+//! cached. Over HTTP/2, a request whose head does not end the stream and states no length counts as one with content.
+//!
+//! Behind a router that shortens the path, such as axum's `nest`, two routes can look the same: with the feature `axum` the
+//! original URI counts, and besides it what another layer has made of it, such as the path of a tenant; such entries are
+//! changed and purged by the original URI. Without that feature, put the layer outside of such routers.
 //!
 //! # Where to put it
 //!
@@ -102,7 +114,7 @@
 //! # Without Redis
 //!
 //! The handler answers, with `cache-status: tower-fred; fwd=bypass; detail=unavailable`. The cache never makes an error; only
-//! a client that asks for `only-if-cached` gets 504. A change that Redis does not hear of leaves the old answer in place for
+//! a client that asks for `only-if-cached` gets 504, as for every `GET`, `HEAD`, `OPTIONS` and `TRACE` that the cache leaves alone. A change that Redis does not hear of leaves the old answer in place for
 //! its lifetime, with a warning in the log.
 
 mod again;
@@ -112,6 +124,7 @@ mod body;
 mod cache_control;
 mod condition;
 mod config;
+mod content;
 mod control;
 mod copying;
 mod date;
@@ -138,7 +151,10 @@ mod policy;
 mod range;
 mod read;
 mod reader;
+#[cfg(feature = "axum")]
+mod rewrite;
 mod service;
+mod site;
 mod spare;
 mod status;
 mod targeted;

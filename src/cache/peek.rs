@@ -23,12 +23,9 @@ pub(crate) fn peek<B>(
         return None;
     };
     let (store, now_ms) = (&shared.store, unix_millis());
-    let mut entry = store.peek(&store.remote().primary(&key.resource), now_ms)?;
+    let mut entry = store.peek(&store.remote().primary(key), now_ms)?;
     if let Entry::Variants(variants) = &*entry {
         entry = store.peek(&slot(shared, key, &parts.headers, variants), now_ms)?;
-    } else if key.policy.is_some() {
-        // A policy keeps apart what the primary slot does not.
-        return None;
     }
     let Entry::Response(stored) = &*entry else {
         return None;

@@ -120,8 +120,11 @@ fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'sta
             ),
             "precondition",
         ),
-        // RFC 6585 §4: 429 must not be stored
-        (status == StatusCode::TOO_MANY_REQUESTS, "too-many-requests"),
+        // RFC 6585 §3 to §6: they must not be stored
+        (
+            matches!(status.as_u16(), 428 | 429 | 431 | 511),
+            "client-status",
+        ),
         (!policy.stores(status), "status"),
         // RFC 9111 §5.2.2.3: must-understand asks for a known status, and then replaces no-store
         (directives.must_understand && !understood, "must-understand"),
@@ -133,6 +136,11 @@ fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'sta
         (directives.private.is_everything(), "private"),
         // Stricter than RFC 9111 §7.3: a cookie is for one client, whatever the directives say
         (reply.headers.contains_key(header::SET_COOKIE), "set-cookie"),
+        // It tells one client to forget what it has; without it the answer would be another one
+        (
+            reply.headers.contains_key("clear-site-data"),
+            "clear-site-data",
+        ),
         // An endless stream of events.
         (is_event_stream(reply.headers), "event-stream"),
     ])

@@ -17,12 +17,11 @@ use super::{
     config::Shared,
     demands::Demands,
     exchange::{Exchange, Inquiry, Next},
-    key::Key,
     lookup::{self, Place},
     service::{Answer, pass},
     status::{CacheStatus, Forward},
 };
-use crate::store::{Digest, Stored, unix_millis};
+use crate::store::{Digest, Key, Stored, unix_millis};
 
 /// Answers from the cache, or lets the handler answer and stores that.
 pub(crate) async fn read<S, ReqBody, B>(

@@ -11,16 +11,16 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
+    answer,
     body::CacheBody,
     config::{Config, Shared},
-    groups,
-    intent::{Intent, is_done, outdated},
+    intent::{Besides, Intent, is_done, outdated},
     key::Target,
     peek::peek,
     read::read,
     status::{CacheStatus, Forward},
 };
-use crate::{future::ResponseFuture, personal::Personal, store::Slot};
+use crate::{future::ResponseFuture, personal::Personal};
 
 /// Answers requests with stored responses. Made by [`CacheLayer`](super::CacheLayer); see the [module](crate::cache).
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl<S, ReqBody, B> Service<Request<ReqBody>> for Cache<S>
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
-    ReqBody: Send + 'static,
+    ReqBody: Body + Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
     B::Error: Send,
@@ -57,10 +57,12 @@ where
         // https://docs.rs/tower/latest/tower/trait.Service.html#be-careful-when-cloning-inner-services
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
-        let (parts, body) = request.into_parts();
-        let intent = Intent::of(&parts, &self.shared.config);
+        let (mut parts, body) = request.into_parts();
+        let config = &self.shared.config;
+        let besides = Besides::of(&mut parts, &body, config);
+        let intent = Intent::of(&parts, besides, config);
         if let Some((mut response, status)) = peek(&intent, &parts, &self.shared) {
-            tell(&mut response, status, &self.shared.config);
+            tell(&mut response, status, config);
             return ResponseFuture::ready(response);
         }
         let intent = intent.into_owned();
@@ -90,8 +92,9 @@ where
         Intent::Read(key, target) => {
             read(inner, request, shared.clone(), key, target.origin()).await?
         }
-        Intent::Write(target) => Box::pin(write(inner, request, &shared, &target)).await?,
+        Intent::Write(targets) => Box::pin(write(inner, request, &shared, &targets)).await?,
         Intent::Pass(why, detail) => pass(inner, request, why, detail).await?,
+        Intent::Refuse => (answer::refused(), CacheStatus::refused()),
     };
     tell(&mut response, status, &shared.config);
     Ok(response)
@@ -128,7 +131,7 @@ async fn write<S, ReqBody, B>(
     inner: S,
     request: Request<ReqBody>,
     shared: &Shared,
-    target: &Target<'_>,
+    targets: &[Target<'_>],
 ) -> Answer<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
@@ -137,11 +140,9 @@ where
     if !is_done(response.status()) {
         return Ok((response, status));
     }
-    let remote = shared.store.remote();
-    let resources = outdated(target, &shared.config.vary_by, response.headers());
-    let slots: Vec<_> = resources.iter().map(|one| remote.primary(one)).collect();
-    let groups = groups::invalidated(&target.origin(), response.headers());
-    let tags = slots.iter().map(Slot::group).chain(groups).collect();
+    let vary_by = &shared.config.vary_by;
+    let of = |target| outdated(target, vary_by, response.headers());
+    let tags = targets.iter().flat_map(of).collect();
     // Not in the background: the client's next request is to see what it changed.
     if let Err(error) = shared.store.purge(tags).await {
         tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");

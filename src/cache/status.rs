@@ -46,6 +46,8 @@ use crate::store::Life;
 ///
 /// | `detail` | |
 /// | --- | --- |
+/// | `clear-site-data` | It has `Clear-Site-Data`, which tells one client to forget what it has. |
+/// | `client-status` | 428, 429, 431 or 511, which are about one client (RFC 6585). |
 /// | `event-stream` | `text/event-stream` has no end. |
 /// | `expired` | It is no longer fresh when it comes, and has nothing to be validated by. |
 /// | `fields` | Its header fields are too many or too long. |
@@ -61,7 +63,6 @@ use crate::store::Life;
 /// | `private` | `private`. |
 /// | `set-cookie` | It sets a cookie. |
 /// | `status` | Its status is not one of [`statuses`](super::CacheLayer::statuses). |
-/// | `too-many-requests` | 429. |
 /// | `too-many-tags` | It has more than 128 tags and groups. |
 /// | `vary-any` | `Vary: *`. |
 /// | `vary-authorization`, `vary-cookie` | `Vary` names this field, and the key does not have it. |
@@ -137,7 +138,7 @@ impl CacheStatus {
     pub(crate) fn hit(life: &Life, now_ms: u64) -> Self {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let ttl_ms = signed(life.lifetime_ms) - signed(life.age_ms(now_ms));
-        let detail = None;
+        let (ttl_ms, detail) = (ttl_ms.clamp(-MOST_MILLIS, MOST_MILLIS), None);
         let outcome = Outcome::Hit { ttl_ms, detail };
         Self { outcome }
     }
@@ -401,6 +402,8 @@ fn is_token(text: &str) -> bool {
     text.starts_with(first) && text.chars().all(token)
 }
 
+/// RFC 9651 §3.3.1: an integer has 15 digits at most.
+const MOST_MILLIS: i64 = 999_999_999_999_999 * 1000;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 #[cfg(test)]

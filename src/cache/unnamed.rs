@@ -4,7 +4,7 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::{cache_control::next_member, vary};
+use super::cache_control::next_member;
 use crate::store::KeyBuilder;
 
 pub(crate) fn has_any(request: &HeaderMap) -> bool {
@@ -18,14 +18,12 @@ pub(crate) fn has_any(request: &HeaderMap) -> bool {
 /// Adds those that a request has.
 pub(crate) fn add(key: &mut KeyBuilder, request: &HeaderMap) {
     for name in UNNAMED {
-        let value = vary::value(request, &HeaderName::from_static(name));
-        let value = if name == FORWARDED {
-            value.map(|value| of_site(&value))
-        } else {
-            value
-        };
-        if let Some(value) = value {
-            key.part(name.as_bytes()).part(&value);
+        for line in request.get_all(name) {
+            key.part(name.as_bytes());
+            match name {
+                FORWARDED => key.part(&of_site(line.as_bytes())),
+                _ => key.part(line.as_bytes()),
+            };
         }
     }
 }
@@ -131,6 +129,11 @@ mod tests {
         assert_ne!(of(&[("x-host", "a")]), of(&[("x-host", "b")]));
         assert_ne!(of(&[("x-host", "a")]), of(&[("x-forwarded-host", "a")]));
         assert_ne!(of(&[("x-host", "")]), None);
+        // A handler may read the first line, or the last, and blanks say what it makes of them.
+        let lines = [("x-host", "a"), ("x-host", "b")];
+        assert_ne!(of(&lines), of(&[("x-host", "a, b")]));
+        assert_ne!(of(&lines), of(&[lines[1], lines[0]]));
+        assert_ne!(of(&[("x-host", "a, b")]), of(&[("x-host", "a,b")]));
     }
 
     proptest! {

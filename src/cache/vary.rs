@@ -32,18 +32,15 @@ pub(crate) fn sorted(mut names: Vec<HeaderName>) -> Vec<HeaderName> {
     names
 }
 
-/// Names the variant that fits a request with these fields. `policy` is what the server's policy makes part of the key.
+/// Names the variant that fits a request with these fields.
 pub(crate) fn variant(
     resource: &Digest,
-    policy: Option<&Digest>,
     generation: &[u8; 16],
     names: &[HeaderName],
     request: &HeaderMap,
 ) -> Digest {
     let mut key = KeyBuilder::new("variant");
-    key.part(resource.as_bytes())
-        .optional(policy.map(|digest| &digest.as_bytes()[..]))
-        .part(generation);
+    key.part(resource.as_bytes()).part(generation);
     for name in names {
         key.part(name.as_str().as_bytes())
             .optional(value(request, name).as_deref());
@@ -51,13 +48,18 @@ pub(crate) fn variant(
     key.finish()
 }
 
-/// All lines of a field in one normal form; `None` when the request does not have it, which is not the same as empty.
+/// All lines of a field in one; `None` when the request does not have it, which is not the same as empty.
+///
+/// RFC 9111 §4.1: lines may be joined whatever the field, but only where its syntax is known may anything else be changed.
 pub(crate) fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<&[u8]> = request.get_all(name).iter().map(AsRef::as_ref).collect();
     if lines.is_empty() {
         return None;
     }
     let all = lines.join(&b", "[..]);
+    if !LISTS.contains(&name.as_str()) {
+        return Some(all);
+    }
     let languages = (name == header::ACCEPT_LANGUAGE).then(|| languages(&all));
     Some(languages.flatten().unwrap_or_else(|| without_blanks(&all)))
 }
@@ -113,6 +115,30 @@ fn without_blanks(list: &[u8]) -> Vec<u8> {
         rest = after;
     }
 }
+
+/// Request fields whose syntax is a list with quoted strings at most, so that blanks around its commas say nothing (RFC
+/// 9110 §5.6.1, RFC 9651 §3.1).
+const LISTS: [&str; 19] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "access-control-request-headers",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "expect",
+    "forwarded",
+    "pragma",
+    "prefer",
+    "sec-ch-ua",
+    "sec-ch-ua-full-version-list",
+    "te",
+    "trailer",
+    "upgrade",
+    "via",
+];
 
 fn field(name: &[u8]) -> Option<HeaderName> {
     // `*` is a valid field name to the parser.
@@ -185,7 +211,6 @@ mod tests {
         let names = names(&headers(&[("vary", vary)])).expect("names");
         variant(
             &resource("h", "/", None),
-            None,
             &[7; 16],
             &names,
             &headers(request),
@@ -196,7 +221,17 @@ mod tests {
     fn equal_in_meaning_is_equal() {
         for (vary, a, b) in [
             ("foo", &[("foo", "1")][..], &[("foo", "1")][..]),
-            ("foo", &[("foo", "1, 2")], &[("foo", " 1 ,\t2")]),
+            ("accept", &[("accept", "1, 2")], &[("accept", " 1 ,\t2")]),
+            (
+                "accept",
+                &[("accept", "1"), ("accept", "2")],
+                &[("accept", "1,2")],
+            ),
+            (
+                "te",
+                &[("te", "a;b=\"c,  d\",e")],
+                &[("te", "a;b=\"c,  d\" , e")],
+            ),
             ("foo", &[("foo", "1, 2")], &[("foo", "1"), ("foo", "2")]),
             ("foo", &[("bar", "1")], &[("bar", "2")]),
             (
@@ -224,7 +259,22 @@ mod tests {
             ("foo", &[("foo", "")], &[]),
             ("foo", &[("foo", "a")], &[("foo", "A")]),
             ("foo", &[("foo", "1, 2")], &[("foo", "2, 1")]),
-            ("foo", &[("foo", "\"a,  b\"")], &[("foo", "\"a, b\"")]),
+            // What a field means that is not known, its blanks may be part of.
+            ("foo", &[("foo", "1, 2")], &[("foo", "1,2")]),
+            ("foo", &[("foo", "1, 2")], &[("foo", "1 , 2")]),
+            ("foo", &[("foo", "a;b")], &[("foo", "a; b")]),
+            ("foo", &[("foo", "a")], &[("foo", " a")]),
+            (
+                "user-agent",
+                &[("user-agent", "a (b,c)")],
+                &[("user-agent", "a (b, c)")],
+            ),
+            ("cookie", &[("cookie", "a=1,2")], &[("cookie", "a=1, 2")]),
+            (
+                "accept",
+                &[("accept", "\"a,  b\"")],
+                &[("accept", "\"a, b\"")],
+            ),
             ("foo, bar", &[("foo", "1")], &[("bar", "1")]),
             (
                 "accept-language",
@@ -249,7 +299,6 @@ mod tests {
         let of = |generation| {
             variant(
                 &resource("h", "/", None),
-                None,
                 &[generation; 16],
                 &names,
                 &HeaderMap::new(),

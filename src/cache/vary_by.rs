@@ -7,7 +7,7 @@ use http::{HeaderName, header, request::Parts};
 use super::{unnamed, vary};
 use crate::{
     personal::Personal,
-    store::{Digest, KeyBuilder},
+    store::{Digest, KeyBuilder, uri::octets},
 };
 
 /// What entries are kept apart by, besides host, path and query.
@@ -26,7 +26,9 @@ type Value = dyn Fn(&Parts) -> Vec<u8> + Send + Sync;
 
 impl VaryBy {
     /// What this request has of it; `None` when there is nothing to keep apart by.
-    pub(crate) fn of(&self, parts: &Parts, query: Option<&str>) -> Option<Digest> {
+    ///
+    /// `requested` is the query that the client sent. A layer outside may have put in another one.
+    pub(crate) fn of(&self, parts: &Parts, requested: Option<&str>) -> Option<Digest> {
         let is_plain = self.headers.is_empty()
             && self.query.is_none()
             && self.cookies.is_empty()
@@ -46,8 +48,16 @@ impl VaryBy {
                 .optional(value.as_deref());
         }
         if let Some(wanted) = &self.query {
-            for parameter in parameters(query.unwrap_or_default(), wanted) {
+            let requested = requested.unwrap_or_default();
+            for parameter in parameters(requested, wanted) {
                 key.part(b"query").part(parameter.as_bytes());
+            }
+            let seen = parts.uri.query().unwrap_or_default();
+            if !parameters(requested, wanted).eq(parameters(seen, wanted)) {
+                key.part(b"rewritten");
+                for parameter in parameters(seen, wanted) {
+                    key.part(b"query").part(parameter.as_bytes());
+                }
             }
         }
         for name in &self.cookies {
@@ -87,21 +97,11 @@ fn decoded(name: &str) -> Cow<'_, [u8]> {
     if !name.contains(['+', '%']) {
         return name.as_bytes().into();
     }
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        let hex = |at: usize| char::from(*after.get(at)?).to_digit(16);
-        match (first, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push(u8::try_from(high * 16 + low).unwrap_or_default());
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', ..) => bytes.push(b' '),
-            _ => bytes.push(first),
-        }
-    }
-    bytes.into()
+    let meant = |(octet, is_encoded): (u8, bool)| match octet {
+        b'+' if !is_encoded => b' ',
+        octet => octet,
+    };
+    octets(name).map(meant).collect()
 }
 
 /// All values of a cookie, in the order of the request.
@@ -164,6 +164,15 @@ mod tests {
         assert_ne!(by_query("a+b=2"), by_query(""));
         assert_ne!(by_query("a%20b=2"), by_query("a+b=3"));
         assert_eq!(by_query("p%6=2"), by_query(""));
+        // What a layer outside has made of it counts too.
+        let vary_by = VaryBy {
+            query: Some(vec!["page".into()]),
+            ..VaryBy::default()
+        };
+        let seen = |query: &str| vary_by.of(&parts(query, &[]), Some("page=1"));
+        assert_eq!(seen("page=1"), seen("page=1&x"));
+        assert_ne!(seen("page=1"), seen("page=2"));
+        assert_ne!(seen("page=2"), seen("page=3"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Keys that no two different things share.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 /// The 256-bit name of one cached thing. Its first half is in the Redis key, all of it is in the stored value.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -114,9 +114,16 @@ impl KeyBuilder {
 /// Most URLs with their host.
 const SHORT: usize = 256;
 
-/// The key of a resource: what a stored answer to `GET` is filed under.
-///
-/// The scheme is not part of it: most servers never learn it.
+/// What an answer is filed under, and what takes it out of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Key {
+    /// The request as its handler sees it, as far as answers are kept apart by it.
+    pub(crate) resource: Digest,
+    /// What purges name: one for all keys of equivalent URIs, see [`group`](super::uri::group).
+    pub(crate) group: Digest,
+}
+
+/// The digest of a URI by its parts as they are written.
 pub(crate) fn resource(host: &str, path: &str, query: Option<&str>) -> Digest {
     KeyBuilder::new("resource")
         .part(b"GET")
@@ -124,24 +131,6 @@ pub(crate) fn resource(host: &str, path: &str, query: Option<&str>) -> Digest {
         .part(path.as_bytes())
         .optional(query.map(str::as_bytes))
         .finish()
-}
-
-/// The host and port of a URL, in which letter case and a default port make no difference.
-pub(crate) fn normal_host(authority: &str) -> Cow<'_, str> {
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    let host = match host.rsplit_once(':') {
-        Some((name, "" | "80" | "443")) => name,
-        _ => host,
-    };
-    in_lower_case(host)
-}
-
-pub(crate) fn in_lower_case(text: &str) -> Cow<'_, str> {
-    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        text.to_ascii_lowercase().into()
-    } else {
-        text.into()
-    }
 }
 
 #[cfg(test)]
@@ -156,24 +145,6 @@ mod tests {
             key.optional(part.as_deref());
         }
         key.finish()
-    }
-
-    #[test]
-    fn hosts_are_compared_without_case_and_default_port() {
-        for (written, normal) in [
-            ("Example.COM", "example.com"),
-            ("example.com:80", "example.com"),
-            ("example.com:443", "example.com"),
-            ("example.com:", "example.com"),
-            ("example.com:8080", "example.com:8080"),
-            ("user:pw@example.com", "example.com"),
-            ("[::1]", "[::1]"),
-            ("[::1]:80", "[::1]"),
-            ("[::80]", "[::80]"),
-            ("", ""),
-        ] {
-            assert_eq!(normal_host(written), normal, "{written}");
-        }
     }
 
     #[test]

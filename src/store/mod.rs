@@ -35,10 +35,11 @@ mod state;
 mod store;
 mod tags;
 mod tasks;
+pub(crate) mod uri;
 mod writer;
 
 pub(crate) use entry::{Entry, Head, Stored, Variants};
-pub(crate) use key::{Digest, KeyBuilder};
+pub(crate) use key::{Digest, Key, KeyBuilder};
 pub(crate) use lead::Lead;
 pub(crate) use life::{Life, Seq, Tag};
 pub use purge::Purge;

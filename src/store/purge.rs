@@ -4,13 +4,7 @@ use std::sync::Arc;
 
 use http::Uri;
 
-use super::{
-    key::{self, normal_host, resource},
-    life::Tag,
-    log::Log,
-    purges::Mode,
-    remote::Remote,
-};
+use super::{key::Key, life::Tag, log::Log, purges::Mode, remote::Remote, uri};
 use crate::{error::Error, redis::Redis};
 
 /// Takes stored responses and values out of use, from a handler, a job or another program: it needs no layer.
@@ -123,33 +117,29 @@ impl Purge {
         self.record(tags).await
     }
 
-    /// Purges the response stored for `url` with all its variants.
+    /// Purges the response stored for `url` with all its variants, under every form of the URL.
     ///
-    /// The URL is compared as it is written: host without letter case and default port, path and query byte for byte. A
-    /// URL without a host stands for requests without one. The scheme makes no difference.
+    /// Equivalent URLs are one (RFC 9110 §4.2.3): host and scheme without letter case, with or without the ports 80 and
+    /// 443, with unreserved characters as they are or percent-encoded, and with `.` and `..` or without. So
+    /// `http://shop.example/~ann` takes out what is stored for `SHOP.example:80/%7Eann` too. The scheme makes no
+    /// difference. A URL without a host stands for requests without one.
+    ///
+    /// It is the URL that clients ask for: what a layer outside of the cache makes of it does not count, where the cache
+    /// [knows the original](crate::cache#the-key).
     ///
     /// # Errors
     ///
     /// An error when Redis did not confirm it: the response may still be used.
     pub async fn url(&self, url: &Uri) -> Result<(), Error> {
-        let host = normal_host(url.authority().map_or("", |authority| authority.as_str()));
-        let path = match url.path() {
-            "" => "/",
-            path => path,
-        };
-        let resource = resource(&host, path, url.query());
-        // Some clients and proxies say the port that is meant anyway; what they got is kept apart.
-        let with_port = [":80", ":443"].map(|port| format!("{host}{port}"));
-        let with_port = with_port
-            .iter()
-            .map(|host| key::resource(host, path, url.query()));
-        let all = [resource].into_iter().chain(with_port);
-        let tags = all.map(|resource| Tag::of_group(&resource)).collect();
+        let host = url.authority().map_or("", |authority| authority.as_str());
+        let group = uri::group(host, url.path(), url.query());
+        let tags = vec![Tag::of_group(&group)];
         if self.mode == Mode::Soft {
             return self.record(tags).await;
         }
-        // The record is what counts; deleting gives back the memory at once.
-        let slot = self.remote.primary(&resource);
+        // The record is what counts; deleting gives back the memory at once, of the form that most clients send.
+        let resource = group;
+        let slot = self.remote.primary(&Key { resource, group });
         tokio::try_join!(self.record(tags), self.remote.delete(&slot))?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::{
     entry::{Entry, MARK},
-    key::Digest,
+    key::{Digest, Key},
     lease::Lease,
     life::{Subject, Tag},
 };
@@ -33,7 +33,9 @@ pub(crate) struct Remote {
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     kind: char,
-    /// What all slots of a group have in common.
+    /// What a purge names it by.
+    group: Tag,
+    /// What all variants of a resource have in common.
     resource: Digest,
     digest: Digest,
 }
@@ -72,9 +74,9 @@ impl Slot {
         }
     }
 
-    /// What a purge of the whole resource names.
+    /// What a purge of the whole resource names, in all forms of its URI.
     pub(crate) fn group(&self) -> Tag {
-        Tag::of_group(&self.resource)
+        self.group
     }
 }
 
@@ -92,19 +94,16 @@ impl Remote {
     }
 
     /// The slot that a resource is looked up in first.
-    pub(crate) fn primary(&self, resource: &Digest) -> Slot {
-        Slot {
-            kind: 'c',
-            resource: *resource,
-            digest: *resource,
-        }
+    pub(crate) fn primary(&self, key: &Key) -> Slot {
+        self.variant(key, key.resource)
     }
 
     /// The slot of one variant of a resource, beside its primary one in a cluster.
-    pub(crate) fn variant(&self, resource: &Digest, variant: Digest) -> Slot {
+    pub(crate) fn variant(&self, key: &Key, variant: Digest) -> Slot {
         Slot {
             kind: 'c',
-            resource: *resource,
+            group: Tag::of_group(&key.group),
+            resource: key.resource,
             digest: variant,
         }
     }
@@ -113,6 +112,7 @@ impl Remote {
     pub(crate) fn value(&self, digest: Digest) -> Slot {
         Slot {
             kind: 'm',
+            group: Tag::of_group(&digest),
             resource: digest,
             digest,
         }

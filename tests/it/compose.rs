@@ -257,7 +257,7 @@ async fn a_body_with_chunks_of_its_own_passes_through_all_three() {
         .layer(CacheLayer::new(redis.clone()))
         .layer(RateLimitLayer::new(redis.clone(), quota().burst(1)))
         .layer(SessionLayer::new(redis))
-        .service(service_fn(|request: Request<()>| async move {
+        .service(service_fn(|request: Request<String>| async move {
             let mut response = Response::new(Full::new(Chunk("made".into())));
             if request.uri().path() == "/page" {
                 let lifetime = header::HeaderValue::from_static("max-age=60");
@@ -270,7 +270,7 @@ async fn a_body_with_chunks_of_its_own_passes_through_all_three() {
     let get = async |path: &str| {
         let request = Request::get(path)
             .header(header::HOST, "shop.example")
-            .body(())
+            .body(String::new())
             .expect("a request");
         let response = service
             .clone()

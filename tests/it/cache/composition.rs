@@ -192,14 +192,14 @@ async fn any_body_and_error_will_do() {
     struct NotAnError;
     let server = Server::shared();
     let redis: Redis = server.redis().await;
-    let handler = service_fn(|_: Request<()>| async {
+    let handler = service_fn(|_: Request<String>| async {
         let response = Response::builder().header("cache-control", "max-age=60");
         let body = own::Frames(std::cell::Cell::new(Some(Bytes::from_static(b"hello"))));
         Ok::<_, NotAnError>(response.body(body).expect("a response"))
     });
     let service = CacheLayer::new(redis.clone()).layer(handler);
     for hit in [false, true] {
-        let Ok(response) = service.clone().oneshot(Request::new(())).await else {
+        let Ok(response) = service.clone().oneshot(Request::new(String::new())).await else {
             panic!("an error");
         };
         assert_eq!(is_hit(&response), hit);

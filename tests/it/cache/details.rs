@@ -82,7 +82,13 @@ async fn each_reason_has_its_word() {
         }),
         ("set-cookie", "GET", &[], || also("set-cookie", "a=b")),
         ("status", "GET", &[], || lasting(404)),
-        ("too-many-requests", "GET", &[], || lasting(429)),
+        ("client-status", "GET", &[], || lasting(428)),
+        ("client-status", "GET", &[], || lasting(429)),
+        ("client-status", "GET", &[], || lasting(431)),
+        ("client-status", "GET", &[], || lasting(511)),
+        ("clear-site-data", "GET", &[], || {
+            also("clear-site-data", "\"cache\"")
+        }),
         ("too-many-tags", "GET", &[], || {
             let mut response = with(200, &[]);
             let tags = (0..129).map(|number| number.to_string());
@@ -108,7 +114,7 @@ async fn each_reason_has_its_word() {
             lasting(200)
         }),
     ];
-    let codes = [200, 206, 299, 304, 412, 416, 429];
+    let codes = [200, 206, 299, 304, 412, 416, 428, 429, 431, 511];
     let codes = codes.map(|code| StatusCode::from_u16(code).expect("a status"));
     for (word, method, fields, answer) in CASES {
         let settings = |layer: CacheLayer| {

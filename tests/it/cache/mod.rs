@@ -9,6 +9,12 @@ mod storing;
 // What must never reach another client.
 mod isolation;
 
+// Safe requests with content.
+mod content;
+
+// What names an entry, and what takes it out under all its names.
+mod keys;
+
 // Bodies that are long, endless, broken or left behind.
 mod bodies;
 

@@ -12,7 +12,7 @@ use http::{Method, Response, request::Parts};
 use tokio::sync::Semaphore;
 use tower_fred::{
     CacheLayer,
-    cache::{Forward, Purge},
+    cache::{CacheFor, Forward, Purge},
     fred::interfaces::KeysInterface,
 };
 
@@ -31,7 +31,7 @@ async fn warm(
 }
 
 /// How often a command was sent; reading the purge log goes on beside it.
-fn entries(counts: &Counts) -> [u64; 4] {
+pub fn entries(counts: &Counts) -> [u64; 4] {
     ["get", "set", "del", "evalsha"].map(|command| counts.of(command))
 }
 
@@ -422,3 +422,152 @@ async fn handles_with_one_namespace_share_entries() {
         .expect("an answer");
     assert!(is_hit(&response));
 }
+
+/// RFC 6585 §3 to §6 for the statuses; a field that makes one browser forget what it has was once left out of what was
+/// stored.
+#[tokio::test]
+async fn what_is_for_one_client_is_never_stored() {
+    let named = |code: u16| http::StatusCode::from_u16(code).expect("a status");
+    for code in [428, 429, 431, 511] {
+        let all = |layer: CacheLayer| layer.ttl(Duration::from_secs(60)).statuses([named(code)]);
+        for settings in [&(|layer| layer) as &dyn Fn(CacheLayer) -> CacheLayer, &all] {
+            for control in [
+                "public, max-age=60, s-maxage=60",
+                "max-age=60, must-understand",
+            ] {
+                let site = Site::with(settings, move |_| {
+                    let mut answer = reply(&[("cache-control", control)], "x");
+                    *answer.status_mut() = named(code);
+                    answer
+                })
+                .await;
+                site.get("/", &[]).await;
+                assert!(!is_hit(&site.get("/", &[]).await), "{code} {control}");
+            }
+        }
+    }
+    for value in ["\"cookies\"", "\"*\"", "", "no list"] {
+        let site = Site::new(move |_| {
+            let fields = [
+                ("cache-control", "public, max-age=60"),
+                ("clear-site-data", value),
+            ];
+            reply(&fields, "x")
+        })
+        .await;
+        for _ in 0..2 {
+            let answer = site.get("/", &[]).await;
+            assert!(!is_hit(&answer) && !status(&answer).is_stored(), "{value}");
+            assert_eq!(field(&answer, "clear-site-data"), Some(value));
+        }
+    }
+}
+
+/// A 304 that brings the field up to date takes the entry with it.
+#[tokio::test]
+async fn a_confirmation_that_clears_site_data_is_not_stored() {
+    let site = Site::new(|parts| {
+        if !parts.headers.contains_key("if-none-match") {
+            return reply(&[("cache-control", "max-age=60"), ("etag", "\"a\"")], "x");
+        }
+        let fields = [("etag", "\"a\""), ("clear-site-data", "\"cookies\"")];
+        let mut answer = reply(&fields, "");
+        *answer.status_mut() = http::StatusCode::NOT_MODIFIED;
+        answer
+    })
+    .await;
+    site.get("/", &[]).await;
+    assert!(is_hit(&site.get("/", &[]).await));
+    let confirmed = site.get("/", &[("cache-control", "no-cache")]).await;
+    assert_eq!(field(&confirmed, "clear-site-data"), Some("\"cookies\""));
+    let next = site.get("/", &[]).await;
+    assert!(!is_hit(&next) && field(&next, "clear-site-data").is_none());
+}
+
+/// RFC 9111 §5.2.1.7: whatever the reason is that the cache leaves a request alone.
+#[tokio::test]
+async fn only_if_cached_never_reaches_the_handler_of_a_safe_request() {
+    const ONLY: (&str, &str) = ("cache-control", "only-if-cached");
+    let site = Site::with(
+        |layer| layer.bypass_when(|parts| parts.uri.path() == "/admin"),
+        |_| fresh("x"),
+    )
+    .await;
+    let with_content = request("GET", "/", &[ONLY, ("content-length", "3")]);
+    let torn = http::Request::get("http://a.test/").header("host", "b.test");
+    let torn = torn.header(ONLY.0, ONLY.1).body(Body::empty());
+    for asked in [
+        request("GET", "/", &[ONLY]),
+        request("HEAD", "/", &[ONLY]),
+        request("GET", "/admin", &[ONLY]),
+        request("GET", "/", &[ONLY, ("if-match", "\"a\"")]),
+        request("GET", "/", &[ONLY, ("if-unmodified-since", "x")]),
+        request("GET", "/", &[ONLY, ("upgrade", "websocket")]),
+        request("OPTIONS", "/", &[ONLY]),
+        with_content,
+        torn.expect("a request"),
+        request("GET", "/", &[ONLY]).map(|_| Body::from("content")),
+    ] {
+        let about = format!("{asked:?}");
+        let answer = site.send(asked).await;
+        assert_eq!(answer.status(), 504, "{about}");
+        assert_eq!(status(&answer).to_string(), "detail=only-if-cached");
+        assert_eq!(site.calls(), 0, "{about}");
+    }
+    let only_head = |layer: CacheLayer| layer.methods([Method::HEAD]);
+    let other = Site::with(only_head, |_| fresh("x")).await;
+    assert_eq!(other.get("/", &[ONLY]).await.status(), 504);
+    // RFC 9111 §4: what changes something is written through.
+    assert_eq!(site.send(request("POST", "/", &[ONLY])).await.status(), 200);
+    let deaf = Site::with(CacheLayer::ignore_client_directives, |_| fresh("x")).await;
+    let answer = deaf.get("/", &[ONLY, ("if-match", "\"a\"")]).await;
+    assert_eq!(answer.status(), 200);
+}
+
+/// RFC 9651 §3.3.1: an integer has 15 digits at most, and `ttl` had more.
+#[tokio::test]
+async fn no_lifetime_makes_an_invalid_status() {
+    let longest = Duration::MAX;
+    let told = |ttl: Duration| {
+        move |_: &Parts| {
+            let mut answer = reply(&[], "x");
+            answer.extensions_mut().insert(CacheFor::new(ttl));
+            answer
+        }
+    };
+    let most_seconds = Duration::from_secs(999_999_999_999_999);
+    for ttl in [
+        longest,
+        most_seconds,
+        most_seconds * 2,
+        Duration::from_secs(u64::MAX),
+    ] {
+        for (settings, answer) in [
+            (
+                Box::new(|layer| layer) as Settings,
+                Box::new(told(ttl)) as Reply,
+            ),
+            (
+                Box::new(move |layer: CacheLayer| layer.ttl(ttl)),
+                Box::new(|_: &Parts| reply(&[], "x")),
+            ),
+            (
+                Box::new(move |layer: CacheLayer| layer.stale_while_revalidate(ttl).keep(ttl)),
+                Box::new(told(ttl)),
+            ),
+        ] {
+            let site = Site::with(settings, answer).await;
+            site.get("/", &[]).await;
+            let hit = site.get("/", &[]).await;
+            assert!(is_hit(&hit), "{ttl:?}");
+            let line = field(&hit, "cache-status").expect("a status");
+            let list: sfv::List = sfv::Parser::new(line).parse().expect("a structured field");
+            assert_eq!(list.len(), 1, "{line}");
+            let number = line.rsplit('=').next().expect("a number");
+            assert!((10..=15).contains(&number.len()), "{line}");
+        }
+    }
+}
+
+type Settings = Box<dyn FnOnce(CacheLayer) -> CacheLayer>;
+type Reply = Box<dyn Fn(&Parts) -> Response<Body> + Send + Sync>;

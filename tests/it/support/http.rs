@@ -4,15 +4,18 @@ use std::{convert::Infallible, future::Future, net::SocketAddr};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 use tower::Service;
 
 /// A server on a free port of the loopback interface, ended when it is dropped.
@@ -67,6 +70,10 @@ impl HttpServer {
         }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The URL of `path` on this server.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
@@ -92,6 +99,30 @@ impl HttpServer {
         }
         self.send(request.body(Full::default()).expect("a request"))
             .await
+    }
+}
+
+/// A connection of HTTP/2 without TLS, which sends requests as they are.
+pub struct Http2 {
+    sender: http2::SendRequest<BoxBody<Bytes, Infallible>>,
+}
+
+impl Http2 {
+    pub async fn connect(server: &HttpServer) -> Self {
+        let stream = TcpStream::connect(server.address).await.expect("connected");
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .expect("HTTP/2");
+        tokio::spawn(connection);
+        Self { sender }
+    }
+
+    /// Sends a request with the `:scheme` and `:authority` of its URI, and reads the whole answer.
+    pub async fn send(&mut self, request: Request<BoxBody<Bytes, Infallible>>) -> Response<Bytes> {
+        let answer = self.sender.send_request(request).await.expect("an answer");
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await.expect("a body").to_bytes();
+        Response::from_parts(parts, body)
     }
 }
 
