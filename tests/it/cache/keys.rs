@@ -422,9 +422,9 @@ const REWRITTEN: [Way; 13] = [
         let tenants = Router::new().nest("/s/{tenant}/{more}", inner);
         behind("/t/TENANT", behind("/s/TENANT/x/home", tenants))
     }),
-    ("/t/a/home", |inner| {
-        let tenants = Router::new().nest("/{tenant}", inner);
-        Router::new().nest("/t", behind("/TENANT/home", tenants))
+    ("/t/x/a/home", |inner| {
+        let tenants = Router::new().nest("/x/{tenant}", inner);
+        Router::new().nest("/t", behind("/x/TENANT/home", tenants))
     }),
 ];
 
