@@ -54,7 +54,7 @@ impl Personal {
 
     /// The same mark, which counts as not set until its next use.
     #[cfg(feature = "cache")]
-    pub(crate) fn from_now(mut self) -> Self {
+    pub(crate) fn starting_now(mut self) -> Self {
         self.before = self.uses.load(Ordering::Relaxed);
         self
     }
@@ -84,10 +84,13 @@ mod tests {
         let mut extensions = Extensions::new();
         let session = Personal::of(&mut extensions);
         assert_eq!(Personal::guarded(&extensions), None);
-        let (default, inner) = (Personal::of(&mut extensions), session.clone().from_now());
+        let (default, inner) = (
+            Personal::of(&mut extensions),
+            session.clone().starting_now(),
+        );
         session.set();
         assert!(default.is_set() && inner.is_set());
-        let later = Personal::of(&mut extensions).from_now();
+        let later = Personal::of(&mut extensions).starting_now();
         assert!(!later.is_set());
         assert_eq!(Personal::guarded(&extensions), Some(0));
         Personal::enter(&mut extensions);

@@ -45,7 +45,7 @@ impl Exchange {
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
         let mut personal = Personal::of(request.extensions_mut());
         if self.shared.config.vary_by.behind_guard {
-            personal = personal.from_now();
+            personal = personal.starting_now();
         }
         // With the same mark, and without the lead.
         let again = validates.then(|| self.unconditional(&request)).flatten();

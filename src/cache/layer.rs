@@ -9,9 +9,9 @@ use super::{
     config::{Config, Policy, Shared},
     copying::Fills,
     failures::Failures,
+    identifier::identifier,
     memory::Memory,
     service::Cache,
-    status::identifier,
 };
 use crate::{
     redis::Redis,

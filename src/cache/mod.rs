@@ -137,6 +137,7 @@ mod fill;
 mod freshness;
 mod groups;
 mod handover;
+mod identifier;
 mod intent;
 mod key;
 mod layer;

@@ -7,6 +7,7 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::identifier::{identifier, is_token};
 use crate::store::Life;
 
 /// What the cache did with a request. It is in the extensions of every response that a [`Cache`](super::Cache) gives, and
@@ -138,9 +139,11 @@ impl CacheStatus {
     pub(crate) fn hit(life: &Life, now_ms: u64) -> Self {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let ttl_ms = signed(life.lifetime_ms) - signed(life.age_ms(now_ms));
-        let (ttl_ms, detail) = (ttl_ms.clamp(-MOST_MILLIS, MOST_MILLIS), None);
-        let outcome = Outcome::Hit { ttl_ms, detail };
-        Self { outcome }
+        let ttl_ms = ttl_ms.clamp(-MOST_MILLIS, MOST_MILLIS);
+        let detail = None;
+        Self {
+            outcome: Outcome::Hit { ttl_ms, detail },
+        }
     }
 
     pub(crate) fn forwarded(why: Forward) -> Self {
@@ -384,24 +387,6 @@ impl fmt::Display for Forward {
     }
 }
 
-/// A cache's name as a structured field: a token if it can be one, else a string (RFC 8941 §3.3). `None` if it can be
-/// neither.
-pub(crate) fn identifier(name: &str) -> Option<String> {
-    if is_token(name) {
-        return Some(name.to_owned());
-    }
-    let visible = |c: char| (' '..='~').contains(&c);
-    let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
-    (!name.is_empty() && name.chars().all(visible)).then(|| format!("\"{escaped}\""))
-}
-
-/// RFC 8941 §3.3.4
-fn is_token(text: &str) -> bool {
-    let first = |c: char| c.is_ascii_alphabetic() || c == '*';
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
-    text.starts_with(first) && text.chars().all(token)
-}
-
 /// RFC 9651 §3.3.1: an integer has 15 digits at most.
 const MOST_MILLIS: i64 = 999_999_999_999_999 * 1000;
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -411,15 +396,6 @@ mod tests {
     use sfv::{List, Parser};
 
     use super::*;
-
-    #[test]
-    fn names_are_tokens_or_strings() {
-        assert_eq!(identifier("tower-fred").as_deref(), Some("tower-fred"));
-        assert_eq!(identifier("7 \"up\"\\").as_deref(), Some(r#""7 \"up\"\\""#));
-        assert_eq!(identifier("").as_deref(), None);
-        assert_eq!(identifier("a\r\nb: c"), None);
-        assert_eq!(identifier("caf\u{e9}"), None);
-    }
 
     #[test]
     fn numbers_and_names_of_any_length_are_written() {

@@ -27,6 +27,7 @@ mod recheck;
 mod refresh;
 mod remote;
 mod settings;
+mod slot;
 mod state;
 #[allow(
     clippy::module_inception,

@@ -10,11 +10,12 @@ use std::{
 
 use bytes::Bytes;
 
+pub(crate) use super::slot::{Seen, Sight, Slot};
 use super::{
     entry::{Entry, MARK},
     key::{Digest, Key},
     lease::Lease,
-    life::{Subject, Tag},
+    life::Tag,
 };
 use crate::{
     error::Error,
@@ -27,57 +28,6 @@ pub(crate) struct Remote {
     redis: Redis,
     /// Whether the last entry that was sent was not taken.
     is_refused: Arc<AtomicBool>,
-}
-
-/// Where an entry is kept, and the digest that proves it is that one.
-#[derive(Clone, Debug)]
-pub(crate) struct Slot {
-    kind: char,
-    /// What a purge names it by.
-    group: Tag,
-    /// What all variants of a resource have in common.
-    resource: Digest,
-    digest: Digest,
-}
-
-/// What was seen in a slot.
-#[derive(Debug)]
-pub(crate) struct Sight {
-    pub(crate) entry: Option<Entry>,
-    /// What the entry was read from.
-    pub(crate) blob: Bytes,
-    pub(crate) seen: Seen,
-}
-
-/// By what it is known whether a slot still holds what was seen there.
-#[derive(Clone, Debug)]
-pub(crate) enum Seen {
-    /// Nothing was there.
-    Nothing,
-    /// Something that begins like this.
-    Mark(Bytes),
-    /// Data of another type, which has to go.
-    Foreign,
-    /// It is not known what is there: nothing is to be written.
-    Unknown,
-}
-
-impl Slot {
-    pub(crate) fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    pub(crate) fn subject(&self) -> Subject {
-        match self.kind {
-            'm' => Subject::Value,
-            _ => Subject::Response,
-        }
-    }
-
-    /// What a purge of the whole resource names, in all forms of its URI.
-    pub(crate) fn group(&self) -> Tag {
-        self.group
-    }
 }
 
 impl Remote {
@@ -310,17 +260,6 @@ impl Remote {
 
 fn millis(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
-}
-
-impl Seen {
-    /// Whether both are of the same.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Mark(one), Self::Mark(other)) if one == other)
-    }
-
-    fn mark(blob: &Bytes) -> Self {
-        Self::Mark(Bytes::copy_from_slice(&blob[..blob.len().min(MARK)]))
-    }
 }
 
 static FILL: Script = Script::new(include_str!("fill.lua"));

@@ -110,7 +110,7 @@ impl Site {
 /// The last line, which is the outermost cache's.
 fn status(answer: &http::Response<Bytes>) -> &str {
     let lines = answer.headers().get_all("cache-status").iter();
-    lines.last().map_or("", |line| line.to_str().expect("text"))
+    lines.next_back().map_or("", |line| line.to_str().expect("text"))
 }
 
 /// A handler whose answers are numbered.

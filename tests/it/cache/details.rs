@@ -33,6 +33,7 @@ fn also(name: &str, value: &str) -> Response<Body> {
 
 /// Only the debug log once said why an answer was not stored.
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn each_reason_has_its_word() {
     const CASES: &[Case] = &[
         ("authorization", "GET", &[("authorization", "x")], || {

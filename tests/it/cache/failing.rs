@@ -42,6 +42,7 @@ impl Handler {
         })
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "made where it is passed")]
     fn behind(self: &Arc<Self>, layer: CacheLayer) -> Service {
         let handler = Arc::clone(self);
         let service = service_fn(move |_: Request<Body>| {

@@ -158,6 +158,7 @@ fn paced(parts: Vec<Bytes>) -> UnsyncBoxBody<Bytes, Infallible> {
     StreamBody::new(frames).boxed_unsync()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "of one type with `paced`")]
 fn whole(parts: Vec<Bytes>) -> UnsyncBoxBody<Bytes, Infallible> {
     Full::from(parts.concat()).boxed_unsync()
 }

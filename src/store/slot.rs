@@ -1,0 +1,71 @@
+//! Where an entry is kept, and what was seen there.
+
+use bytes::Bytes;
+
+use super::{
+    entry::{Entry, MARK},
+    key::Digest,
+    life::{Subject, Tag},
+};
+
+/// Where an entry is kept, and the digest that proves it is that one.
+#[derive(Clone, Debug)]
+pub(crate) struct Slot {
+    pub(super) kind: char,
+    /// What a purge names it by.
+    pub(super) group: Tag,
+    /// What all variants of a resource have in common.
+    pub(super) resource: Digest,
+    pub(super) digest: Digest,
+}
+
+/// What was seen in a slot.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) entry: Option<Entry>,
+    /// What the entry was read from.
+    pub(crate) blob: Bytes,
+    pub(crate) seen: Seen,
+}
+
+/// By what it is known whether a slot still holds what was seen there.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    /// Nothing was there.
+    Nothing,
+    /// Something that begins like this.
+    Mark(Bytes),
+    /// Data of another type, which has to go.
+    Foreign,
+    /// It is not known what is there: nothing is to be written.
+    Unknown,
+}
+
+impl Slot {
+    pub(crate) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(crate) fn subject(&self) -> Subject {
+        match self.kind {
+            'm' => Subject::Value,
+            _ => Subject::Response,
+        }
+    }
+
+    /// What a purge of the whole resource names, in all forms of its URI.
+    pub(crate) fn group(&self) -> Tag {
+        self.group
+    }
+}
+
+impl Seen {
+    /// Whether both are of the same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Mark(one), Self::Mark(other)) if one == other)
+    }
+
+    pub(super) fn mark(blob: &Bytes) -> Self {
+        Self::Mark(Bytes::copy_from_slice(&blob[..blob.len().min(MARK)]))
+    }
+}
