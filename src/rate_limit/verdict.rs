@@ -52,6 +52,13 @@ pub(super) enum Verdict {
     Unavailable,
 }
 
+impl Subject {
+    /// Whether who it is, or what it is held to, has to be looked up.
+    fn needs_search(&self) -> bool {
+        self.search.is_some() || matches!(self.choice, Some(Choice::Open(..)))
+    }
+}
+
 impl Config {
     /// Asks all that the application says about a request.
     pub(super) fn plan(&self, key: &dyn Key, request: &Parts) -> Plan {
@@ -88,10 +95,23 @@ impl Config {
             Plan::Decide { subjects, cost } => (subjects, cost),
             Plan::Pass => return Verdict::Pass,
         };
-        let mut claims = Vec::with_capacity(subjects.len());
-        for subject in subjects {
+        // Those that need no search come first: where a known denial refuses them, nothing is searched for.
+        let mut order: Vec<(usize, Subject)> = subjects.into_iter().enumerate().collect();
+        order.sort_by_key(|(at, subject)| (subject.needs_search(), *at));
+        let mut found = Vec::with_capacity(order.len());
+        let mut claims = Vec::with_capacity(order.len());
+        for (at, subject) in order {
+            if subject.needs_search() {
+                if let Some(known) = self.engine.refuses(&claims, cost) {
+                    return Verdict::Decided(known, claims, cost);
+                }
+            }
             match self.claim(subject).await {
-                Ok(claim) => claims.push(claim),
+                Ok(claim) => {
+                    let place = found.partition_point(|other| *other < at);
+                    found.insert(place, at);
+                    claims.insert(place, claim);
+                }
                 Err(MissingKey::Deny) => return Verdict::NoKey,
                 Err(_) => {}
             }
@@ -143,11 +163,11 @@ impl Config {
             .iter()
             .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)))
         {
+            let budget = limit.local_budget();
             let Some((limit, rate)) = limit.locally() else {
                 continue;
             };
-            let name = Identity::from(limit.policy.name());
-            budgets.push(((claim.identity, name), rate));
+            budgets.push(((claim.identity, budget), rate));
             limits.push(limit);
         }
         if limits.is_empty() {
