@@ -205,7 +205,12 @@ impl CacheLayer {
     /// Keeps what is read often in this process too, in so many bytes; default: nothing.
     ///
     /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
-    /// Redis cannot be asked for purges, only Redis would be asked for entries, so that the handler answers.
+    /// Redis cannot be asked for purges, nothing from here is used (but see [`serve_for`](Self::serve_for)), and the handler
+    /// answers.
+    ///
+    /// A response that another process has put in the place of one that was still fresh is used here within a second: one
+    /// that is in use is compared with Redis every 0.6 s in the background, by 11 bytes of it, and one that was not used
+    /// for 0.85 s before it is used again. Responses of which the server gives no answer stay in use.
     ///
     /// # Panics
     ///

@@ -46,8 +46,8 @@
 //!
 //! A hit is one command, or none with [`near`](Memo::near). A miss is one command before the load and one after it, which
 //! the caller does not wait for; where an old value is in the way, one more before it. While values are asked for, each
-//! process looks at the log of purges 50 times a second, on the connection that there is, with a command that Redis answers
-//! in about two microseconds; the first call after a pause does so beside its own command. One more connection waits for
+//! process looks at the log of purges 50 times a second, on the connection that there is, with a script that takes Redis
+//! about six microseconds; the first call after a pause does so beside its own command. One more connection waits for
 //! purges, so that they are usually known within a millisecond.
 //!
 //! # What is never seen

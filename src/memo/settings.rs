@@ -15,6 +15,10 @@ impl<T> Memo<T> {
     /// set or invalidated on any node is known here within 50 ms, and at once on the same node; while Redis cannot be
     /// asked about purges, nothing from here is used (but see [`serve_for`](Self::serve_for)).
     ///
+    /// A value that another node has loaded anew while this one still held is here within a second: a value that is in use
+    /// is compared with Redis every 0.6 s in the background, by 11 bytes of it, and one that was not used for 0.85 s before
+    /// it is used again. Values of which the server gives no answer stay in use.
+    ///
     /// # Panics
     ///
     /// When it is zero.

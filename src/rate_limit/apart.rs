@@ -4,25 +4,18 @@ use std::{
     future::{self, Future},
     pin::{Pin, pin},
     slice,
-    sync::Arc,
     task::Poll,
 };
 
 use super::{
     call::{self, Ask, Claim, Grant},
     decision::Decision,
-    denials::Denials,
 };
 use crate::{error::Error, redis::Redis};
 
 /// Decides with a call for each subject, all at once. What some admit and others do not is given back, so a denial counts
 /// for nobody in the end.
-pub(super) async fn decide(
-    redis: &Redis,
-    claims: &[Claim],
-    ask: Ask,
-    denials: Option<&Arc<Denials>>,
-) -> Result<Grant, Error> {
+pub(super) async fn decide(redis: &Redis, claims: &[Claim], ask: Ask) -> Result<Grant, Error> {
     let calls = claims
         .iter()
         .map(|claim| call::decide(redis, slice::from_ref(claim), ask));
@@ -38,14 +31,6 @@ pub(super) async fn decide(
         });
         // What cannot be given back now is back when its time is over.
         all(refunds.collect()).await;
-        // Others may have been denied what this request held meanwhile.
-        if let Some(denials) = denials {
-            let charged = claims
-                .iter()
-                .zip(&answers)
-                .filter(|(_, answer)| admits(answer));
-            charged.for_each(|(claim, _)| denials.forget(claim));
-        }
     }
     let (mut standings, mut places) = (Vec::new(), Vec::new());
     for answer in answers {

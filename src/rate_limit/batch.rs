@@ -166,15 +166,13 @@ impl Account {
                 ..Ask::exactly(cost)
             }
         };
-        let asked = denials
-            .as_ref()
-            .map(|denials| (Instant::now(), denials.returns(claims)));
+        let sent = Instant::now();
         let grant = call::decide(&self.redis, claims, ask).await?;
         if grant.decision.is_allowed() {
             return Ok(self.put(grant.decision, grant.permits.saturating_sub(ask.least)));
         }
-        if let (Some(denials), Some(asked)) = (denials, asked) {
-            denials.note(claims, cost, asked, &grant.decision);
+        if let Some(denials) = denials {
+            denials.note(claims, cost, sent, &grant.decision);
         }
         Ok(grant.decision)
     }

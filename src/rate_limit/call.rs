@@ -177,11 +177,10 @@ fn arguments(
     let mut arguments = Vec::from(head);
     for limit in claims.iter().flat_map(Claim::limits) {
         let [a, b, c] = limit.numbers.clone().map(Value::from);
-        let c = match (id, limit.policy.lease_time()) {
-            // A place says how long its lease is: others of the name may have another.
-            (Some(id), Some(_)) => Value::from(format!("{}:{}", id.text(), limit.length())),
-            _ => c,
-        };
+        let is_place = limit.policy.lease_time().is_some();
+        let c = id
+            .filter(|_| is_place)
+            .map_or(c, |id| Value::from(id.text()));
         arguments.extend([Value::from(limit.kind.clone()), mode(limit), a, b, c]);
     }
     arguments

@@ -76,16 +76,13 @@ impl Engine {
         if let Some(decision) = self.remembered(claims, cost) {
             return Ok(decision);
         }
-        let asked = self
-            .denials
-            .as_ref()
-            .map(|denials| (Instant::now(), denials.returns(claims)));
+        let sent = Instant::now();
         if let (Some(batches), [claim], true) = (&self.batches, claims, Batches::suits(claims)) {
             return batches.take(claim, cost, self.denials.clone()).await;
         }
         let decision = self.ask(claims, Ask::exactly(cost)).await?;
-        if let (Some(denials), Some(asked)) = (&self.denials, asked) {
-            denials.note(claims, cost, asked, &decision);
+        if let Some(denials) = &self.denials {
+            denials.note(claims, cost, sent, &decision);
         }
         Ok(decision)
     }
@@ -102,7 +99,7 @@ impl Engine {
 
     async fn ask(&self, claims: &[Claim], ask: Ask) -> Result<Decision, Error> {
         let grant: Grant = if claims.len() > 1 && self.redis.is_cluster() {
-            apart::decide(&self.redis, claims, ask, self.denials.as_ref()).await?
+            apart::decide(&self.redis, claims, ask).await?
         } else {
             call::decide(&self.redis, claims, ask).await?
         };
@@ -117,8 +114,7 @@ impl Engine {
         decision: Option<&Decision>,
     ) -> Result<(), Error> {
         let mut standings: &[Standing] = decision.map_or(&[], Decision::standings);
-        // When it is over, however it ends: what was asked for until then may not know of these permits.
-        let _returned = Returned(self, claims);
+        claims.iter().for_each(|claim| self.forget(claim));
         if claims.len() == 1 || !self.redis.is_cluster() {
             return call::refund(&self.redis, claims, permits, standings).await;
         }
@@ -134,7 +130,7 @@ impl Engine {
         if let Some(batches) = &self.batches {
             batches.give_back(Some(claim)).await?;
         }
-        let _returned = Returned(self, slice::from_ref(claim));
+        self.forget(claim);
         call::reset(&self.redis, claim).await
     }
 
@@ -150,28 +146,10 @@ impl Engine {
         self.denials.as_ref()?.find(claims, cost)
     }
 
-    /// A known denial by one of the claims that no wait makes an admission.
-    pub(super) fn refuses(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
-        let known = self.remembered(claims, cost).filter(|_| cost > 0)?;
-        let in_time = known
-            .retry_after()
-            .is_some_and(|wait| wait <= self.max_wait);
-        (!in_time).then_some(known)
-    }
-
     fn forget(&self, claim: &Claim) {
         if let Some(denials) = &self.denials {
             denials.forget(claim);
         }
-    }
-}
-
-/// Forgets the denials of these subjects when it is dropped: their permits are back.
-struct Returned<'a>(&'a Engine, &'a [Claim]);
-
-impl Drop for Returned<'_> {
-    fn drop(&mut self) {
-        self.1.iter().for_each(|claim| self.0.forget(claim));
     }
 }
 

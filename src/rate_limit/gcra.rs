@@ -4,7 +4,7 @@
 //! debt with it is at most a full burst. What is stored is when the debt is paid, so an idle subject needs no storage.
 //!
 //! Time is counted in ticks, a fraction of a microsecond that depends on the quota, so that a permit is a whole number
-//! of them. NOTE: `lua/gcra.lua` is the same inside Redis, where a debt also remembers the numbers that it comes from.
+//! of them. NOTE: `lua/gcra.lua` is the same inside Redis.
 
 /// A quota in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ impl Rate {
         cost: u64,
     ) -> (Outcome, Option<PaidAt>) {
         let owed = stored.map_or(0, |paid_at| self.debt(paid_at, now));
-        // A debt is of one set of numbers, so a time further ahead than a full burst comes from a clock that was set back.
-        // If that were not stored, the burst would be owed again and again.
+        // A time further ahead than a full burst comes from a clock that was set back, or from a larger quota. If that
+        // were not stored, the burst would be owed again and again.
         let debt = u64::try_from(owed).map_or(self.capacity, |owed| owed.min(self.capacity));
         let heals = owed > u128::from(self.capacity);
         let after = u128::from(debt) + self.price(cost);

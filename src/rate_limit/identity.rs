@@ -42,18 +42,6 @@ impl Identity {
         Self::new(Kind::Policy, &[kind.as_bytes(), name.as_bytes()])
     }
 
-    /// What names a policy that is kept by windows of this length.
-    pub(super) fn window(kind: &str, name: &str, nanos: u128) -> Self {
-        let parts = [kind.as_bytes(), name.as_bytes(), &nanos.to_le_bytes()];
-        Self::new(Kind::Policy, &parts)
-    }
-
-    /// What names a policy without a name: its numbers.
-    pub(super) fn numbers(kind: &str, numbers: &[u128]) -> Self {
-        let numbers: Vec<_> = numbers.iter().map(|number| number.to_le_bytes()).collect();
-        Self::new(Kind::Numbers, &[kind.as_bytes(), &numbers.concat()])
-    }
-
     /// Several identities together.
     pub(super) fn all_of(identities: &[Self]) -> Self {
         let parts: Vec<&[u8]> = identities.iter().map(|Self(digest)| &digest[..]).collect();
@@ -76,11 +64,6 @@ impl Identity {
     /// The digest as the hexadecimal text that is part of a Redis key.
     pub(crate) fn to_hex(self) -> String {
         format!("{:032x}", u128::from_be_bytes(self.0))
-    }
-
-    /// One byte of the digest, to spread subjects.
-    pub(super) fn first_byte(self) -> u8 {
-        self.0[0]
     }
 
     /// Every part goes in with its length, so that no two lists of parts are the same bytes.
@@ -108,7 +91,6 @@ enum Kind {
     Network = 5,
     Policy = 6,
     Several = 7,
-    Numbers = 8,
 }
 
 impl From<&[u8]> for Identity {
@@ -201,9 +183,6 @@ mod tests {
             Identity::header(&name, b"x-key"),
             Identity::from("x-key"),
             Identity::policy("ring", "x-key"),
-            Identity::window("ring", "x-key", 0),
-            Identity::numbers("ring", &[]),
-            Identity::numbers("ring", &[0]),
             Identity::all_of(&[]),
             Identity::all_of(&[Identity::from("x-key")]),
             Identity::network(IpAddr::from([0; 16]), 56),

@@ -14,7 +14,7 @@ pub(super) struct Local {
     debts: Mutex<Recent<Budget, PaidAt>>,
 }
 
-/// A subject and one of its policies.
+/// A subject and one of its policies, by name.
 pub(super) type Budget = (Identity, Identity);
 
 impl Local {

@@ -35,8 +35,6 @@ pub(super) struct Limit {
     /// The algorithm and its numbers, as the scripts take them.
     pub(super) kind: Bytes,
     pub(super) numbers: [Bytes; 3],
-    /// What tells its budgets from those of other policies.
-    pub(super) budget: Identity,
     /// What its keys end with.
     pub(super) suffix: String,
     pub(super) fields: Fields,
@@ -83,13 +81,16 @@ impl Policies {
 
 impl Limit {
     fn new(policy: Policy) -> Self {
-        let budget = policy.budget();
+        let (kind, numbers) = policy.script();
+        let name = match kind {
+            "gcra" => Identity::from(policy.name()),
+            _ => Identity::policy(kind, policy.name()),
+        };
         Self {
             rate: policy.rate(),
-            kind: Bytes::from_static(policy.kind().as_bytes()),
-            numbers: policy.numbers().map(Bytes::from),
-            suffix: format!("}}:{}", budget.to_hex()),
-            budget,
+            kind: Bytes::from_static(kind.as_bytes()),
+            numbers: numbers.map(|number| Bytes::from(number.to_string())),
+            suffix: format!("}}:{}", name.to_hex()),
             fields: Fields::new(policy.name(), policy.quota(), policy.limit()),
             policy,
         }
@@ -97,21 +98,6 @@ impl Limit {
 }
 
 impl Limit {
-    /// The second of the numbers in digits: with places the length of a lease.
-    pub(super) fn length(&self) -> &str {
-        std::str::from_utf8(&self.numbers[1]).unwrap_or_default()
-    }
-
-    /// What tells its budgets from those of other policies within this process, where each set of numbers has its own.
-    pub(super) fn local_budget(&self) -> Identity {
-        let numbers: Vec<Identity> = self
-            .numbers
-            .iter()
-            .map(|number| (&**number).into())
-            .collect();
-        Identity::all_of(&[self.budget, Identity::all_of(&numbers)])
-    }
-
     /// The same quota by GCRA, which a process can keep by itself; `None` for what it cannot.
     pub(super) fn locally(self: &Arc<Self>) -> Option<(Arc<Self>, Rate)> {
         if self.policy.is_shadow() {
@@ -128,9 +114,9 @@ impl Limit {
 }
 
 impl From<Quota> for Policies {
-    /// A policy without a name: its budget belongs to its numbers, and clients are told the name `default`.
+    /// A policy with the name `default`.
     fn from(quota: Quota) -> Self {
-        Policy::unnamed(quota).into()
+        Policy::new("default", quota).into()
     }
 }
 

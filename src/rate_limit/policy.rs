@@ -2,22 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{gcra::Rate, identity::Identity, quota::Quota};
+use super::{gcra::Rate, quota::Quota};
 
 /// A named limit: so much per time, or so many at once.
 ///
-/// The name, the algorithm and the subject make the budget; with the algorithms that count by windows, so does the length
-/// of the window. Layers and [limiters](super::RateLimiter) that have a policy of the same name and algorithm share it,
-/// whatever other policies they have; give another name where they should not. A [`Quota`] without a name has a budget
-/// that belongs to its numbers: permits, window, burst and algorithm.
-///
-/// # Numbers that change
-///
-/// When the numbers change, by a new release or because a subject changes its tier, what was used still counts, permit for
-/// permit: who has used two of what becomes 100 an hour has 98 left. What was used under other numbers comes back at the
-/// rate of those, so a time to retry is an estimate until then. Only a window of another length, with the algorithms that
-/// count by windows, begins afresh. Two sets of numbers that are in use at the same time, such as during a release, never
-/// lend each other anything.
+/// The name, the algorithm and the subject make the budget. Layers and [limiters](super::RateLimiter) that have a policy
+/// of the same name and algorithm share it, whatever else they have; give another name where they should not.
 ///
 /// ```
 /// use tower_fred::rate_limit::{Algorithm, Policy, Quota};
@@ -29,8 +19,6 @@ use super::{gcra::Rate, identity::Identity, quota::Quota};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     name: Arc<str>,
-    /// Whether the application chose the name.
-    named: bool,
     measure: Measure,
     shadow: bool,
 }
@@ -75,17 +63,8 @@ impl Policy {
         let algorithm = Algorithm::Gcra;
         Self {
             name: checked(name),
-            named: true,
             measure: Measure::Rate { quota, algorithm },
             shadow: false,
-        }
-    }
-
-    /// `quota` without a name, kept by GCRA. Clients are told the name `default`.
-    pub(super) fn unnamed(quota: Quota) -> Self {
-        Self {
-            named: false,
-            ..Self::new("default", quota)
         }
     }
 
@@ -103,7 +82,6 @@ impl Policy {
         let lease = Duration::from_secs(60);
         Self {
             name: checked(name),
-            named: true,
             measure: Measure::Concurrency { places, lease },
             shadow: false,
         }
@@ -153,7 +131,6 @@ impl Policy {
     /// The same under another name; panics as [`new`](Self::new) does.
     pub(super) fn renamed(mut self, name: &str) -> Self {
         self.name = checked(name);
-        self.named = true;
         self
     }
 
@@ -205,76 +182,25 @@ impl Policy {
         }
     }
 
-    /// Whether the application chose the name.
-    pub(super) fn is_named(&self) -> bool {
-        self.named
-    }
-
-    /// The algorithm as the scripts know it.
-    pub(super) fn kind(&self) -> &'static str {
+    /// The algorithm as the scripts know it, and its numbers.
+    pub(super) fn script(&self) -> (&'static str, [u64; 3]) {
         match self.measure {
-            Measure::Rate { algorithm, .. } => match algorithm {
-                Algorithm::Gcra => "gcra",
-                Algorithm::SlidingLog => "log",
-                Algorithm::SlidingWindow => "ring",
-                Algorithm::CalendarWindow => "calendar",
-            },
-            Measure::Concurrency { .. } => "places",
-        }
-    }
-
-    /// What tells the policy's budgets from those of others.
-    pub(super) fn budget(&self) -> Identity {
-        let (kind, name) = (self.kind(), &*self.name);
-        match self.measure {
-            Measure::Rate { quota, .. } if !self.named => {
-                let [permits, burst] = [quota.permits(), quota.max_burst()].map(u128::from);
-                Identity::numbers(kind, &[permits, burst, quota.window().as_nanos()])
-            }
-            Measure::Rate {
-                algorithm: Algorithm::Gcra,
-                ..
-            } => Identity::from(name),
-            // Of windows of another length neither what is stored nor what it means is the same.
-            Measure::Rate { quota, .. } => Identity::window(kind, name, quota.window().as_nanos()),
-            Measure::Concurrency { .. } => Identity::policy(kind, name),
-        }
-    }
-
-    /// The numbers of the algorithm as the scripts take them.
-    pub(super) fn numbers(&self) -> [String; 3] {
-        match self.measure {
-            Measure::Rate {
-                quota,
-                algorithm: Algorithm::Gcra,
-            } => {
-                let rate = quota.rate();
-                let [a, b] = [rate.permit, rate.per_micro].map(|number| number.to_string());
-                let c = match self.named {
-                    true => mark(quota.max_burst(), &a, &b),
-                    false => rate.capacity.to_string(),
-                };
-                [a, b, c]
-            }
             Measure::Rate { quota, algorithm } => {
+                let permits = u64::from(quota.permits());
                 let window = micros(quota.window());
-                let length = match algorithm {
-                    Algorithm::SlidingWindow => window.div_ceil(RING),
-                    _ => window,
-                };
-                [quota.permits().into(), length, 0].map(|number| number.to_string())
+                match algorithm {
+                    Algorithm::Gcra => {
+                        let rate = quota.rate();
+                        ("gcra", [rate.permit, rate.per_micro, rate.capacity])
+                    }
+                    Algorithm::SlidingLog => ("log", [permits, window, 0]),
+                    Algorithm::SlidingWindow => ("ring", [permits, window.div_ceil(RING), 0]),
+                    Algorithm::CalendarWindow => ("calendar", [permits, window, 0]),
+                }
             }
-            Measure::Concurrency { places, lease } => {
-                [places.into(), micros(lease), 0].map(|number| number.to_string())
-            }
+            Measure::Concurrency { places, lease } => ("places", [places.into(), micros(lease), 0]),
         }
     }
-}
-
-/// What a budget with a name keeps of GCRA's numbers, in digits. NOTE: `lua/gcra.lua` reads it.
-fn mark(burst: u32, permit: &str, per_micro: &str) -> String {
-    let [a, b] = [permit.len(), per_micro.len()];
-    format!("{burst:011}{a:02}{b:02}{permit}{per_micro}")
 }
 
 impl fmt::Display for Policy {
@@ -338,69 +264,9 @@ mod tests {
     fn a_window_is_never_shorter_than_its_quota_says() {
         for nanos in [1, 999, 1_000, 1_001, 61_000, 1_000_000_007] {
             let quota = Quota::new(5, Duration::from_nanos(nanos));
-            let length = |algorithm| -> u64 {
-                let policy = Policy::new("a", quota).algorithm(algorithm);
-                policy.numbers()[1].parse().expect("a number")
-            };
-            assert!(length(Algorithm::SlidingLog) * 1_000 >= nanos);
-            assert!(length(Algorithm::SlidingWindow) * 60 * 1_000 >= nanos);
+            let policy = |algorithm| Policy::new("a", quota).algorithm(algorithm).script().1[1];
+            assert!(policy(Algorithm::SlidingLog) * 1_000 >= nanos);
+            assert!(policy(Algorithm::SlidingWindow) * 60 * 1_000 >= nanos);
         }
     }
-
-    /// Any two quotas without a name used to have one budget.
-    #[test]
-    fn without_a_name_the_numbers_make_the_budget() {
-        let quotas = [
-            Quota::per_second(5),
-            Quota::per_second(6),
-            Quota::per_minute(5),
-            Quota::per_minute(300),
-            Quota::per_second(5).burst(6),
-            Quota::new(5, Duration::from_nanos(1_000_000_001)),
-        ];
-        let mut budgets = Vec::new();
-        for quota in quotas {
-            for algorithm in ALGORITHMS {
-                let policy = Policy::unnamed(quota).algorithm(algorithm);
-                assert_eq!(policy.budget(), policy.clone().shadow().budget());
-                assert_ne!(policy.budget(), policy.clone().renamed("default").budget());
-                assert!(
-                    !budgets.contains(&policy.budget()),
-                    "{policy} {algorithm:?}"
-                );
-                budgets.push(policy.budget());
-            }
-        }
-    }
-
-    #[test]
-    fn a_name_makes_the_budget_whatever_the_permits() {
-        let budget =
-            |name, quota, algorithm| Policy::new(name, quota).algorithm(algorithm).budget();
-        for algorithm in ALGORITHMS {
-            let (few, many) = (Quota::per_hour(2), Quota::per_hour(100).burst(7));
-            assert_eq!(budget("a", few, algorithm), budget("a", many, algorithm));
-            assert_ne!(budget("a", few, algorithm), budget("b", few, algorithm));
-        }
-        let few = Policy::concurrency("a", 1);
-        assert_eq!(few.budget(), Policy::concurrency("a", 2).budget());
-    }
-
-    /// The numbers of a mark can be told apart, and it begins with a zero, which nothing else does.
-    #[test]
-    fn marks_are_digits_that_are_read_from_the_left() {
-        let numbers = Policy::new("a", Quota::per_minute(100).burst(7)).numbers();
-        assert_eq!(numbers, ["600000", "1", "0000000000706016000001"]);
-        let largest = Quota::per_second(u32::MAX);
-        let [a, b, c] = Policy::new("a", largest).numbers();
-        assert_eq!(c, format!("04294967295{:02}{:02}{a}{b}", a.len(), b.len()));
-        assert!(!Policy::unnamed(largest).numbers()[2].starts_with('0'));
-    }
-
-    const ALGORITHMS: [Algorithm; 4] = [
-        Algorithm::Gcra,
-        Algorithm::SlidingLog,
-        Algorithm::SlidingWindow,
-        Algorithm::CalendarWindow,
-    ];
 }

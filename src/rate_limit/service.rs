@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
@@ -14,6 +14,8 @@ use super::{
     held::Held,
     ip::PeerIp,
     key::Key,
+    lease::Lease,
+    places::Places,
     problem::{self, Text},
     standing::Standing,
     verdict::{Plan, Verdict},
@@ -93,8 +95,13 @@ where
     };
     note_shadows(&decision);
     let places = decision.take_places();
+    Places::add(request.extensions_mut(), &places);
     request.extensions_mut().insert(decision.clone());
+    let connects = request.method() == Method::CONNECT;
     let (parts, body) = inner.call(request).await?.into_parts();
+    if is_upgrade(connects, parts.status) && !places.is_empty() && !are_kept(&places) {
+        config.note_upgrade();
+    }
     let counts = config.count.as_ref().is_none_or(|count| count(&parts));
     if !counts && decision.standings().iter().any(Standing::is_charged) {
         // Without an answer it stays counted: no reason to fail the response.
@@ -104,6 +111,16 @@ where
     let mut response = Response::from_parts(parts, body);
     tell(&config, &mut response, decision);
     Ok(response)
+}
+
+/// Whether the connection, or the stream of HTTP/2 (RFC 8441), goes on as something else after this response.
+fn is_upgrade(connects: bool, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success())
+}
+
+/// Whether a [`PlaceGuard`](super::PlaceGuard) keeps the places.
+fn are_kept(places: &[Arc<Lease>]) -> bool {
+    places.iter().all(|place| Arc::strong_count(place) > 1)
 }
 
 fn denied<ReqBody, B>(

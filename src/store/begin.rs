@@ -11,7 +11,7 @@ use super::{
     entry::Entry,
     flight::{Boarding, Landing, Seat},
     lead::{Asking, Lead, Lease},
-    life::{Seq, Tag},
+    life::{Seq, Subject, Tag},
     near::Held,
     purges::Verdict,
     remote::{Seen, Slot},
@@ -32,7 +32,8 @@ impl Inner {
         }
         // Who has led for longer than anybody waits may never end.
         let is_late = |seq, since: Instant| {
-            since.elapsed() > self.settings.wait || self.is_purged(seq, slot.group())
+            since.elapsed() > self.settings.wait
+                || self.is_purged(seq, slot.subject(), slot.group())
         };
         let usable = |held: &Held| self.judge(slot, &held.entry).is_some();
         for _ in 0..FLIGHTS {
@@ -84,9 +85,9 @@ impl Inner {
         }
     }
 
-    fn is_purged(&self, seq: Seq, group: Tag) -> bool {
+    fn is_purged(&self, seq: Seq, subject: Subject, group: Tag) -> bool {
         // Before the first look nothing is known, of which nothing follows.
-        self.log.seq() != Seq::default() && self.log.judge(seq, [group]) == Verdict::Gone
+        self.log.seq() != Seq::default() && self.log.judge(seq, subject, [group]) == Verdict::Gone
     }
 
     /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
@@ -107,6 +108,7 @@ impl Inner {
                 looked => looked?,
             };
             asking.end();
+            self.reach(&sight).await?;
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
@@ -144,6 +146,7 @@ impl Inner {
             .remote
             .lease_beside(slot, lease.blob(), self.settings.wait);
         let (taken, sight) = try_join!(taken, self.remote.get(slot))?;
+        self.reach(&sight).await?;
         let seen = sight.seen.clone();
         match self.admit(slot, sight) {
             // A lease that was taken is given back here.
@@ -163,7 +166,7 @@ impl Inner {
             self.knowing(async { Ok(()) }).await?;
             return Ok(Claim::ours(seen, None, None));
         }
-        let sight = self.knowing(self.remote.get(slot)).await?;
+        let sight = self.look_there(slot).await?;
         let seen = sight.seen.clone();
         Ok(match self.admit(slot, sight) {
             Some(usable) if usable.state <= State::WhileRevalidate => Claim::Found(usable),

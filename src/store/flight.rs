@@ -281,7 +281,10 @@ mod tests {
     async fn a_leader_that_is_too_late_takes_nobody_on() {
         let flights = Flights::default();
         let old = lead(join(&flights).await);
-        let now = Seq { epoch: 1, count: 1 };
+        let now = Seq {
+            count: 1,
+            ..Seq::default()
+        };
         let new = flights
             .join(key(), now, |seq, _| seq != now, |_| true)
             .await;

@@ -7,6 +7,7 @@ mod begin;
 mod entry;
 mod flight;
 mod follow;
+mod history;
 pub(crate) mod key;
 mod lead;
 mod life;
@@ -14,10 +15,12 @@ mod listen;
 mod log;
 mod look;
 mod near;
+mod outdated;
 #[cfg(feature = "compression")]
 mod pack;
 mod purge;
 mod purges;
+mod recheck;
 mod remote;
 mod settings;
 mod state;
@@ -26,6 +29,7 @@ mod state;
     reason = "a file per type: this one is the store's"
 )]
 mod store;
+mod tags;
 mod tasks;
 mod writer;
 

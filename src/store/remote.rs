@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     entry::{Entry, MARK},
     key::Digest,
-    life::Tag,
+    life::{Subject, Tag},
 };
 use crate::{
     error::Error,
@@ -54,6 +54,13 @@ pub(crate) enum Seen {
 impl Slot {
     pub(crate) fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    pub(crate) fn subject(&self) -> Subject {
+        match self.kind {
+            'm' => Subject::Value,
+            _ => Subject::Response,
+        }
     }
 
     /// What a purge of the whole resource names.
@@ -138,6 +145,15 @@ impl Remote {
         Ok((sight, is_ours))
     }
 
+    /// Whether what was seen is still there.
+    pub(crate) async fn has(&self, slot: &Slot, seen: &Seen) -> Result<bool, Error> {
+        match self.redis.get_start(&self.key(slot), MARK).await {
+            Ok(start) => Ok(matches!(seen, Seen::Mark(mark) if *mark == start)),
+            Err(error) if error.is_corrupt() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Takes the lease for making anew what is in a slot; false when somebody else has it.
     pub(crate) async fn lease_beside(
         &self,
@@ -168,7 +184,8 @@ impl Remote {
             Err(error) => return Err(error),
         };
         let entry = Entry::decode(blob.clone(), &slot.digest);
-        if entry.is_none() && matches!(seen, Seen::Mark(_)) {
+        let is_readable = entry.is_some() || Entry::is_of_another_version(&blob);
+        if !is_readable && matches!(seen, Seen::Mark(_)) {
             tracing::warn!(target: "tower_fred::store", key, "unreadable data under a cache key");
             self.redis.doubt(key);
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::try_join;
+use tokio::{sync::Semaphore, try_join};
 
 use super::{
     entry::Entry,
@@ -18,6 +18,7 @@ use super::{
     log::Log,
     near::Near,
     purges::Mode,
+    recheck::MOST_RECHECKS,
     remote::{Remote, Seen, Slot},
     settings::Settings,
     state::State,
@@ -37,6 +38,8 @@ pub(super) struct Inner {
     pub(super) remote: Remote,
     pub(super) log: Arc<Log>,
     pub(super) near: Option<Near>,
+    /// How many copies may be compared with Redis at once.
+    pub(super) rechecks: Arc<Semaphore>,
     pub(super) flights: Flights,
     pub(super) refusals: Refusals,
     pub(super) settings: Settings,
@@ -78,6 +81,7 @@ impl Store {
                 remote: Remote::new(redis.clone()),
                 log: Log::of(redis),
                 near: settings.near.map(Near::new),
+                rechecks: Arc::new(Semaphore::new(MOST_RECHECKS)),
                 flights: Flights::default(),
                 refusals: Refusals::default(),
                 settings,
@@ -165,9 +169,12 @@ impl Store {
         self.inner.remote.set(slot, blob, ttl).await
     }
 
-    /// Takes everything that has one of these tags out of use on every node.
+    /// Takes every response that has one of these tags out of use on every node, as an unsafe request asks for.
     pub(crate) async fn purge(&self, tags: Vec<Tag>) -> Result<(), Error> {
-        self.inner.log.purge(Mode::Hard, tags).await?;
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.inner.log.purge(Mode::Outdated, tags).await?;
         Ok(())
     }
 

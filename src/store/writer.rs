@@ -112,6 +112,7 @@ impl Writer {
         ] {
             self.push(&number.to_le_bytes());
         }
+        self.push(&life.seq.token);
         self.push(&[u8::from(life.is_told)]);
         let tags = &life.tags[..life.tags.len().min(usize::from(u16::MAX))];
         self.push(&(tags.len() as u16).to_le_bytes());

@@ -6,7 +6,7 @@
 -- look(p)        reads what is stored; gives how many permits fit now. What comes from a clock that was set back since is
 --                stored anew as of now, or it would count until the clock is there again
 -- take(p, n)     stores that n permits were used, which fit
--- give(p, n, any) stores that n permits were not used after all; `any`: whichever, else those of these very numbers
+-- give(p, n)     stores that n permits were not used after all
 -- state(p, n)    the level in its own measure; microseconds until n permits fit (-1: never), until one more than now fits
 --                (0: it does), until all are back
 --

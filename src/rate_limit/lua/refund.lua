@@ -10,7 +10,7 @@ for i = 1, #KEYS do
   over = tonumber(over)
   if over == 0 or now < over then
     kind.look(p)
-    kind.give(p, permits, over == 0)
+    kind.give(p, permits)
   end
 end
 return reply()

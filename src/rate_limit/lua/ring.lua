@@ -32,7 +32,7 @@ kinds.ring = {
     if #stored == RING_BYTES then
       local values = { struct.unpack(RING_FORMAT, stored) }
       local shift = p.head - values[1]
-      -- Of another window, or of a clock that was set back: all of it counts as of now.
+      -- Of another quota, or of a clock that was set back: all of it counts as of now.
       local same = values[2] == p.b and shift >= 0
       for age = 0, RING do
         local place = same and age + shift or 0
@@ -41,8 +41,7 @@ kinds.ring = {
         end
       end
       for age = 0, RING do p.used = p.used + p.counts[age] end
-      -- Only what comes from another clock is stored anew.
-      if not same and values[2] == p.b then ring_store(p) end
+      if not same then ring_store(p) end
     end
     return math.max(0, p.a - p.used)
   end,
