@@ -21,6 +21,16 @@ use crate::{
 pub(super) struct Claim {
     pub(super) identity: Identity,
     pub(super) policies: Policies,
+    /// Where policies without a name share a budget whatever their numbers.
+    pub(super) unnamed: Option<Arc<Unnamed>>,
+}
+
+/// A budget of policies without a name whose numbers depend on who asks.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    /// The algorithm of all of them.
+    kind: Bytes,
+    suffix: String,
 }
 
 /// How many permits are asked for.
@@ -54,8 +64,30 @@ impl Claim {
     /// The braces are a cluster's hash tag: all keys of one subject share a slot.
     fn keys(&self, namespace: &str) -> impl Iterator<Item = String> {
         let start = format!("{namespace}:r:{{{}", self.identity.to_hex());
-        self.limits()
-            .map(move |limit| [&*start, &*limit.suffix].concat())
+        self.limits().map(move |limit| {
+            let suffix = self.unnamed(limit).map_or(&limit.suffix, |one| &one.suffix);
+            [&*start, suffix].concat()
+        })
+    }
+
+    /// The budget that other numbers may share with these, though they have no name.
+    fn unnamed(&self, limit: &Limit) -> Option<&Unnamed> {
+        let unnamed = self.unnamed.as_deref()?;
+        (!limit.policy.is_named() && unnamed.kind == limit.kind).then_some(unnamed)
+    }
+
+    /// Whether a budget may get other numbers.
+    fn may_change(&self, limit: &Limit) -> bool {
+        limit.policy.is_named() || self.unnamed(limit).is_some()
+    }
+}
+
+impl Unnamed {
+    pub(super) fn of(limit: &Limit) -> Self {
+        Self {
+            kind: limit.kind.clone(),
+            suffix: limit.shared_suffix(),
+        }
     }
 }
 
@@ -175,12 +207,17 @@ fn arguments(
     mut mode: impl FnMut(&Limit) -> Value,
 ) -> Vec<Value> {
     let mut arguments = Vec::from(head);
-    for limit in claims.iter().flat_map(Claim::limits) {
-        let [a, b, c] = limit.numbers.clone().map(Value::from);
-        let is_place = limit.policy.lease_time().is_some();
-        let c = id
-            .filter(|_| is_place)
-            .map_or(c, |id| Value::from(id.text()));
+    let limits = claims
+        .iter()
+        .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)));
+    for (claim, limit) in limits {
+        let [a, b, c] = limit.numbers.clone();
+        let c = match (id, limit.policy.lease_time(), &limit.mark) {
+            (Some(id), Some(lease), _) => format!("{}:{}", id.text(), lease.as_micros()).into(),
+            (_, _, Some(mark)) if claim.may_change(limit) => mark.clone(),
+            _ => c,
+        };
+        let [a, b, c] = [a, b, c].map(Value::from);
         arguments.extend([Value::from(limit.kind.clone()), mode(limit), a, b, c]);
     }
     arguments

@@ -275,6 +275,8 @@ impl<K> RateLimitLayer<K> {
         count: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.config.count = Some(Arc::new(count));
+        self.config.under_way = Some(Arc::default());
+        self.config.engine.returns.expect();
         self
     }
 }

@@ -179,9 +179,11 @@ impl RateLimiter {
     }
 
     fn claim(&self, key: impl Into<Identity>) -> Claim {
+        self.engine.names.of_limiter(&self.policies);
         Claim {
             identity: key.into(),
             policies: self.policies.clone(),
+            unnamed: None,
         }
     }
 }

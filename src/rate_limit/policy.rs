@@ -19,6 +19,8 @@ use super::{gcra::Rate, quota::Quota};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     name: Arc<str>,
+    /// Whether the application chose the name.
+    named: bool,
     measure: Measure,
     shadow: bool,
 }
@@ -63,8 +65,17 @@ impl Policy {
         let algorithm = Algorithm::Gcra;
         Self {
             name: checked(name),
+            named: true,
             measure: Measure::Rate { quota, algorithm },
             shadow: false,
+        }
+    }
+
+    /// `quota` without a name, kept by GCRA. Clients are told the name `default`.
+    pub(super) fn unnamed(quota: Quota) -> Self {
+        Self {
+            named: false,
+            ..Self::new("default", quota)
         }
     }
 
@@ -82,6 +93,7 @@ impl Policy {
         let lease = Duration::from_secs(60);
         Self {
             name: checked(name),
+            named: true,
             measure: Measure::Concurrency { places, lease },
             shadow: false,
         }
@@ -131,6 +143,7 @@ impl Policy {
     /// The same under another name; panics as [`new`](Self::new) does.
     pub(super) fn renamed(mut self, name: &str) -> Self {
         self.name = checked(name);
+        self.named = true;
         self
     }
 
@@ -180,6 +193,11 @@ impl Policy {
             Measure::Rate { .. } => None,
             Measure::Concurrency { lease, .. } => Some(lease),
         }
+    }
+
+    /// Whether the application chose the name.
+    pub(super) fn is_named(&self) -> bool {
+        self.named
     }
 
     /// The algorithm as the scripts know it, and its numbers.

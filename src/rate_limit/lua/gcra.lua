@@ -1,38 +1,103 @@
 -- The generic cell rate algorithm: a string that holds the time when the debt is paid, in whole microseconds, and after a
--- colon what is left over in ticks, if anything.
+-- colon, if there is anything, the mark of the policy and what is left over in ticks.
 --
--- a, b, c  ticks per permit, ticks per microsecond, ticks per full burst
+-- a, b     ticks per permit, ticks per microsecond
+-- c        ticks per full burst; for a budget whose numbers may change, the mark of the policy
 -- level    the debt in ticks; the times follow from it
 --
--- NOTE: gcra.rs is the same in Rust.
+-- A mark is digits that begin with 0: the length of the burst less one in 1 digit, the lengths of a and b in 2 digits each,
+-- the burst, a, b. What is left over never begins with 0, so a value without a mark is told from one with a mark, and
+-- whoever knows of no marks reads one as less than a microsecond.
+--
+-- A debt under other numbers counts in permits: the same number is owed under these. The value keeps its numbers until
+-- something is used under these, or if it would take longer to be paid under its own.
+--
+-- NOTE: gcra.rs is the same in Rust, for a single set of numbers; policies.rs writes the marks.
+local function gcra_store(key, debt, b, mark)
+  local ticks = math.fmod(debt, b)
+  local paid = now + (debt - ticks) / b
+  local value = text(paid)
+  if mark or ticks > 0 then value = value .. ':' .. (mark or '') .. (ticks > 0 and text(ticks) or '') end
+  redis.call('SET', key, value, 'PXAT', until_ms(paid))
+end
+
+-- A debt with other numbers than those of the policy; nothing for what is not a mark.
+local function gcra_other(micros, rest)
+  local burst, a, b = string.match(rest, '^0(%d)(%d%d)(%d%d)')
+  if not burst then return nil end
+  local a_at = 8 + burst
+  local b_at = a_at + a
+  local ticks_at = b_at + b
+  local other = { mark = string.sub(rest, 1, ticks_at - 1), a = tonumber(string.sub(rest, a_at, b_at - 1)),
+    b = tonumber(string.sub(rest, b_at, ticks_at - 1)) }
+  burst = tonumber(string.sub(rest, 7, a_at - 1))
+  if not (burst and other.a and other.b) or other.a * other.b == 0 then return nil end
+  local ticks = math.min(tonumber(string.sub(rest, ticks_at)) or 0, other.b - 1)
+  other.debt = math.max(0, (micros - now) * other.b + ticks)
+  -- A time further ahead than a full burst comes from a clock that was set back.
+  other.ahead = other.debt > other.a * burst
+  if other.ahead then other.debt = other.a * burst end
+  return other
+end
+
+-- Reads a debt with other numbers as permits.
+local function gcra_convert(p, other)
+  local part = math.fmod(other.debt, other.a)
+  p.debt = (other.debt - part) / other.a * p.a + math.ceil(part / other.a * p.a)
+  local debt = math.min(p.debt, p.c)
+  if other.debt / other.b > debt / p.b then
+    p.debt = debt
+    gcra_store(p.key, debt, p.b, p.mark)
+    return
+  end
+  p.other = other
+  if other.ahead then gcra_store(p.key, other.debt, other.b, other.mark) end
+end
+
 kinds.gcra = {
   look = function(p)
-    p.c = tonumber(p.c)
-    local micros, ticks = string.match(read(p.key), '^(%d+):?(%d*)$')
-    p.debt = 0
+    local micros, rest = string.match(read(p.key), '^(%d+):?(%d*)$')
+    if string.byte(p.c) == 48 then
+      p.mark = p.c
+      p.c = p.a * tonumber(string.sub(p.mark, 7, 7 + string.sub(p.mark, 2, 2)))
+    else
+      p.c = tonumber(p.c)
+    end
     if micros and #micros <= 16 then
-      ticks = math.min(tonumber(ticks) or 0, p.b - 1)
+      if p.mark and string.byte(rest) == 48 then
+        local length = #p.mark
+        if string.sub(rest, 1, length) == p.mark then
+          rest = string.sub(rest, length + 1)
+        else
+          local other = gcra_other(micros, rest)
+          if other then
+            gcra_convert(p, other)
+            return math.max(0, whole(p.c - p.debt, p.a))
+          end
+          rest = ''
+        end
+      end
+      local ticks = math.min(tonumber(rest) or 0, p.b - 1)
       p.debt = math.max(0, (tonumber(micros) - now) * p.b + ticks)
       if p.debt > p.c then
-        -- A time further ahead than a full burst comes from a clock that was set back, or from a larger quota.
+        -- A time further ahead than a full burst comes from a clock that was set back, as the numbers are the same.
         p.debt = p.c
-        kinds.gcra.take(p, 0)
+        gcra_store(p.key, p.debt, p.b, p.mark)
       end
     end
     return whole(p.c - p.debt, p.a)
   end,
   take = function(p, n)
     p.debt = p.debt + n * p.a
-    local ticks = math.fmod(p.debt, p.b)
-    local paid = now + (p.debt - ticks) / p.b
-    local value = ticks == 0 and text(paid) or text(paid) .. ':' .. text(ticks)
-    redis.call('SET', p.key, value, 'PXAT', until_ms(paid))
+    gcra_store(p.key, p.debt, p.b, p.mark)
   end,
   give = function(p, n)
-    p.debt = math.max(0, p.debt - n * p.a)
-    kinds.gcra.take(p, 0)
+    -- With the numbers that it has: what these numbers cannot hold is still owed.
+    local debt = p.other or p
+    debt.debt = math.max(0, debt.debt - n * debt.a)
+    gcra_store(p.key, debt.debt, debt.b, debt.mark)
   end,
   state = function(p)
-    return p.debt, 0, 0, 0
+    return math.min(p.debt, p.c), 0, 0, 0
   end,
 }
