@@ -10,7 +10,7 @@
 -- whoever knows of no marks reads one as less than a microsecond.
 --
 -- A debt under other numbers counts in permits: the same number is owed under these. The value keeps its numbers until
--- something is used under these, or if it would take longer to be paid under its own.
+-- something is used under these, unless the debt is paid sooner under these.
 --
 -- NOTE: gcra.rs is the same in Rust, for a single set of numbers; policies.rs writes the marks.
 local function gcra_store(key, debt, b, mark)
@@ -44,10 +44,9 @@ end
 local function gcra_convert(p, other)
   local part = math.fmod(other.debt, other.a)
   p.debt = (other.debt - part) / other.a * p.a + math.ceil(part / other.a * p.a)
-  local debt = math.min(p.debt, p.c)
-  if other.debt / other.b > debt / p.b then
-    p.debt = debt
-    gcra_store(p.key, debt, p.b, p.mark)
+  if other.debt / other.b > p.debt / p.b then
+    p.debt = math.min(p.debt, p.c)
+    gcra_store(p.key, p.debt, p.b, p.mark)
     return
   end
   p.other = other
@@ -88,7 +87,7 @@ kinds.gcra = {
     return whole(p.c - p.debt, p.a)
   end,
   take = function(p, n)
-    p.debt = p.debt + n * p.a
+    p.debt, p.other = p.debt + n * p.a, nil
     gcra_store(p.key, p.debt, p.b, p.mark)
   end,
   give = function(p, n)
@@ -97,7 +96,12 @@ kinds.gcra = {
     debt.debt = math.max(0, debt.debt - n * debt.a)
     gcra_store(p.key, debt.debt, debt.b, debt.mark)
   end,
-  state = function(p)
-    return math.min(p.debt, p.c), 0, 0, 0
+  state = function(p, n)
+    local other, least = p.other, math.max(n, 1)
+    local left = p.c / p.a - least
+    if not other or left < 0 or p.room >= least then return math.min(p.debt, p.c), 0, 0, 0 end
+    -- As much as comes back under these numbers in the time that it takes under the others, but no more room than there is.
+    local wait = math.ceil((other.debt - left * other.a) / other.b)
+    return math.max(p.c - (p.room + 1) * p.a + 1, p.c - least * p.a + wait * p.b), 0, 0, 0
   end,
 }

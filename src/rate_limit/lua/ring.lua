@@ -35,7 +35,7 @@ kinds.ring = {
       -- Of another window, or of a clock that was set back: all of it counts as of now.
       local same = values[2] == p.b and shift >= 0
       for age = 0, RING do
-        local place = same and age + shift or 0
+        local place = same and age + shift or (values[1] - age + RING + 1) * values[2] > now and 0 or -1
         if p.counts[place] then
           p.counts[place] = math.min(4294967295, p.counts[place] + values[3 + age])
         end
