@@ -7,7 +7,22 @@ use super::{gcra::Rate, quota::Quota};
 /// A named limit: so much per time, or so many at once.
 ///
 /// The name, the algorithm and the subject make the budget. Layers and [limiters](super::RateLimiter) that have a policy
-/// of the same name and algorithm share it, whatever else they have; give another name where they should not.
+/// of the same name and algorithm share it, whatever other policies they have; give another name where they should not. A
+/// [`Quota`] without a name has a budget that belongs to its numbers: permits, window, burst and algorithm.
+///
+/// # Other numbers under one name
+///
+/// When the numbers change, by a new release or because a subject changes its tier, what was used still counts, permit for
+/// permit: who has used two of what becomes 100 an hour has 98 left. It comes back at the rate of the numbers under which
+/// the subject was last admitted, or at the new rate if that is faster. With
+/// [`CalendarWindow`](Algorithm::CalendarWindow) only what was used since the new window began counts; with
+/// [`SlidingLog`](Algorithm::SlidingLog) what the shorter of two windows has let go is gone.
+///
+/// Two sets of numbers that take turns on one subject all the time are a mistake: each pays what is owed under the other at
+/// its own rate. So two layers on one handle must not have one name with two sets of numbers, which
+/// [panics](super::RateLimitLayer#panics); what is known only later is logged as an error, at most once a second: the
+/// policies of a [limiter](super::RateLimiter), and those of a tier with the name of another layer. The tiers of one layer
+/// may have one name with different numbers, as each subject has one of them.
 ///
 /// ```
 /// use tower_fred::rate_limit::{Algorithm, Policy, Quota};
@@ -32,8 +47,8 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// The generic cell rate algorithm: permits come back one by one, evenly. The smallest state, one number, gone when
-    /// the subject has its burst again. The default.
+    /// The generic cell rate algorithm: permits come back one by one, evenly. The smallest state, gone when the
+    /// subject has its burst again: a time, and under a name the numbers of the quota. The default.
     #[default]
     Gcra,
     /// A sliding window, exact: a permit comes back when its request leaves the window. Remembers each admitted request,

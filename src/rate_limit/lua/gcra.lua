@@ -3,7 +3,7 @@
 --
 -- a, b     ticks per permit, ticks per microsecond
 -- c        ticks per full burst; for a budget whose numbers may change, the mark of the policy
--- level    the debt in ticks; the times follow from it
+-- level    the debt in ticks, which is `used` here; the times follow from it
 --
 -- A mark is digits that begin with 0: the length of the burst less one in 1 digit, the lengths of a and b in 2 digits each,
 -- the burst, a, b. What is left over never begins with 0, so a value without a mark is told from one with a mark, and
@@ -21,36 +21,33 @@ local function gcra_store(key, debt, b, mark)
   redis.call('SET', key, value, 'PXAT', until_ms(paid))
 end
 
--- A debt with other numbers than those of the policy; nothing for what is not a mark.
-local function gcra_other(micros, rest)
+-- Reads a debt with other numbers than those of the policy as permits. Gives whether that is what it is.
+local function gcra_convert(p, micros, rest)
   local burst, a, b = string.match(rest, '^0(%d)(%d%d)(%d%d)')
-  if not burst then return nil end
+  if not burst then return false end
   local a_at = 8 + burst
   local b_at = a_at + a
   local ticks_at = b_at + b
   local other = { mark = string.sub(rest, 1, ticks_at - 1), a = tonumber(string.sub(rest, a_at, b_at - 1)),
     b = tonumber(string.sub(rest, b_at, ticks_at - 1)) }
   burst = tonumber(string.sub(rest, 7, a_at - 1))
-  if not (burst and other.a and other.b) or other.a * other.b == 0 then return nil end
+  if not (burst and other.a and other.b) or other.a * other.b == 0 then return false end
   local ticks = math.min(tonumber(string.sub(rest, ticks_at)) or 0, other.b - 1)
-  other.debt = math.max(0, (micros - now) * other.b + ticks)
+  other.used = math.max(0, (micros - now) * other.b + ticks)
   -- A time further ahead than a full burst comes from a clock that was set back.
-  other.ahead = other.debt > other.a * burst
-  if other.ahead then other.debt = other.a * burst end
-  return other
-end
+  local ahead = other.used > other.a * burst
+  if ahead then other.used = other.a * burst end
 
--- Reads a debt with other numbers as permits.
-local function gcra_convert(p, other)
-  local part = math.fmod(other.debt, other.a)
-  p.debt = (other.debt - part) / other.a * p.a + math.ceil(part / other.a * p.a)
-  if other.debt / other.b > p.debt / p.b then
-    p.debt = math.min(p.debt, p.c)
-    gcra_store(p.key, p.debt, p.b, p.mark)
-    return
+  local part = math.fmod(other.used, other.a)
+  p.used = (other.used - part) / other.a * p.a + math.ceil(part / other.a * p.a)
+  if other.used / other.b > p.used / p.b then
+    p.used = math.min(p.used, p.c)
+    gcra_store(p.key, p.used, p.b, p.mark)
+  else
+    p.other = other
+    if ahead then gcra_store(p.key, other.used, other.b, other.mark) end
   end
-  p.other = other
-  if other.ahead then gcra_store(p.key, other.debt, other.b, other.mark) end
+  return true
 end
 
 kinds.gcra = {
@@ -68,40 +65,39 @@ kinds.gcra = {
         if string.sub(rest, 1, length) == p.mark then
           rest = string.sub(rest, length + 1)
         else
-          local other = gcra_other(micros, rest)
-          if other then
-            gcra_convert(p, other)
-            return math.max(0, whole(p.c - p.debt, p.a))
-          end
+          if gcra_convert(p, micros, rest) then return math.max(0, whole(p.c - p.used, p.a)) end
           rest = ''
         end
       end
       local ticks = math.min(tonumber(rest) or 0, p.b - 1)
-      p.debt = math.max(0, (tonumber(micros) - now) * p.b + ticks)
-      if p.debt > p.c then
+      p.used = math.max(0, (tonumber(micros) - now) * p.b + ticks)
+      if p.used > p.c then
         -- A time further ahead than a full burst comes from a clock that was set back, as the numbers are the same.
-        p.debt = p.c
-        gcra_store(p.key, p.debt, p.b, p.mark)
+        p.used = p.c
+        gcra_store(p.key, p.used, p.b, p.mark)
       end
     end
-    return whole(p.c - p.debt, p.a)
+    return whole(p.c - p.used, p.a)
   end,
   take = function(p, n)
-    p.debt, p.other = p.debt + n * p.a, nil
-    gcra_store(p.key, p.debt, p.b, p.mark)
+    p.used = p.used + n * p.a
+    gcra_store(p.key, p.used, p.b, p.mark)
   end,
   give = function(p, n)
     -- With the numbers that it has: what these numbers cannot hold is still owed.
-    local debt = p.other or p
-    debt.debt = math.max(0, debt.debt - n * debt.a)
-    gcra_store(p.key, debt.debt, debt.b, debt.mark)
+    local owner = p.other or p
+    owner.used = math.max(0, owner.used - n * owner.a)
+    gcra_store(p.key, owner.used, owner.b, owner.mark)
   end,
   state = function(p, n)
-    local other, least = p.other, math.max(n, 1)
+    local other = p.other
+    if not other then return p.used, 0, 0, 0 end
+    local least = math.max(n, 1)
     local left = p.c / p.a - least
-    if not other or left < 0 or p.room >= least then return math.min(p.debt, p.c), 0, 0, 0 end
+    -- What was used now is under these numbers, or it fits.
+    if left < 0 or p.room >= least then return math.min(p.used, p.c), 0, 0, 0 end
     -- As much as comes back under these numbers in the time that it takes under the others, but no more room than there is.
-    local wait = math.ceil((other.debt - left * other.a) / other.b)
+    local wait = math.ceil((other.used - left * other.a) / other.b)
     return math.max(p.c - (p.room + 1) * p.a + 1, p.c - least * p.a + wait * p.b), 0, 0, 0
   end,
 }
