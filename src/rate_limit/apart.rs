@@ -11,9 +11,10 @@ use std::{
 use tokio::runtime::Handle;
 
 use super::{
-    call::{self, Ask, Claim, Grant},
+    call::{self, Ask, Grant},
+    claim::Claim,
     decision::Decision,
-    returns::{Returning, Returns},
+    returns::Returns,
     standing::Standing,
 };
 use crate::{
@@ -108,8 +109,7 @@ impl Check {
             .filter_map(|(claim, standings)| {
                 let (standings, claims) = (standings.as_ref()?, slice::from_ref(claim));
                 Some(async move {
-                    let returns = &self.returns;
-                    let _returning = Returning { returns, claims };
+                    let _returning = self.returns.after(claims);
                     call::refund(&self.redis, claims, self.ask.most, standings).await
                 })
             });

@@ -14,12 +14,13 @@ use tokio::{
 };
 
 use super::{
-    call::{self, Ask, Claim},
+    call::{self, Ask},
+    claim::Claim,
     decision::Decision,
     denials::Denials,
     identity::Identity,
     recent::Recent,
-    returns::{Returning, Returns},
+    returns::Returns,
 };
 use crate::{
     error::{Error, Kind},
@@ -218,10 +219,7 @@ impl Account {
             return Ok(());
         }
         let claims = slice::from_ref(&self.claim);
-        let _returning = Returning {
-            returns: &self.returns,
-            claims,
-        };
+        let _returning = self.returns.after(claims);
         call::refund(&self.redis, claims, held, decision.standings()).await
     }
 }
@@ -267,10 +265,7 @@ impl Drop for Account {
         if held > 0 {
             granted.runtime.spawn(async move {
                 let (claims, standings) = (slice::from_ref(&claim), granted.decision.standings());
-                let _returning = Returning {
-                    returns: &returns,
-                    claims,
-                };
+                let _returning = returns.after(claims);
                 // Without an answer they are back when their time is over.
                 let _ = call::refund(&redis, claims, held, standings).await;
             });

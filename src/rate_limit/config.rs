@@ -14,7 +14,7 @@ use http::{Response, request, response};
 use tokio::time::Instant;
 
 use super::{
-    call::Unnamed, decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
+    claim::Unnamed, decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
     policies::Policies, policy::Policy, search, tiers::Tiers, under_way::UnderWay,
 };
 use crate::{error::Error, redis::Redis};

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    call::Claim,
+    claim::Claim,
     decision::{Decision, Denial},
     identity::Identity,
     recent::Recent,

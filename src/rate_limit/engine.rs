@@ -7,11 +7,12 @@ use tokio::time::{self, Instant};
 use super::{
     apart,
     batch::Batches,
-    call::{self, Ask, Claim, Grant},
+    call::{self, Ask, Grant},
+    claim::Claim,
     decision::Decision,
     denials::Denials,
     names::Names,
-    returns::{Returning, Returns},
+    returns::Returns,
     standing::Standing,
 };
 use crate::{error::Error, redis::Redis};
@@ -121,7 +122,7 @@ impl Engine {
         decision: Option<&Decision>,
     ) -> Result<(), Error> {
         let mut standings: &[Standing] = decision.map_or(&[], Decision::standings);
-        let _returning = self.returning(claims);
+        let _returning = self.returns.after(claims);
         if claims.len() == 1 || !self.redis.is_cluster() {
             return call::refund(&self.redis, claims, permits, standings).await;
         }
@@ -137,7 +138,7 @@ impl Engine {
         if let Some(batches) = &self.batches {
             batches.give_back(Some(claim)).await?;
         }
-        let _returning = self.returning(slice::from_ref(claim));
+        let _returning = self.returns.after(slice::from_ref(claim));
         call::reset(&self.redis, claim).await
     }
 
@@ -160,13 +161,6 @@ impl Engine {
             .retry_after()
             .is_some_and(|wait| wait <= self.max_wait);
         (!in_time).then_some(known)
-    }
-
-    fn returning<'a>(&'a self, claims: &'a [Claim]) -> Returning<'a> {
-        Returning {
-            returns: &self.returns,
-            claims,
-        }
     }
 }
 

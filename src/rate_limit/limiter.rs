@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    call::Claim,
+    claim::Claim,
     decision::Decision,
     engine::Engine,
     identity::Identity,

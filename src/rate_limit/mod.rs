@@ -130,6 +130,7 @@
 mod apart;
 mod batch;
 mod call;
+mod claim;
 mod config;
 mod decision;
 mod denials;

@@ -66,8 +66,13 @@ impl Names {
         }
     }
 
-    /// The same for the policies of a tier, without taking them into use: other subjects may have other numbers.
-    pub(super) fn of_tier(&self, policies: &Policies) {
+    /// The same for the policies of a tier beside those of its layer, without taking them into use: other subjects of the
+    /// layer may have other numbers.
+    pub(super) fn of_tier(&self, policies: &Policies, layer: &Policies) {
+        let is_own = |policy: &Policy| layer.iter().any(|own| own.name() == policy.name());
+        if policies.iter().all(is_own) {
+            return;
+        }
         for limit in unknown(policies) {
             if let Err(conflict) = conflict(self.lock().get(&name(limit)), limit, false) {
                 self.log(&conflict);

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use super::{call::Claim, identity::Identity};
+use super::{claim::Claim, identity::Identity};
 use crate::redis::Redis;
 
 /// When permits came back, of all layers and limiters of one handle. Returns are numbered.
@@ -36,8 +36,14 @@ impl Returns {
         self.last(subject).load(Ordering::SeqCst) > after
     }
 
+    /// Counts when it is dropped, for while a command gives permits of these subjects back.
+    pub(super) fn after<'a>(&'a self, claims: &'a [Claim]) -> Returning<'a> {
+        let returns = self;
+        Returning { returns, claims }
+    }
+
     /// Permits of these subjects are back in Redis.
-    pub(super) fn add(&self, claims: &[Claim]) {
+    fn add(&self, claims: &[Claim]) {
         self.expect();
         for claim in claims {
             let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -66,8 +72,8 @@ impl Returns {
 /// Says that the permits of some subjects are back when it is dropped, however the command ends that gives them back.
 #[derive(Debug)]
 pub(super) struct Returning<'a> {
-    pub(super) returns: &'a Returns,
-    pub(super) claims: &'a [Claim],
+    returns: &'a Returns,
+    claims: &'a [Claim],
 }
 
 impl Drop for Returning<'_> {

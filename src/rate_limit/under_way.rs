@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{call::Claim, identity::Identity};
+use super::{claim::Claim, identity::Identity};
 
 /// How many requests of each subject this process decides on or serves whose permits may come back.
 #[derive(Debug, Default)]

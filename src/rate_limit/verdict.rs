@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use http::request::Parts;
 
 use super::{
-    call::Claim,
+    claim::Claim,
     config::{Config, Failure, MissingKey},
     decision::Decision,
     key::Key,
-    policies::{Limit, Policies},
+    policies::Policies,
     search::{Found, Search},
     standing::{Reading, Request, Standing},
     tiers::{Choice, Tiers},
@@ -235,7 +235,7 @@ impl Config {
             None => None,
         };
         if let Some(chosen) = &chosen {
-            self.note_tier(chosen);
+            self.engine.names.of_tier(chosen, &self.policies);
         }
         let policies = chosen.map_or(subject.policies, |chosen| self.enforced(chosen));
         let unnamed = self.unnamed.clone().filter(|_| subject.is_own);
@@ -254,17 +254,6 @@ impl Config {
             (Err(_), Failure::Closed) => Err(Uncounted::Unavailable),
             // Without a name there is no budget in this process either. One for all would let some shut out the others.
             (Err(_), Failure::Open | Failure::Local) => Ok(None),
-        }
-    }
-
-    /// Takes note of the names of a tier's policies. Those of the layer may have other numbers for some.
-    fn note_tier(&self, chosen: &Policies) {
-        let is_own = |limit: &Arc<Limit>| {
-            let mut own = self.policies.iter();
-            own.any(|policy| policy.name() == limit.policy.name())
-        };
-        if !chosen.limits().iter().all(is_own) {
-            self.engine.names.of_tier(chosen);
         }
     }
 

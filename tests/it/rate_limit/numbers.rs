@@ -104,7 +104,9 @@ async fn one_name_with_two_sets_of_numbers_is_an_error() {
         Policy::new("login", Quota::per_day(5).burst(9)),
         Policy::new("login", Quota::per_hour(5)),
     ] {
-        let told = make(other).err().expect("other numbers");
+        let Err(told) = make(other) else {
+            panic!("other numbers are accepted")
+        };
         let told = told.downcast::<String>().expect("a text");
         assert!(told.contains("login: 5 per 86400s"), "{told}");
     }

@@ -64,7 +64,7 @@ async fn log_in<K: Key>(
     }));
     let response = service.oneshot(Request::new(())).await.unwrap();
     let wait = response.headers().get("retry-after");
-    let wait = wait.map(|wait| wait.to_str().unwrap().parse().unwrap());
+    let wait = wait.map(|wait| wait.to_str().expect("text").parse().expect("seconds"));
     (response.status(), wait)
 }
 
