@@ -14,11 +14,13 @@ use tokio::{
 };
 
 use super::{
-    call::{self, Ask, Claim},
+    call::{self, Ask},
+    claim::Claim,
     decision::Decision,
     denials::Denials,
     identity::Identity,
     recent::Recent,
+    returns::Returns,
 };
 use crate::{
     error::{Error, Kind},
@@ -29,6 +31,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Batches {
     redis: Redis,
+    returns: Arc<Returns>,
     most: u64,
     accounts: Mutex<Recent<(Identity, u64), Arc<Account>>>,
 }
@@ -37,6 +40,7 @@ pub(super) struct Batches {
 #[derive(Debug)]
 struct Account {
     redis: Redis,
+    returns: Arc<Returns>,
     claim: Claim,
     stock: Mutex<Stock>,
     /// One request asks Redis, the others wait for what it brings.
@@ -62,9 +66,11 @@ struct Granted {
 
 impl Batches {
     /// Takes up to `most` permits at once.
-    pub(super) fn new(redis: Redis, most: u64) -> Self {
+    pub(super) fn new(redis: Redis, returns: Arc<Returns>, most: u64) -> Self {
+        returns.expect();
         Self {
             redis,
+            returns,
             most,
             accounts: Mutex::new(Recent::new(ACCOUNTS)),
         }
@@ -116,16 +122,17 @@ impl Batches {
     fn account(&self, claim: &Claim) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
         let known = accounts.get(&claim.place()).cloned();
-        let account = known.unwrap_or_else(|| Arc::new(Account::new(&self.redis, claim)));
+        let account = known.unwrap_or_else(|| Arc::new(Account::new(self, claim)));
         accounts.insert(claim.place(), Arc::clone(&account));
         account
     }
 }
 
 impl Account {
-    fn new(redis: &Redis, claim: &Claim) -> Self {
+    fn new(batches: &Batches, claim: &Claim) -> Self {
         Self {
-            redis: redis.clone(),
+            redis: batches.redis.clone(),
+            returns: Arc::clone(&batches.returns),
             claim: claim.clone(),
             stock: Mutex::new(Stock {
                 held: 0,
@@ -166,13 +173,13 @@ impl Account {
                 ..Ask::exactly(cost)
             }
         };
-        let sent = Instant::now();
+        let asked = denials.as_ref().map(|denials| denials.asked());
         let grant = call::decide(&self.redis, claims, ask).await?;
         if grant.decision.is_allowed() {
             return Ok(self.put(grant.decision, grant.permits.saturating_sub(ask.least)));
         }
-        if let Some(denials) = denials {
-            denials.note(claims, cost, sent, &grant.decision);
+        if let (Some(denials), Some(asked)) = (denials, asked) {
+            denials.note(claims, cost, asked, &grant.decision);
         }
         Ok(grant.decision)
     }
@@ -212,6 +219,7 @@ impl Account {
             return Ok(());
         }
         let claims = slice::from_ref(&self.claim);
+        let _returning = self.returns.after(claims);
         call::refund(&self.redis, claims, held, decision.standings()).await
     }
 }
@@ -253,11 +261,13 @@ impl Drop for Account {
         };
         granted.stop();
         let (redis, claim, held) = (self.redis.clone(), self.claim.clone(), stock.held);
+        let returns = Arc::clone(&self.returns);
         if held > 0 {
             granted.runtime.spawn(async move {
-                let standings = granted.decision.standings();
+                let (claims, standings) = (slice::from_ref(&claim), granted.decision.standings());
+                let _returning = returns.after(claims);
                 // Without an answer they are back when their time is over.
-                let _ = call::refund(&redis, slice::from_ref(&claim), held, standings).await;
+                let _ = call::refund(&redis, claims, held, standings).await;
             });
         }
     }

@@ -5,23 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{
+    claim::Claim,
     decision::Decision,
-    identity::Identity,
     lease::{Lease, LeaseId},
-    policies::{Limit, Policies},
+    policies::Limit,
     standing::{Reading, Request, Standing},
 };
 use crate::{
     error::{Error, Kind},
     redis::{Redis, Script, Value},
 };
-
-/// Whom a request counts against, and the policies that this subject is held to.
-#[derive(Clone, Debug)]
-pub(super) struct Claim {
-    pub(super) identity: Identity,
-    pub(super) policies: Policies,
-}
 
 /// How many permits are asked for.
 #[derive(Clone, Copy, Debug)]
@@ -39,24 +32,6 @@ pub(super) struct Ask {
 pub(super) struct Grant {
     pub(super) decision: Decision,
     pub(super) permits: u64,
-}
-
-impl Claim {
-    pub(super) fn limits(&self) -> impl Iterator<Item = &Arc<Limit>> {
-        self.policies.limits().iter()
-    }
-
-    /// What the denials and the batches of this process know it by.
-    pub(super) fn place(&self) -> (Identity, u64) {
-        (self.identity, self.policies.fingerprint)
-    }
-
-    /// The braces are a cluster's hash tag: all keys of one subject share a slot.
-    fn keys(&self, namespace: &str) -> impl Iterator<Item = String> {
-        let start = format!("{namespace}:r:{{{}", self.identity.to_hex());
-        self.limits()
-            .map(move |limit| [&*start, &*limit.suffix].concat())
-    }
 }
 
 impl Ask {
@@ -175,12 +150,17 @@ fn arguments(
     mut mode: impl FnMut(&Limit) -> Value,
 ) -> Vec<Value> {
     let mut arguments = Vec::from(head);
-    for limit in claims.iter().flat_map(Claim::limits) {
-        let [a, b, c] = limit.numbers.clone().map(Value::from);
-        let is_place = limit.policy.lease_time().is_some();
-        let c = id
-            .filter(|_| is_place)
-            .map_or(c, |id| Value::from(id.text()));
+    let limits = claims
+        .iter()
+        .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)));
+    for (claim, limit) in limits {
+        let [a, b, c] = limit.numbers.clone();
+        let c = match (id, limit.policy.lease_time(), &limit.mark) {
+            (Some(id), Some(lease), _) => format!("{}:{}", id.text(), lease.as_micros()).into(),
+            (_, _, Some(mark)) if claim.may_change(limit) => mark.clone(),
+            _ => c,
+        };
+        let [a, b, c] = [a, b, c].map(Value::from);
         arguments.extend([Value::from(limit.kind.clone()), mode(limit), a, b, c]);
     }
     arguments

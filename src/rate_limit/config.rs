@@ -14,8 +14,8 @@ use http::{Response, request, response};
 use tokio::time::Instant;
 
 use super::{
-    decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
-    policies::Policies, policy::Policy, search, tiers::Tiers,
+    claim::Unnamed, decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
+    policies::Policies, policy::Policy, search, tiers::Tiers, under_way::UnderWay,
 };
 use crate::{error::Error, redis::Redis};
 
@@ -28,9 +28,13 @@ pub(super) struct Config {
     /// Other keys and theirs.
     pub(super) rules: Vec<Rule>,
     pub(super) tiers: Option<Tiers>,
+    /// The budget that tiers without names share.
+    pub(super) unnamed: Option<Arc<Unnamed>>,
     pub(super) cost: Cost,
     pub(super) skip: Option<Arc<Test<request::Parts>>>,
     pub(super) count: Option<Arc<Test<response::Parts>>>,
+    /// The requests that may give their permits back.
+    pub(super) under_way: Option<Arc<UnderWay>>,
     pub(super) reject: Option<Arc<Reject>>,
     pub(super) dialects: Arc<[Dialect]>,
     pub(super) shadow: bool,
@@ -95,9 +99,11 @@ impl Config {
             policies,
             rules: Vec::new(),
             tiers: None,
+            unnamed: None,
             cost: Cost::Fixed(1),
             skip: None,
             count: None,
+            under_way: None,
             reject: None,
             dialects: [Dialect::Draft11].into(),
             shadow: false,
@@ -114,12 +120,25 @@ impl Config {
         }
     }
 
-    /// With the policies as they are enforced.
+    /// With the policies as they are enforced. Panics when another layer has one of the names with other numbers.
     pub(super) fn settled(mut self) -> Self {
+        if self.tiers.is_some() {
+            let mut limits = self.policies.limits().iter();
+            let unnamed = limits.find(|limit| !limit.policy.is_named());
+            self.unnamed = unnamed.map(|limit| Arc::new(Unnamed::of(limit)));
+        }
         self.policies = self.enforced(self.policies.clone());
         for rule in &mut self.rules {
             if self.shadow {
                 rule.policies = rule.policies.map(Policy::shadow);
+            }
+        }
+        let rules = self.rules.iter().map(|rule| &rule.policies);
+        for policies in [&self.policies].into_iter().chain(rules) {
+            match self.engine.names.of_layer(policies) {
+                Ok(()) => {}
+                Err(conflict) if conflict.of_layers => panic!("{conflict}"),
+                Err(conflict) => self.engine.names.log(&conflict),
             }
         }
         self

@@ -71,6 +71,14 @@ impl Decision {
         }
     }
 
+    /// The same denial with no known wait longer than this.
+    pub(super) fn within(self, wait: Duration) -> Self {
+        match self {
+            Self::Allow(_) => self,
+            Self::Deny(denial) => Self::Deny(denial.within(wait)),
+        }
+    }
+
     /// The same with the places that the request holds.
     pub(super) fn holding(mut self, places: Vec<Arc<Lease>>) -> Self {
         if let Self::Allow(admission) = &mut self {
@@ -159,6 +167,14 @@ impl Denial {
     /// True when the request would never be admitted, because it costs more than a limit. No time to retry helps.
     pub fn is_permanent(&self) -> bool {
         self.violated().any(|standing| standing.wait == Wait::Never)
+    }
+
+    fn within(&self, wait: Duration) -> Self {
+        let within = self.standings.iter().map(|standing| standing.within(wait));
+        Self {
+            standings: within.collect(),
+            worst: self.worst,
+        }
     }
 
     /// The same denial, so much later.

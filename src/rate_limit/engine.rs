@@ -7,9 +7,12 @@ use tokio::time::{self, Instant};
 use super::{
     apart,
     batch::Batches,
-    call::{self, Ask, Claim, Grant},
+    call::{self, Ask, Grant},
+    claim::Claim,
     decision::Decision,
     denials::Denials,
+    names::Names,
+    returns::Returns,
     standing::Standing,
 };
 use crate::{error::Error, redis::Redis};
@@ -19,15 +22,20 @@ use crate::{error::Error, redis::Redis};
 pub(super) struct Engine {
     redis: Redis,
     denials: Option<Arc<Denials>>,
+    pub(super) returns: Arc<Returns>,
+    pub(super) names: Arc<Names>,
     batches: Option<Arc<Batches>>,
     max_wait: Duration,
 }
 
 impl Engine {
     pub(super) fn new(redis: Redis) -> Self {
+        let returns = Returns::of(&redis);
         Self {
+            denials: Some(Arc::new(Denials::new(DENIALS, Arc::clone(&returns)))),
+            returns,
+            names: Names::of(&redis),
             redis,
-            denials: Some(Arc::new(Denials::new(DENIALS))),
             batches: None,
             max_wait: Duration::ZERO,
         }
@@ -39,8 +47,8 @@ impl Engine {
     }
 
     pub(super) fn with_batches(mut self, most: u32) -> Self {
-        let redis = self.redis.clone();
-        self.batches = (most > 1).then(|| Arc::new(Batches::new(redis, most.into())));
+        let (redis, returns) = (self.redis.clone(), Arc::clone(&self.returns));
+        self.batches = (most > 1).then(|| Arc::new(Batches::new(redis, returns, most.into())));
         self
     }
 
@@ -76,13 +84,13 @@ impl Engine {
         if let Some(decision) = self.remembered(claims, cost) {
             return Ok(decision);
         }
-        let sent = Instant::now();
+        let asked = self.denials.as_ref().map(|denials| denials.asked());
         if let (Some(batches), [claim], true) = (&self.batches, claims, Batches::suits(claims)) {
             return batches.take(claim, cost, self.denials.clone()).await;
         }
         let decision = self.ask(claims, Ask::exactly(cost)).await?;
-        if let Some(denials) = &self.denials {
-            denials.note(claims, cost, sent, &decision);
+        if let (Some(denials), Some(asked)) = (&self.denials, asked) {
+            denials.note(claims, cost, asked, &decision);
         }
         Ok(decision)
     }
@@ -99,7 +107,7 @@ impl Engine {
 
     async fn ask(&self, claims: &[Claim], ask: Ask) -> Result<Decision, Error> {
         let grant: Grant = if claims.len() > 1 && self.redis.is_cluster() {
-            apart::decide(&self.redis, claims, ask).await?
+            apart::decide(&self.redis, &self.returns, claims, ask).await?
         } else {
             call::decide(&self.redis, claims, ask).await?
         };
@@ -114,7 +122,7 @@ impl Engine {
         decision: Option<&Decision>,
     ) -> Result<(), Error> {
         let mut standings: &[Standing] = decision.map_or(&[], Decision::standings);
-        claims.iter().for_each(|claim| self.forget(claim));
+        let _returning = self.returns.after(claims);
         if claims.len() == 1 || !self.redis.is_cluster() {
             return call::refund(&self.redis, claims, permits, standings).await;
         }
@@ -130,7 +138,7 @@ impl Engine {
         if let Some(batches) = &self.batches {
             batches.give_back(Some(claim)).await?;
         }
-        self.forget(claim);
+        let _returning = self.returns.after(slice::from_ref(claim));
         call::reset(&self.redis, claim).await
     }
 
@@ -146,10 +154,13 @@ impl Engine {
         self.denials.as_ref()?.find(claims, cost)
     }
 
-    fn forget(&self, claim: &Claim) {
-        if let Some(denials) = &self.denials {
-            denials.forget(claim);
-        }
+    /// A known denial by one of the claims that no wait makes an admission.
+    pub(super) fn refuses(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
+        let known = self.remembered(claims, cost).filter(|_| cost > 0)?;
+        let in_time = known
+            .retry_after()
+            .is_some_and(|wait| wait <= self.max_wait);
+        (!in_time).then_some(known)
     }
 }
 

@@ -4,7 +4,7 @@
 //! debt with it is at most a full burst. What is stored is when the debt is paid, so an idle subject needs no storage.
 //!
 //! Time is counted in ticks, a fraction of a microsecond that depends on the quota, so that a permit is a whole number
-//! of them. NOTE: `lua/gcra.lua` is the same inside Redis.
+//! of them. NOTE: `lua/gcra.lua` is the same inside Redis, where a debt may also remember the numbers that it comes from.
 
 /// A quota in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

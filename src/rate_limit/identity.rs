@@ -42,6 +42,21 @@ impl Identity {
         Self::new(Kind::Policy, &[kind.as_bytes(), name.as_bytes()])
     }
 
+    /// What tells a policy from those of other numbers, as the scripts take them. `shared` for a budget that belongs to
+    /// these numbers and whose subjects may have others.
+    pub(super) fn numbers(kind: &str, name: &str, numbers: [u64; 3], shared: bool) -> Self {
+        let [a, b, c] = numbers.map(u64::to_le_bytes);
+        let parts: [&[u8]; 6] = [
+            kind.as_bytes(),
+            name.as_bytes(),
+            &a,
+            &b,
+            &c,
+            &[shared.into()],
+        ];
+        Self::new(Kind::Numbers, &parts)
+    }
+
     /// Several identities together.
     pub(super) fn all_of(identities: &[Self]) -> Self {
         let parts: Vec<&[u8]> = identities.iter().map(|Self(digest)| &digest[..]).collect();
@@ -59,6 +74,11 @@ impl Identity {
                 Self::new(Kind::Network, &[&[prefix], &bits.to_be_bytes()])
             }
         }
+    }
+
+    /// One byte of the digest, to spread subjects.
+    pub(super) fn first_byte(self) -> u8 {
+        self.0[0]
     }
 
     /// The digest as the hexadecimal text that is part of a Redis key.
@@ -91,6 +111,7 @@ enum Kind {
     Network = 5,
     Policy = 6,
     Several = 7,
+    Numbers = 8,
 }
 
 impl From<&[u8]> for Identity {
@@ -183,6 +204,11 @@ mod tests {
             Identity::header(&name, b"x-key"),
             Identity::from("x-key"),
             Identity::policy("ring", "x-key"),
+            Identity::numbers("ring", "x-key", [1, 2, 3], false),
+            Identity::numbers("ring", "x-key", [1, 2, 3], true),
+            Identity::numbers("ring", "x-kez", [1, 2, 3], false),
+            Identity::numbers("gcra", "x-key", [1, 2, 3], false),
+            Identity::numbers("ring", "x-key", [1, 2, 4], false),
             Identity::all_of(&[]),
             Identity::all_of(&[Identity::from("x-key")]),
             Identity::network(IpAddr::from([0; 16]), 56),

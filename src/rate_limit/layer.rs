@@ -24,6 +24,12 @@ use crate::{error::Error, redis::Redis};
 ///
 /// Cloning bumps reference counts. A clone and the services of all clones share what is known within the process; what is
 /// counted in Redis is shared by the names of the policies.
+///
+/// # Panics
+///
+/// When a service is made while services of another layer of the same handle have a policy of the same name and algorithm
+/// with other numbers: they would spend each other's permits. Give one of them another name. For numbers that change while
+/// a process runs, there is [`policies_by`](Self::policies_by).
 pub struct RateLimitLayer<K = PeerIp> {
     key: Arc<K>,
     config: Config,
@@ -32,8 +38,7 @@ pub struct RateLimitLayer<K = PeerIp> {
 }
 
 impl RateLimitLayer {
-    /// Holds each peer address to these policies: a [`Quota`](super::Quota), whose name is `default`, a [`Policy`], or
-    /// several.
+    /// Holds each peer address to these policies: a [`Quota`](super::Quota) without a name, a [`Policy`], or several.
     pub fn new(redis: Redis, policies: impl Into<Policies>) -> Self {
         Self {
             key: Arc::new(PeerIp),
@@ -146,8 +151,9 @@ impl<K> RateLimitLayer<K> {
 
 /// How much.
 impl<K> RateLimitLayer<K> {
-    /// The name of the only policy; default `default`. Layers and [limiters](super::RateLimiter) of one name share their
-    /// budgets; clients see it in `RateLimit`.
+    /// The name of the only policy. Layers and [limiters](super::RateLimiter) of one name share their budgets; clients see it
+    /// in `RateLimit`. By default there is none: the budget belongs to the numbers of the quota, and clients are told
+    /// `default`.
     ///
     /// # Panics
     ///
@@ -184,7 +190,8 @@ impl<K> RateLimitLayer<K> {
 
     /// Other policies for some requests, such as those of a tier: `None` for the layer's.
     ///
-    /// Where they have the names of the layer's, with other numbers, a client that changes its tier keeps what it has used.
+    /// Where they have the names of the layer's, or neither has a name, a client that changes its tier keeps what it has
+    /// used: see [`Policy`].
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {
@@ -269,12 +276,18 @@ impl<K> RateLimitLayer<K> {
     /// Permits are used before the service is called, so never more than the quota are on their way. Giving them back is
     /// one more command, before the response leaves. What the service fails to answer stays counted, and while Redis
     /// fails everything does.
+    ///
+    /// A request that is denied while others of its subject are under way in this process is told to come back after a
+    /// second, as their permits may be back by then. A denial is known without Redis for a second at most, so that the
+    /// permits that other processes give back are noticed.
     #[must_use]
     pub fn count_when(
         mut self,
         count: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.config.count = Some(Arc::new(count));
+        self.config.under_way = Some(Arc::default());
+        self.config.engine.returns.expect();
         self
     }
 }

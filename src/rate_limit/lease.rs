@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{runtime::Handle, task::AbortHandle, time};
 
-use super::call::{self, Claim};
+use super::{call, claim::Claim};
 use crate::redis::Redis;
 
 /// A place that a request has, renewed while it needs it, given back when this is dropped.

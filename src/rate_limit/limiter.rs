@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    call::Claim,
+    claim::Claim,
     decision::Decision,
     engine::Engine,
     identity::Identity,
@@ -14,8 +14,8 @@ use crate::{error::Error, redis::Redis};
 
 /// Limits anything by any key, across all processes: what [`RateLimitLayer`](super::RateLimitLayer) does to requests.
 ///
-/// Two limiters with the same namespace share the budgets of policies of the same name and algorithm, whatever their
-/// quotas. A decision is one command, however many policies there are; the clock is the server's.
+/// Two limiters with the same namespace share the budgets of policies of the same name and algorithm. Their quotas must be
+/// the same too; where one handle has others, that is logged as an error. A decision is one command, however many policies there are; the clock is the server's.
 ///
 /// ```no_run
 /// use tower_fred::{Redis, rate_limit::{Decision, Policy, Quota, RateLimiter}};
@@ -42,7 +42,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// A limiter with these policies: a [`Quota`](super::Quota), whose name is `default`, a [`Policy`], or several.
+    /// A limiter with these policies: a [`Quota`](super::Quota) without a name, a [`Policy`], or several.
     pub fn new(redis: Redis, policies: impl Into<Policies>) -> Self {
         Self {
             engine: Engine::new(redis),
@@ -50,7 +50,8 @@ impl RateLimiter {
         }
     }
 
-    /// The name of the only policy; default `default`. Part of the keys in Redis, and shown to clients by the layer.
+    /// The name of the only policy. Part of the keys in Redis, and shown to clients by the layer. By default there is none:
+    /// the budget belongs to the numbers of the quota, and clients are told `default`.
     ///
     /// # Panics
     ///
@@ -111,8 +112,11 @@ impl RateLimiter {
     /// Asks Redis even when this process knows from a denial that there is no permit yet.
     ///
     /// For limiters whose budgets are often refunded or reset by other processes: those are noticed at once then. By
-    /// default a denial is repeated without Redis until its time is over, or for a minute; refunds and resets by this limiter
-    /// end it.
+    /// default a denial is repeated without Redis until its time is over, or for a minute. What any layer or limiter of this
+    /// handle gives back ends it at once. Where this handle gives permits back at all, a denial is repeated for a second at
+    /// most, as other processes do so too: after a [`refund`](Self::refund) or a [`reset`](Self::reset), with
+    /// [`local_batch`](Self::local_batch), with
+    /// [`count_when`](super::RateLimitLayer::count_when), and with several subjects in a cluster.
     #[must_use]
     pub fn no_denial_memory(mut self) -> Self {
         self.engine = self.engine.without_denials();
@@ -179,9 +183,11 @@ impl RateLimiter {
     }
 
     fn claim(&self, key: impl Into<Identity>) -> Claim {
+        self.engine.names.of_limiter(&self.policies);
         Claim {
             identity: key.into(),
             policies: self.policies.clone(),
+            unnamed: None,
         }
     }
 }

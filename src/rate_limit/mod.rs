@@ -38,7 +38,7 @@
 //!
 //! | algorithm | the worst window admits | what is stored for a subject |
 //! | --- | --- | --- |
-//! | [`Gcra`](Algorithm::Gcra), the default | the quota and a burst | a number, until the burst is there again |
+//! | [`Gcra`](Algorithm::Gcra), the default | the quota and a burst | a time, with a name also the quota, until the burst is there again |
 //! | [`SlidingLog`](Algorithm::SlidingLog) | the quota | each admitted request of the last window, up to 10,000 |
 //! | [`SlidingWindow`](Algorithm::SlidingWindow) | the quota; a busy subject gets about 1 % less | 260 bytes, for a window |
 //! | [`CalendarWindow`](Algorithm::CalendarWindow) | twice the quota, across a boundary | a number, until the window ends |
@@ -48,8 +48,8 @@
 //! its requests reach. A denied request costs nothing, so a client that keeps trying is let in as soon as one that waits.
 //! Every decision is made by one script inside Redis, and every key is gone when there is nothing left to count.
 //!
-//! The clock is that of Redis. When it is set back, or a quota becomes smaller, nobody waits longer than a full burst or a
-//! window takes.
+//! The clock is that of Redis. When it is set back, nobody waits longer than a full burst or a window takes. What happens
+//! when a quota gets other numbers: [`Policy`].
 //!
 //! # Several policies
 //!
@@ -71,7 +71,8 @@
 //! ```
 //!
 //! What is counted belongs to a subject and the name of a policy. So layers of several routes share a policy by giving it
-//! the same name and the same key, and each has its own by another name.
+//! the same name and the same key, and each has its own by another name. A quota without a name has a budget that belongs
+//! to its numbers.
 //!
 //! In a cluster, policies of one subject are on one server. Several subjects are asked at once with a command each, and a
 //! denial by one is followed by a refund to the others.
@@ -99,8 +100,8 @@
 //!
 //! # What a process knows by itself
 //!
-//! A denial is repeated without Redis until its time is over, or for a minute: a flood of denied requests does not reach
-//! Redis. With [`local_batch`](RateLimitLayer::local_batch) permits are taken in advance, which has bounds of its own.
+//! A denial is repeated without Redis until its time is over, or for a minute, or for a second where permits
+//! [come back](RateLimiter::no_denial_memory): a flood of denied requests does not reach Redis. With [`local_batch`](RateLimitLayer::local_batch) permits are taken in advance, which has bounds of its own.
 //!
 //! # When Redis fails
 //!
@@ -129,6 +130,7 @@
 mod apart;
 mod batch;
 mod call;
+mod claim;
 mod config;
 mod decision;
 mod denials;
@@ -146,16 +148,19 @@ mod layer;
 mod lease;
 mod limiter;
 mod local;
+mod names;
 mod places;
 mod policies;
 mod policy;
 mod problem;
 mod quota;
 mod recent;
+mod returns;
 mod search;
 mod service;
 mod standing;
 mod tiers;
+mod under_way;
 mod verdict;
 
 pub use decision::{Admission, Decision, Denial};

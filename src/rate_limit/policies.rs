@@ -1,6 +1,6 @@
 //! The policies that a subject is held to together.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 
@@ -35,8 +35,14 @@ pub(super) struct Limit {
     /// The algorithm and its numbers, as the scripts take them.
     pub(super) kind: Bytes,
     pub(super) numbers: [Bytes; 3],
+    /// The numbers of GCRA as a debt remembers them whose budget may get others; instead of the last number.
+    pub(super) mark: Option<Bytes>,
     /// What its keys end with.
     pub(super) suffix: String,
+    /// Tells it from others, also from those of the same name with other numbers.
+    pub(super) digest: Identity,
+    /// Whether the name is known to be in use.
+    pub(super) noted: AtomicBool,
     pub(super) fields: Fields,
 }
 
@@ -82,7 +88,9 @@ impl Policies {
 impl Limit {
     fn new(policy: Policy) -> Self {
         let (kind, numbers) = policy.script();
-        let name = match kind {
+        let digest = Identity::numbers(kind, policy.name(), numbers, false);
+        let budget = match kind {
+            _ if !policy.is_named() => digest,
             "gcra" => Identity::from(policy.name()),
             _ => Identity::policy(kind, policy.name()),
         };
@@ -90,7 +98,10 @@ impl Limit {
             rate: policy.rate(),
             kind: Bytes::from_static(kind.as_bytes()),
             numbers: numbers.map(|number| Bytes::from(number.to_string())),
-            suffix: format!("}}:{}", name.to_hex()),
+            mark: policy.rate().map(|rate| mark(rate, policy.limit()).into()),
+            suffix: format!("}}:{}", budget.to_hex()),
+            digest,
+            noted: AtomicBool::new(false),
             fields: Fields::new(policy.name(), policy.quota(), policy.limit()),
             policy,
         }
@@ -98,6 +109,13 @@ impl Limit {
 }
 
 impl Limit {
+    /// What the keys of policies without a name end with that stand for this one, as those of a tier do.
+    pub(super) fn shared_suffix(&self) -> String {
+        let (kind, numbers) = self.policy.script();
+        let budget = Identity::numbers(kind, self.policy.name(), numbers, true);
+        format!("}}:{}", budget.to_hex())
+    }
+
     /// The same quota by GCRA, which a process can keep by itself; `None` for what it cannot.
     pub(super) fn locally(self: &Arc<Self>) -> Option<(Arc<Self>, Rate)> {
         if self.policy.is_shadow() {
@@ -114,9 +132,9 @@ impl Limit {
 }
 
 impl From<Quota> for Policies {
-    /// A policy with the name `default`.
+    /// A policy without a name: its budget belongs to its numbers, and clients are told the name `default`.
     fn from(quota: Quota) -> Self {
-        Policy::new("default", quota).into()
+        Policy::unnamed(quota).into()
     }
 }
 
@@ -138,6 +156,18 @@ impl From<Vec<Policy>> for Policies {
     fn from(policies: Vec<Policy>) -> Self {
         Self::new(policies)
     }
+}
+
+/// Digits that begin with a zero: the length of the burst less one in 1 digit, the lengths of the other two in 2, the burst,
+/// ticks per permit, ticks per microsecond. NOTE: `lua/gcra.lua` reads it.
+fn mark(rate: Rate, burst: u32) -> String {
+    let [burst, permit, per_micro] =
+        [burst.into(), rate.permit, rate.per_micro].map(|number: u64| number.to_string());
+    let lengths = (burst.len() - 1, permit.len(), per_micro.len());
+    format!(
+        "0{}{:02}{:02}{burst}{permit}{per_micro}",
+        lengths.0, lengths.1, lengths.2
+    )
 }
 
 fn fingerprint(limits: &[Arc<Limit>]) -> u64 {

@@ -7,7 +7,22 @@ use super::{gcra::Rate, quota::Quota};
 /// A named limit: so much per time, or so many at once.
 ///
 /// The name, the algorithm and the subject make the budget. Layers and [limiters](super::RateLimiter) that have a policy
-/// of the same name and algorithm share it, whatever else they have; give another name where they should not.
+/// of the same name and algorithm share it, whatever other policies they have; give another name where they should not. A
+/// [`Quota`] without a name has a budget that belongs to its numbers: permits, window, burst and algorithm.
+///
+/// # Other numbers under one name
+///
+/// When the numbers change, by a new release or because a subject changes its tier, what was used still counts, permit for
+/// permit: who has used two of what becomes 100 an hour has 98 left. It comes back at the rate of the numbers under which
+/// the subject was last admitted, or at the new rate if that is faster. With
+/// [`CalendarWindow`](Algorithm::CalendarWindow) only what was used since the new window began counts; with
+/// [`SlidingLog`](Algorithm::SlidingLog) what the shorter of two windows has let go is gone.
+///
+/// Two sets of numbers that take turns on one subject all the time are a mistake: each pays what is owed under the other at
+/// its own rate. So two layers on one handle must not have one name with two sets of numbers, which
+/// [panics](super::RateLimitLayer#panics); what is known only later is logged as an error, at most once a second: the
+/// policies of a [limiter](super::RateLimiter), and those of a tier with the name of another layer. The tiers of one layer
+/// may have one name with different numbers, as each subject has one of them.
 ///
 /// ```
 /// use tower_fred::rate_limit::{Algorithm, Policy, Quota};
@@ -19,6 +34,8 @@ use super::{gcra::Rate, quota::Quota};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     name: Arc<str>,
+    /// Whether the application chose the name.
+    named: bool,
     measure: Measure,
     shadow: bool,
 }
@@ -30,8 +47,8 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// The generic cell rate algorithm: permits come back one by one, evenly. The smallest state, one number, gone when
-    /// the subject has its burst again. The default.
+    /// The generic cell rate algorithm: permits come back one by one, evenly. The smallest state, gone when the
+    /// subject has its burst again: a time, and under a name the numbers of the quota. The default.
     #[default]
     Gcra,
     /// A sliding window, exact: a permit comes back when its request leaves the window. Remembers each admitted request,
@@ -63,8 +80,17 @@ impl Policy {
         let algorithm = Algorithm::Gcra;
         Self {
             name: checked(name),
+            named: true,
             measure: Measure::Rate { quota, algorithm },
             shadow: false,
+        }
+    }
+
+    /// `quota` without a name, kept by GCRA. Clients are told the name `default`.
+    pub(super) fn unnamed(quota: Quota) -> Self {
+        Self {
+            named: false,
+            ..Self::new("default", quota)
         }
     }
 
@@ -82,6 +108,7 @@ impl Policy {
         let lease = Duration::from_secs(60);
         Self {
             name: checked(name),
+            named: true,
             measure: Measure::Concurrency { places, lease },
             shadow: false,
         }
@@ -131,6 +158,7 @@ impl Policy {
     /// The same under another name; panics as [`new`](Self::new) does.
     pub(super) fn renamed(mut self, name: &str) -> Self {
         self.name = checked(name);
+        self.named = true;
         self
     }
 
@@ -180,6 +208,11 @@ impl Policy {
             Measure::Rate { .. } => None,
             Measure::Concurrency { lease, .. } => Some(lease),
         }
+    }
+
+    /// Whether the application chose the name.
+    pub(super) fn is_named(&self) -> bool {
+        self.named
     }
 
     /// The algorithm as the scripts know it, and its numbers.

@@ -34,11 +34,6 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         self.young.insert(key, value);
     }
 
-    pub(super) fn remove(&mut self, key: &K) {
-        self.young.remove(key);
-        self.old.remove(key);
-    }
-
     /// All that is known, the most recent last. A key may come twice.
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.old.values().chain(self.young.values())

@@ -18,7 +18,7 @@ use super::{
     places::Places,
     problem::{self, Text},
     standing::Standing,
-    verdict::{Plan, Verdict},
+    verdict::{Decided, Plan, Verdict},
 };
 use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
 
@@ -81,11 +81,13 @@ async fn run<S, ReqBody, ResBody>(
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
 {
-    let (mut decision, claims, cost) = match config.decide(plan).await {
-        Verdict::Decided(Decision::Deny(denial), ..) => {
-            return Ok(denied(&config, request, denial));
-        }
-        Verdict::Decided(decision, claims, cost) => (decision, claims, cost),
+    let Decided {
+        mut decision,
+        claims,
+        cost,
+        serving,
+    } = match config.decide(plan).await {
+        Verdict::Decided(decided) => decided,
         Verdict::Pass => {
             let response = inner.call(request).await?;
             return Ok(response.map(|body| ResponseBody::wrapped(Held::new(body, Vec::new()))));
@@ -96,6 +98,10 @@ where
         }
         Verdict::Unavailable => return Ok(unavailable(&request)),
     };
+    if let Decision::Deny(denial) = decision {
+        drop(serving);
+        return Ok(denied(&config, request, denial));
+    }
     note_shadows(&decision);
     let places = decision.take_places();
     Places::add(request.extensions_mut(), &places);
@@ -110,6 +116,7 @@ where
         // Without an answer it stays counted: no reason to fail the response.
         let _ = config.engine.refund(&claims, cost, Some(&decision)).await;
     }
+    drop(serving);
     let body = ResponseBody::wrapped(Held::new(body, places));
     let mut response = Response::from_parts(parts, body);
     tell(&config, &mut response, decision);

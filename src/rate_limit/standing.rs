@@ -197,6 +197,18 @@ impl Standing {
         }
     }
 
+    /// The same with a wait of at most `longest`, if it refuses.
+    pub(super) fn within(&self, longest: Duration) -> Self {
+        match self.wait {
+            Wait::After(time) if self.exceeded => Self {
+                effective_window: self.effective_window.map(|time| time.min(longest)),
+                wait: Wait::After(time.min(longest)),
+                ..self.clone()
+            },
+            _ => self.clone(),
+        }
+    }
+
     pub(super) fn aged(&self, by: Duration) -> Self {
         Self {
             at: self.time_after(by),

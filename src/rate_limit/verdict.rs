@@ -1,19 +1,19 @@
 //! From a request to what is to be done with it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::request::Parts;
 
 use super::{
-    call::Claim,
+    claim::Claim,
     config::{Config, Failure, MissingKey},
     decision::Decision,
-    identity::Identity,
     key::Key,
     policies::Policies,
     search::{Found, Search},
     standing::{Reading, Request, Standing},
     tiers::{Choice, Tiers},
+    under_way::Serving,
 };
 
 /// What a request asks for, as far as its head tells.
@@ -35,6 +35,8 @@ pub(super) struct Subject {
     /// Other policies than those.
     choice: Option<Choice>,
     missing_key: MissingKey,
+    /// Whether this is the layer's own key.
+    is_own: bool,
     /// For the log: what a request without it lacks.
     needs: Option<Arc<str>>,
 }
@@ -58,17 +60,35 @@ enum Uncounted {
     Unavailable,
 }
 
+/// A decision, and what it is about.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) decision: Decision,
+    pub(super) claims: Vec<Claim>,
+    pub(super) cost: u64,
+    /// Held while the permits may come back.
+    pub(super) serving: Option<Serving>,
+}
+
 /// What to do with a request.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// A decision, of Redis or of this process, on these claims and this cost.
-    Decided(Decision, Vec<Claim>, u64),
+    /// A decision, of Redis or of this process.
+    Decided(Decided),
     /// Let it pass, uncounted.
     Pass,
     /// It lacks a key.
     NoKey,
     /// There is no telling.
     Unavailable,
+}
+
+impl Subject {
+    /// Whether who it is, or what it is held to, has to be looked up.
+    fn needs_search(&self) -> bool {
+        let is_open = matches!(self.choice, Some(Choice::Open(..)));
+        is_open || matches!(self.who, Who::Searched(_))
+    }
 }
 
 impl Who {
@@ -102,6 +122,7 @@ impl Config {
                     Who::Known(Found::Missing(_)) | Who::Searched(_) => None,
                 };
                 Subject {
+                    is_own: std::ptr::addr_eq(policies, &self.policies),
                     needs: known.is_none().then(|| key.needs().into()),
                     choice: tiers.map(|tiers| tiers.choose(request, known)),
                     who,
@@ -120,36 +141,82 @@ impl Config {
             Plan::Decide { subjects, cost } => (subjects, cost),
             Plan::Pass => return Verdict::Pass,
         };
+        let (claims, known) = match self.claims(subjects, cost).await {
+            Ok(found) => found,
+            Err(Uncounted::Pass) => return Verdict::Pass,
+            Err(Uncounted::NoKey) => return Verdict::NoKey,
+            Err(Uncounted::Unavailable) => return Verdict::Unavailable,
+        };
+        // Before it is decided: who is denied meanwhile may be admitted when the permits of this one come back.
+        let under_way = self.under_way.as_ref();
+        let serving = under_way.map(|under_way| under_way.begin(&claims));
+        let decided = match known {
+            Some(denial) => Ok(denial),
+            None => self.engine.decide(&claims, cost).await,
+        };
+        self.note_failure(decided.as_ref().err());
+        let decision = match (decided, self.failure) {
+            (Ok(decision), _) => decision,
+            (Err(_), Failure::Local) => match self.decide_locally(&claims, cost) {
+                Some(decision) => decision,
+                None => return Verdict::Pass,
+            },
+            (Err(_), Failure::Open) => return Verdict::Pass,
+            (Err(_), Failure::Closed) => return Verdict::Unavailable,
+        };
+        let waits = serving.as_ref().is_some_and(Serving::has_company);
+        Verdict::Decided(Decided {
+            decision: if waits {
+                decision.within(SOON)
+            } else {
+                decision
+            },
+            claims,
+            cost,
+            serving,
+        })
+    }
+
+    /// Whom a request counts against, in the order of the keys; or those who are known before anything is looked up, if a
+    /// known denial refuses one of them.
+    async fn claims(
+        &self,
+        subjects: Vec<Subject>,
+        cost: u64,
+    ) -> Result<(Vec<Claim>, Option<Decision>), Uncounted> {
         let mut claims = Vec::with_capacity(subjects.len());
+        // With the number of claims before each.
+        let mut searched = Vec::new();
         for subject in subjects {
-            match self.claim(subject).await {
-                Ok(claim) => claims.push(claim),
-                Err(Uncounted::Pass) => {}
-                Err(Uncounted::NoKey) => return Verdict::NoKey,
-                Err(Uncounted::Unavailable) => return Verdict::Unavailable,
+            match subject.needs_search() {
+                true => searched.push((claims.len(), subject)),
+                false => claims.extend(self.claim(subject).await?),
             }
         }
-        if claims.is_empty() {
-            return Verdict::Pass;
+        let known = claims.len();
+        for (before, subject) in searched {
+            if let Some(denial) = self.engine.refuses(&claims, cost) {
+                return Ok((claims, Some(denial)));
+            }
+            let found = claims.len() - known;
+            if let Some(claim) = self.claim(subject).await? {
+                claims.insert(before + found, claim);
+            }
         }
-        let decided = self.engine.decide(&claims, cost).await;
-        self.note_failure(decided.as_ref().err());
-        match (decided, self.failure) {
-            (Ok(decision), _) => Verdict::Decided(decision, claims, cost),
-            (Err(_), Failure::Local) => match self.decide_locally(&claims, cost) {
-                Some(decision) => Verdict::Decided(decision, claims, cost),
-                None => Verdict::Pass,
-            },
-            (Err(_), Failure::Open) => Verdict::Pass,
-            (Err(_), Failure::Closed) => Verdict::Unavailable,
+        match claims.is_empty() {
+            true => Err(Uncounted::Pass),
+            false => Ok((claims, None)),
         }
     }
 
     /// Whom a request counts against by one of the keys, or what to do without.
-    async fn claim(&self, subject: Subject) -> Result<Claim, Uncounted> {
+    async fn claim(&self, subject: Subject) -> Result<Option<Claim>, Uncounted> {
         let found = match subject.who {
             Who::Known(found) => found,
-            Who::Searched(search) => self.search(search).await?,
+            Who::Searched(search) => match self.search(search).await? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
         let identity = match found {
             Found::Identity(identity) => identity,
@@ -158,7 +225,7 @@ impl Config {
                 self.note_missing_key(needs, subject.missing_key);
                 match subject.missing_key {
                     MissingKey::Share => shared,
-                    MissingKey::Allow => return Err(Uncounted::Pass),
+                    MissingKey::Allow => return Ok(None),
                     MissingKey::Deny => return Err(Uncounted::NoKey),
                 }
             }
@@ -167,18 +234,27 @@ impl Config {
             Some(choice) => choice.made(identity).await,
             None => None,
         };
+        if let Some(chosen) = &chosen {
+            self.engine.names.of_tier(chosen, &self.policies);
+        }
         let policies = chosen.map_or(subject.policies, |chosen| self.enforced(chosen));
-        Ok(Claim { identity, policies })
+        let unnamed = self.unnamed.clone().filter(|_| subject.is_own);
+        Ok(Some(Claim {
+            identity,
+            policies,
+            unnamed,
+        }))
     }
 
-    async fn search(&self, search: Search) -> Result<Found, Uncounted> {
+    async fn search(&self, search: Search) -> Result<Option<Found>, Uncounted> {
         let found = search.found().await;
         self.note_search(found.as_ref().err());
-        found.map_err(|_| match self.failure {
-            Failure::Closed => Uncounted::Unavailable,
+        match (found, self.failure) {
+            (Ok(found), _) => Ok(Some(found)),
+            (Err(_), Failure::Closed) => Err(Uncounted::Unavailable),
             // Without a name there is no budget in this process either. One for all would let some shut out the others.
-            Failure::Open | Failure::Local => Uncounted::Pass,
-        })
+            (Err(_), Failure::Open | Failure::Local) => Ok(None),
+        }
     }
 
     /// Decides within this process: each quota by GCRA, while places are not counted and shadows not asked.
@@ -188,11 +264,11 @@ impl Config {
             .iter()
             .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)))
         {
+            let own = limit.digest;
             let Some((limit, rate)) = limit.locally() else {
                 continue;
             };
-            let name = Identity::from(limit.policy.name());
-            budgets.push(((claim.identity, name), rate));
+            budgets.push(((claim.identity, own), rate));
             limits.push(limit);
         }
         if limits.is_empty() {
@@ -213,3 +289,6 @@ impl Config {
         Some(Decision::new(admitted, standings.collect()))
     }
 }
+
+/// The longest that a denial says to wait while permits that its subject waits for may come back.
+const SOON: Duration = Duration::from_secs(1);

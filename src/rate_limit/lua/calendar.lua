@@ -14,8 +14,9 @@ kinds.calendar = {
     local start, used = string.match(read(p.key), '^(%d+):(%d+)$')
     if start and #start <= 16 and #used <= 10 and tonumber(start) >= p.start then
       p.used = tonumber(used)
-      -- A later window comes from a clock that was set back: it counts as this one.
-      if tonumber(start) > p.start then calendar_store(p) end
+      -- A window that is not there yet comes from a clock that was set back: it counts as this one. A shorter one of
+      -- another quota, which began within this one, counts too, and stays as it is.
+      if tonumber(start) > now then calendar_store(p) end
     end
     return math.max(0, p.a - p.used)
   end,

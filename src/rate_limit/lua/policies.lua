@@ -61,7 +61,7 @@ local function policy(i)
   local at = 1 + 5 * i
   local kind = kinds[ARGV[at]]
   -- With all the fields that it will have: a table that grows costs more than the rest.
-  local p = { key = KEYS[i], kind = kind, room = 0, debt = 0, used = 0, a = tonumber(ARGV[at + 2]),
+  local p = { key = KEYS[i], kind = kind, room = 0, used = 0, mark = false, a = tonumber(ARGV[at + 2]),
     b = tonumber(ARGV[at + 3]), c = ARGV[at + 4] }
   return p, kind, ARGV[at + 1]
 end

@@ -32,16 +32,17 @@ kinds.ring = {
     if #stored == RING_BYTES then
       local values = { struct.unpack(RING_FORMAT, stored) }
       local shift = p.head - values[1]
-      -- Of another quota, or of a clock that was set back: all of it counts as of now.
+      -- Of another window, or of a clock that was set back: all of it counts as of now.
       local same = values[2] == p.b and shift >= 0
       for age = 0, RING do
-        local place = same and age + shift or 0
+        local place = same and age + shift or (values[1] - age + RING + 1) * values[2] > now and 0 or -1
         if p.counts[place] then
           p.counts[place] = math.min(4294967295, p.counts[place] + values[3 + age])
         end
       end
       for age = 0, RING do p.used = p.used + p.counts[age] end
-      if not same then ring_store(p) end
+      -- It stays as it is, unless it would count for longer than anything that is used now.
+      if not same and (values[1] + RING + 1) * values[2] > (p.head + RING + 1) * p.b then ring_store(p) end
     end
     return math.max(0, p.a - p.used)
   end,

@@ -106,7 +106,7 @@ async fn nobody_waits_longer_than_one_burst_takes() {
     let server = Server::shared();
     let admin = server.admin().await;
     let redis = patient(&server).await;
-    let limiter = RateLimiter::new(redis.clone(), Quota::per_minute(10));
+    let limiter = RateLimiter::new(redis.clone(), Quota::per_minute(10)).name("mails");
     assert!(limiter.check("alice").await.unwrap().is_allowed());
 
     // As after the server's clock was set back by ten years.
@@ -117,7 +117,7 @@ async fn nobody_waits_longer_than_one_burst_takes() {
     assert_eq!(decision.retry_after(), Some(Duration::from_secs(6)));
 
     // The same budget under a smaller quota.
-    let smaller = RateLimiter::new(redis, Quota::per_second(4));
+    let smaller = RateLimiter::new(redis, Quota::per_second(4)).name("mails");
     let decision = smaller.check("alice").await.unwrap();
     assert_eq!(decision.retry_after(), Some(Duration::from_millis(250)));
 }

@@ -6,10 +6,13 @@ mod limiter;
 mod logs;
 mod memory;
 mod missing_keys;
+mod numbers;
 mod policies;
 mod processes;
 mod responses;
+mod returns;
 mod script;
+mod searches;
 mod settings;
 mod upgrades;
 

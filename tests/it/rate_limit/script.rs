@@ -34,6 +34,8 @@ struct Script<'a> {
 struct Policy {
     kind: &'static str,
     numbers: [u64; 3],
+    /// Of a budget that may get other numbers: instead of the last one.
+    mark: Option<String>,
     shadow: bool,
 }
 
@@ -69,7 +71,8 @@ impl<'a> Script<'a> {
         words.extend(head);
         for ((policy, _), mode) in self.policies.iter().zip(modes) {
             words.extend([policy.kind.to_owned(), mode.clone()]);
-            words.extend(policy.numbers.map(|number| number.to_string()));
+            let [a, b, c] = policy.numbers.map(|number| number.to_string());
+            words.extend([a, b, policy.mark.clone().unwrap_or(c)]);
         }
         words.extend([now / 1_000_000, now % 1_000_000].map(|number| number.to_string()));
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -125,7 +128,12 @@ impl<'a> Script<'a> {
     async fn paid_at(&self) -> Option<PaidAt> {
         let value: Option<String> = command(self.admin, "GET", &[&self.policies[0].1]).await;
         value.map(|value| {
-            let (micros, ticks) = value.split_once(':').unwrap_or((&value, "0"));
+            let (micros, rest) = value.split_once(':').unwrap_or((&value, ""));
+            let mark = self.policies[0].0.mark.as_deref().unwrap_or_default();
+            let ticks = match rest.strip_prefix(mark).expect("the mark") {
+                "" => "0",
+                ticks => ticks,
+            };
             PaidAt {
                 micros: micros.parse().expect("microseconds"),
                 ticks: ticks.parse().expect("ticks"),
@@ -149,7 +157,25 @@ impl Policy {
         Self {
             kind,
             numbers,
+            mark: None,
             shadow,
+        }
+    }
+
+    /// As of a budget with a name.
+    fn named(kind: &'static str, quota: Quota) -> Self {
+        let policy = Self::new(kind, quota);
+        let [a, b, _] = policy.numbers.map(|number| number.to_string());
+        let burst = policy.limit().to_string();
+        let mark = format!(
+            "0{}{:02}{:02}{burst}{a}{b}",
+            burst.len() - 1,
+            a.len(),
+            b.len()
+        );
+        Self {
+            mark: (kind == "gcra").then_some(mark),
+            ..policy
         }
     }
 
@@ -316,24 +342,30 @@ fn check<T: std::fmt::Debug, F: Future<Output = Result<(), TestCaseError>>>(
 async fn redis_and_this_process_agree_on_gcra() {
     let server = Server::shared();
     let admin = server.admin().await;
-    check(150, (quotas(), requests()), async |(quota, requests)| {
-        let rate = quota.rate();
-        let script = Script::new(&admin, [Policy::new("gcra", quota)]);
-        let (mut now, mut stored) = (NOW, None);
-        for (pause, cost) in requests {
-            let pause = i128::from(rate.payback(rate.capacity)) * i128::from(pause) / 1_000;
-            now = (i128::from(now) + pause).clamp(0, 2 * i128::from(NOW)) as u64;
-            let cost = (u64::from(quota.max_burst()) * cost).div_ceil(1_000);
+    let marked = prop::bool::ANY;
+    check(
+        150,
+        (quotas(), requests(), marked),
+        async |(quota, requests, marked)| {
+            let rate = quota.rate();
+            let policy = if marked { Policy::named } else { Policy::new };
+            let script = Script::new(&admin, [policy("gcra", quota)]);
+            let (mut now, mut stored) = (NOW, None);
+            for (pause, cost) in requests {
+                let pause = i128::from(rate.payback(rate.capacity)) * i128::from(pause) / 1_000;
+                now = (i128::from(now) + pause).clamp(0, 2 * i128::from(NOW)) as u64;
+                let cost = (u64::from(quota.max_burst()) * cost).div_ceil(1_000);
 
-            let (outcome, paid_at) = rate.decide(stored, now, cost);
-            stored = paid_at.or(stored);
-            let theirs = script.take(now, cost).await;
-            let theirs = (theirs.admitted, theirs.policies[0][1] as u64);
-            prop_assert_eq!(theirs, (outcome.admitted, outcome.debt));
-            prop_assert_eq!(script.paid_at().await, stored);
-        }
-        Ok(())
-    });
+                let (outcome, paid_at) = rate.decide(stored, now, cost);
+                stored = paid_at.or(stored);
+                let theirs = script.take(now, cost).await;
+                let theirs = (theirs.admitted, theirs.policies[0][1] as u64);
+                prop_assert_eq!(theirs, (outcome.admitted, outcome.debt));
+                prop_assert_eq!(script.paid_at().await, stored);
+            }
+            Ok(())
+        },
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -488,7 +520,7 @@ async fn a_clock_that_is_set_back_heals_within_a_window() {
     let admin = server.admin().await;
     let hour = 3_600_000_000;
     for kind in ["gcra", "log", "ring", "calendar"] {
-        let policy = Policy::new(kind, Quota::per_minute(10));
+        let policy = Policy::named(kind, Quota::per_minute(10));
         let script = Script::new(&admin, [policy]);
         assert!(script.take(NOW + hour, 10).await.admitted);
         // Nothing is forgotten, and nobody waits for the hour.
@@ -500,6 +532,7 @@ async fn a_clock_that_is_set_back_heals_within_a_window() {
     let places = Policy {
         kind: "places",
         numbers: [1, 60_000_000, 7],
+        mark: None,
         shadow: false,
     };
     let script = Script::new(&admin, [places]);
@@ -591,6 +624,190 @@ async fn another_window_forgets_nothing_that_counts() {
         };
         assert!(!other.fits(NOW, 1).await, "{quota}");
     }
+}
+
+impl<'a> Script<'a> {
+    /// The same key under other numbers.
+    fn with(&self, policy: Policy) -> Script<'a> {
+        let key = self.policies[0].1.clone();
+        Script {
+            admin: self.admin,
+            policies: vec![(policy, key)],
+        }
+    }
+}
+
+/// Looks under one set of numbers used to cut, or to begin anew, what was used under others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_denial_under_other_numbers_lasts_as_long_as_it_says_and_forgets_nothing() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let kind = prop_oneof![Just("gcra"), Just("log"), Just("ring"), Just("calendar")];
+    let quota = || {
+        (1..200_u32, 1..5_000_000_u64, 1..200_u32).prop_map(|(permits, window, burst)| {
+            Quota::new(permits, Duration::from_micros(window)).burst(burst)
+        })
+    };
+    let fractions = (0..1_001_u64, 0..1_001_u64, 1..1_001_u64);
+    check(
+        150,
+        (kind, quota(), quota(), fractions),
+        async |(kind, before, after, (used, pause, cost))| {
+            let (old, new) = (Policy::named(kind, before), Policy::named(kind, after));
+            let (had, has) = (old.limit(), new.limit());
+            let script = Script::new(&admin, [old]);
+            let used = (had * used).div_ceil(1_000);
+            prop_assert!(script.take(NOW, used).await.admitted);
+            let other = script.with(new);
+            // At once each of the used permits counts; on the calendar, if it is in the window.
+            let answer = other.ask(NOW, [0, 0], "look").await;
+            let level = answer.policies[0][1] as u64;
+            let level = if kind == "gcra" {
+                level.div_ceil(other.policies[0].0.numbers[0])
+            } else {
+                level
+            };
+            let begins = |quota| NOW - NOW % micros(quota);
+            if kind != "calendar" || begins(after) <= begins(before) {
+                prop_assert_eq!(level.min(has), used.min(has));
+            }
+
+            let now = NOW + micros(before) * pause / 1_000;
+            let cost = (has * cost).div_ceil(1_000);
+            let answer = other.take(now, cost).await;
+            if !answer.admitted {
+                let [_, level, wait, ..] = answer.policies[0];
+                let wait = match kind {
+                    "gcra" => after.rate().wait(level as u64, cost).unwrap(),
+                    _ => wait as u64,
+                };
+                prop_assert!(
+                    other.fits(now + wait, cost).await,
+                    "{} {} {} {}",
+                    kind,
+                    before,
+                    after,
+                    wait
+                );
+            }
+            Ok(())
+        },
+    );
+}
+
+/// What the slower numbers say is owed is not cut by a look under the faster ones, nor the other way round.
+#[tokio::test]
+async fn a_look_under_numbers_that_come_back_later_stores_nothing() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    for kind in ["gcra", "ring", "calendar"] {
+        let script = Script::new(&admin, [Policy::named(kind, Quota::per_minute(50))]);
+        assert!(script.take(NOW, 20).await.admitted);
+        let stored = script.stored().await;
+        for quota in [Quota::per_hour(5), Quota::per_minute(5), Quota::per_day(21)] {
+            let other = script.with(Policy::named(kind, quota));
+            assert!(!other.take(NOW, 5).await.admitted, "{kind}");
+            assert_eq!(script.stored().await, stored, "{kind}");
+        }
+        // Permits come back from what is stored, and not from what these numbers can hold of it.
+        script
+            .with(Policy::named(kind, Quota::per_minute(5)))
+            .refund(NOW, 3, 0)
+            .await;
+        assert!(script.fits(NOW, 33).await, "{kind}");
+        assert!(!script.fits(NOW, 34).await, "{kind}");
+    }
+}
+
+/// A clock that is set back while the numbers change.
+#[tokio::test]
+async fn a_clock_that_is_set_back_heals_under_other_numbers() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let hour = 3_600_000_000;
+    for kind in ["gcra", "log", "ring", "calendar"] {
+        for quota in [
+            Quota::per_minute(3),
+            Quota::per_second(3),
+            Quota::new(3, Duration::from_secs(120)),
+        ] {
+            let script = Script::new(&admin, [Policy::named(kind, Quota::per_minute(10))]);
+            assert!(script.take(NOW + hour, 10).await.admitted);
+            let other = script.with(Policy::named(kind, quota));
+            for later in 0..3 {
+                assert!(!other.take(NOW + later, 1).await.admitted, "{kind} {quota}");
+            }
+            assert!(
+                other.take(NOW + 123_000_000, 3).await.admitted,
+                "{kind} {quota}"
+            );
+        }
+    }
+}
+
+/// What is in the place of the numbers and is none counts as nothing that can be read, and harms nobody.
+#[tokio::test]
+async fn marks_that_are_none() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    for rest in [
+        "0",
+        "00",
+        "09999",
+        "0000000",
+        "0001010110",
+        "099999123",
+        "00101100",
+        "0123456789012345678901234567890",
+    ] {
+        let script = Script::new(&admin, [Policy::named("gcra", Quota::per_minute(10))]);
+        let value = format!("{}:{rest}", NOW + 6_000_000);
+        let _: String = command(&admin, "SET", &[&script.policies[0].1, &value]).await;
+        let answer = script.take(NOW, 1).await;
+        assert!(answer.granted <= 1, "{rest}: {answer:?}");
+        let answer = script.take(NOW + 60_000_000, 10).await;
+        assert!(answer.admitted, "{rest}: {answer:?}");
+    }
+}
+
+/// A shorter lease of the same name used to cut the places of a longer one short.
+#[tokio::test]
+async fn a_place_keeps_the_lease_that_it_was_taken_with() {
+    let server = Server::shared();
+    let admin = server.admin().await;
+    let places = |lease: u64| Policy {
+        kind: "places",
+        numbers: [2, lease, 0],
+        mark: Some(format!("abc:{lease:x}:{lease}")),
+        shadow: false,
+    };
+    let long = Script::new(&admin, [places(60_000_000)]);
+    assert!(long.take(NOW, 1).await.admitted);
+    let short = long.with(places(1_000_000));
+    assert!(short.take(NOW, 1).await.admitted);
+    assert!(!short.fits(NOW, 1).await);
+    // The short one is over, the long one is not.
+    for later in [1_000_000, 59_999_999] {
+        assert_eq!(
+            short.ask(NOW + later, [1, 1], "look").await.policies[0][1],
+            1
+        );
+    }
+    assert_eq!(
+        short.ask(NOW + 60_000_000, [1, 1], "look").await.policies[0][1],
+        0
+    );
+    // From a clock that was set back: each for as long as its own lease.
+    assert!(long.take(NOW + 3_600_000_000, 1).await.admitted);
+    assert_eq!(short.ask(NOW, [1, 1], "look").await.policies[0][1], 1);
+    assert_eq!(
+        short.ask(NOW + 59_999_999, [1, 1], "look").await.policies[0][1],
+        1
+    );
+    assert_eq!(
+        short.ask(NOW + 60_000_000, [1, 1], "look").await.policies[0][1],
+        0
+    );
 }
 
 /// In 2025, and on the boundary of every window that is tested.
