@@ -109,8 +109,10 @@ impl Site {
 
 /// The last line, which is the outermost cache's.
 fn status(answer: &http::Response<Bytes>) -> &str {
-    let lines = answer.headers().get_all("cache-status").iter();
-    lines.next_back().map_or("", |line| line.to_str().expect("text"))
+    let mut lines = answer.headers().get_all("cache-status").iter();
+    lines
+        .next_back()
+        .map_or("", |line| line.to_str().expect("text"))
 }
 
 /// A handler whose answers are numbered.
