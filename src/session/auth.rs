@@ -79,13 +79,18 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody logged in or it is longer ago than `age`;
-    /// otherwise as [`get`](Self::get).
+    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody logged in, when the login is longer ago than
+    /// `age`, and when it is more than 60 seconds in the future: one of the clocks was set back then, and the age of the
+    /// login is not known. Otherwise as [`get`](Self::get).
     pub async fn require_recent_auth(&self, age: Duration) -> Result<(), Error> {
-        let at = self.auth_at().await?;
-        let elapsed = at.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-        if elapsed.is_some_and(|elapsed| elapsed <= age) {
-            return Ok(());
+        if let Some(at) = self.auth_at().await? {
+            let recent = match SystemTime::now().duration_since(at) {
+                Ok(elapsed) => elapsed <= age,
+                Err(ahead) => ahead.duration() <= CLOCK_SKEW,
+            };
+            if recent {
+                return Ok(());
+            }
         }
         Err(Error::new(
             Kind::Forbidden,
@@ -170,3 +175,6 @@ impl Session {
         Ok(count)
     }
 }
+
+/// How far Redis's clock may be ahead of this host's before the age of a login counts as unknown.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);

@@ -92,7 +92,7 @@ if kind == 'login' then
   if remembered ~= '' then
     ends, idle, is_remembered = now_ms + remembered, tonumber(remembered), true
     redis.call('HSET', KEYS[1], '!x', number(ends), '!i', remembered)
-  elseif is_remembered and another then
+  elseif is_remembered then
     ends, idle, is_remembered = math.min(ends, now_ms + absolute), tonumber(ARGV[5]), false
     redis.call('HSET', KEYS[1], '!x', number(ends))
     redis.call('HDEL', KEYS[1], '!i')

@@ -77,6 +77,10 @@ impl Login {
 
     /// Keeps the session over the browser's end, for [`SessionStore::remembered_for`](super::SessionStore::remembered_for)
     /// from now. By default the browser drops the cookie when it ends.
+    ///
+    /// Each login decides anew: a later one of the same user that does not say this ends it. The session then lives for
+    /// the [absolute timeout](super::SessionStore::absolute_timeout) from that login, or as long as it had left if that is
+    /// less.
     #[must_use]
     pub fn remembered(mut self) -> Self {
         self.remembered = true;
