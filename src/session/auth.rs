@@ -12,8 +12,11 @@ impl Session {
     /// Makes this the session of a user, under a new token: the one from before the login is dead.
     ///
     /// Takes the user's name, or a [`Login`] that says more. Call it when the credentials were checked, also when the same
-    /// user proves them again. The values stay; where the session may belong to somebody else, call
-    /// [`logout`](Self::logout) first. A login never fails because the old session just ended: a new one begins then.
+    /// user proves them again. A login never fails because the old session just ended: a new one begins then.
+    ///
+    /// The values stay when nobody was logged in (a shopping cart) or the same user was. When another user was, they are
+    /// removed, with flash messages and with what this request changed before the login; what it changes after the login
+    /// stays. [`Login::keeping_values`] keeps them all.
     ///
     /// It is written when the response leaves, and may be refused then: the response becomes a 403 when the user has
     /// [too many](super::SessionStore::refuse_above) sessions, or all of them were

@@ -3,6 +3,7 @@
 --          or ''; tombstone in ms; grace in ms; next lineage or ''; user, label, metadata, lifetime of a remembered session
 --          in ms or '', absolute timeout in ms; most fields, most bytes; then triples:
 --            e key value   go on only while the field has this value, or none for ''
+--            c '' ''       remove all values, before the steps that follow
 --            s key value   set
 --            d key ''      remove
 --            i key number  add
@@ -14,6 +15,7 @@ local tombstone, grace, next_lineage = ARGV[8], ARGV[9], ARGV[10]
 local user, label, metadata, remembered, absolute = ARGV[11], ARGV[12], ARGV[13], ARGV[14], ARGV[15]
 local bytes, fields = tonumber(stored[9]) or 0, tonumber(stored[10]) or 0
 local bytes_before, fields_before = bytes, fields
+local cleared = false
 
 for i = 18, #ARGV, 3 do
   local op, key, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -22,8 +24,10 @@ for i = 18, #ARGV, 3 do
     if found ~= value then
       return reply('conflict', found)
     end
+  elseif op == 'c' then
+    cleared, bytes, fields = true, 0, 0
   else
-    local before = redis.call('HSTRLEN', KEYS[1], key)
+    local before = cleared and 0 or redis.call('HSTRLEN', KEYS[1], key)
     local after = op == 's' and #value or op == 'i' and math.max(before, 1) or 0
     bytes = bytes + after - before
     if before == 0 and after > 0 then
@@ -38,6 +42,13 @@ if (fields > fields_before and fields > tonumber(ARGV[16])) or (bytes > bytes_be
 end
 
 local sum = ''
+if cleared then
+  for _, name in ipairs(redis.call('HKEYS', KEYS[1])) do
+    if string.sub(name, 1, 1) ~= '!' then
+      redis.call('HDEL', KEYS[1], name)
+    end
+  end
+end
 for i = 18, #ARGV, 3 do
   local op, key, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
   if op == 's' then

@@ -235,6 +235,7 @@ impl SessionStore {
             Some(user) => {
                 let login = Login::of(user).check()?;
                 changes.log_in(login.clone())?;
+                changes.inherit_from(None);
                 self.begin_for(&login, &changes, Instant::now()).await?.0
             }
         };

@@ -25,6 +25,7 @@ pub struct Login {
     pub(super) label: String,
     pub(super) metadata: Bytes,
     pub(super) remembered: bool,
+    pub(super) keeps_values: bool,
     pub(super) checked_at: Option<Instant>,
     /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not.
     pub(super) revoked_at: i64,
@@ -39,6 +40,7 @@ impl Login {
             label: String::new(),
             metadata: Bytes::new(),
             remembered: false,
+            keeps_values: false,
             checked_at: None,
             revoked_at: 0,
         }
@@ -84,6 +86,16 @@ impl Login {
     #[must_use]
     pub fn remembered(mut self) -> Self {
         self.remembered = true;
+        self
+    }
+
+    /// Keeps the session's values when it was another user's until now. By default they are removed: see
+    /// [`Session::login`](super::Session::login).
+    ///
+    /// For an application in which one person has several users, and whose values say nothing of a user's rights.
+    #[must_use]
+    pub fn keeping_values(mut self) -> Self {
+        self.keeps_values = true;
         self
     }
 

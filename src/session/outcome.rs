@@ -26,6 +26,8 @@ impl Held {
 pub(super) enum Op<'a> {
     /// Only while the field has this stored value, or is absent for an empty one.
     Expect(&'a str, Bytes),
+    /// Removes every value. It comes first.
+    Clear,
     Set(&'a str, Bytes),
     Remove(&'a str),
     Add(&'a str, i64),

@@ -134,6 +134,11 @@ impl Record {
         self.authenticated = Some(now);
     }
 
+    /// Removes all values.
+    pub(super) fn clear(&mut self) {
+        self.fields.clear();
+    }
+
     pub(super) fn apply(&mut self, changes: &BTreeMap<String, Option<Bytes>>) {
         for (key, value) in changes {
             match value {

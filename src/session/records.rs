@@ -99,6 +99,7 @@ impl SessionStore {
         for op in ops {
             args.extend(match op {
                 Op::Expect(key, stored) => ["e".into(), key.into(), stored.into()],
+                Op::Clear => ["c".into(), "".into(), "".into()],
                 Op::Set(key, stored) => ["s".into(), key.into(), stored.into()],
                 Op::Remove(key) => ["d".into(), key.into(), "".into()],
                 Op::Add(key, number) => ["i".into(), key.into(), number.into()],

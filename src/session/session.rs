@@ -101,14 +101,12 @@ impl Session {
     /// record is not one of ours, a [codec](Error::is_codec) one when this value is not a `T`; the other values are
     /// still readable then, and this one stays as it is.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let pending = self.used().changes.fields.get(key).cloned();
+        let pending = self.used().pending(key);
         let value = match pending {
             Some(value) => value,
             None => {
                 self.load().await?;
-                let state = self.state();
-                let stored = state.record().map(|record| record.plain(key));
-                stored.transpose()?.flatten()
+                self.state().value(key)?
             }
         };
         value.map(|bytes| decode(key, &bytes)).transpose()

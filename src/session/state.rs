@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{
     changes::{Changes, Renewal},
     outcome::{Ended, Held},
@@ -100,6 +102,30 @@ impl State {
         }
     }
 
+    /// The value under `key` as far as it is known without a read: what this request changed.
+    pub(super) fn pending(&self, key: &str) -> Option<Option<Bytes>> {
+        self.changes.fields.get(key).cloned()
+    }
+
+    /// The value under `key`, once the session was read.
+    pub(super) fn value(&mut self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.inherit();
+        if let Some(pending) = self.pending(key) {
+            return Ok(pending);
+        }
+        let record = self.record().filter(|_| !self.changes.drops_values);
+        record.map_or(Ok(None), |record| record.plain(key))
+    }
+
+    /// Decides what a buffered login keeps of the values before it, once the session was read.
+    pub(super) fn inherit(&mut self) {
+        match &self.origin {
+            Origin::Interrupted => self.changes.inherit_nothing(),
+            Origin::Verified(_, Some(record)) => self.changes.inherit_from(record.user()),
+            _ => self.changes.inherit_from(None),
+        }
+    }
+
     pub(super) fn log_out(&mut self) {
         match std::mem::replace(&mut self.origin, Origin::Unverified(Vec::new())) {
             Origin::Unverified(tokens) | Origin::Unreachable(tokens) => {
@@ -190,6 +216,7 @@ impl State {
 
     /// What is to be written, if anything is; refuses what cannot be.
     pub(super) fn begin_write(&mut self) -> Result<Option<(Job, Changes)>, Error> {
+        self.inherit();
         if let Origin::Verified(_, Some(record)) = &self.origin {
             self.changes.prune(record);
         }

@@ -274,10 +274,9 @@ impl SessionStore {
         login: impl Into<Login>,
         fields: &T,
     ) -> Result<Token, Error> {
-        let mut changes = self.changes_from(fields)?;
+        let changes = self.changes_from(fields)?;
         let login = login.into().check()?;
         let began = login.checked_at.unwrap_or_else(Instant::now);
-        changes.log_in(login.clone())?;
         let (token, _) = self.begin_for(&login, &changes, began).await?;
         Ok(token)
     }

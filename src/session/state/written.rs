@@ -102,6 +102,9 @@ impl State {
         now: i64,
     ) {
         if let Some(record) = &mut record {
+            if written.drops_values {
+                record.clear();
+            }
             record.apply(&written.fields);
             record.set_lineage(held.lineage.clone());
             if let Some(login) = written.login() {

@@ -15,6 +15,8 @@ mod cost;
 mod devices;
 // Redis gone, hung, or holding what is not ours.
 mod failures;
+// Another user on the same browser.
+mod handover;
 // Sessions that the real tower-sessions left behind.
 mod import;
 // From login to the end: renewed tokens, remembered logins, the age of a login.
