@@ -106,6 +106,8 @@ impl Session {
     /// Changes made before are dropped; changes made after begin a new session that has nothing of this one.
     pub fn logout(&self) {
         self.used().log_out();
+        #[cfg(feature = "tower-sessions-import")]
+        self.log_out_imported();
     }
 
     /// Replaces the token when the response leaves: the old one is dead. [`login`](Self::login) does so by itself.

@@ -122,7 +122,7 @@ impl SessionStore {
         if user.is_empty() || !is_id(id) {
             return Ok(false);
         }
-        let ended = self.revoke_one(id, Some(user)).await?;
+        let ended = self.revoke_one(id, Some(user), None).await?;
         if matches!(ended, Ended::Done(_)) {
             self.unlist(user, &[id.to_owned()]).await;
             return Ok(true);
@@ -159,20 +159,27 @@ impl SessionStore {
         user: &str,
         kept: Option<&str>,
     ) -> Result<(usize, i64), Error> {
-        let (at, mut page) = self.listed(user, 0, Revoking::Now).await?;
+        let (at, mut page) = self.listed(user, 0, Revoking::Now(kept)).await?;
         let (mut ended, mut from) = (0, 0);
         loop {
             let length = page.len();
             page.retain(|id| Some(id.as_str()) != kept);
             // The one that is kept stays in the list, before what is read next.
             from += length - page.len();
-            ended += self.revoke_all_of(&page).await?;
+            ended += self.revoke_all_of(&page, Some(user)).await?;
             self.unlist(user, &page).await;
             if length < PAGE {
-                return Ok((ended, at));
+                break;
             }
             (_, page) = self.listed(user, from, Revoking::No).await?;
         }
+        if at == 0 {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "the sessions that are listed were ended, but the revocation could not be noted",
+            ));
+        }
+        Ok((ended, at))
     }
 
     /// What the sessions of these ids are, in any order.

@@ -27,8 +27,11 @@ pub struct Login {
     pub(super) remembered: bool,
     pub(super) keeps_values: bool,
     pub(super) checked_at: Option<Instant>,
-    /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not.
+    /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not, [`OLDEST`] for a
+    /// login that is older than any revocation.
     pub(super) revoked_at: i64,
+    /// When this login was listed, by the clock of the list's server; 0 before.
+    pub(super) listed_at: i64,
 }
 
 impl Login {
@@ -43,6 +46,7 @@ impl Login {
             keeps_values: false,
             checked_at: None,
             revoked_at: 0,
+            listed_at: 0,
         }
     }
 
@@ -120,6 +124,10 @@ impl Login {
         Ok(self)
     }
 }
+
+/// In the place of a time of revocation: a login that any revocation of its user refuses.
+#[cfg(feature = "tower-sessions-import")]
+pub(super) const OLDEST: i64 = -1;
 
 impl From<String> for Login {
     fn from(user: String) -> Self {

@@ -153,8 +153,11 @@ mod import;
 mod index;
 mod keys;
 mod layer;
+mod listing;
 mod login;
 mod marked;
+#[cfg(feature = "tower-sessions-import")]
+mod moving;
 mod outcome;
 mod record;
 mod records;

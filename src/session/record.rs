@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use super::{
     bounds::MARK,
     codec::{Codec, decode},
-    keys::Hashes,
     login::Login,
+    outcome::{Held, Listing},
     settings::Settings,
     token::HASH,
 };
@@ -25,6 +25,7 @@ pub struct Record {
     id: String,
     user: Option<String>,
     authenticated: Option<i64>,
+    listed_at: i64,
     end: i64,
     lineage: Bytes,
     fields: HashMap<String, Field>,
@@ -57,6 +58,8 @@ pub(super) struct Due {
     pub(super) touch: bool,
     /// To give it a new token.
     pub(super) renewal: bool,
+    /// To ask the list of its user.
+    pub(super) listing: bool,
 }
 
 impl Record {
@@ -121,6 +124,15 @@ impl Record {
         self.end
     }
 
+    /// What the list of the session's user has to know.
+    pub(super) fn listing(&self) -> Option<Listing> {
+        Some(Listing {
+            user: self.user.clone()?,
+            end: self.end,
+            listed_at: self.listed_at,
+        })
+    }
+
     pub(super) fn lineage(&self) -> &Bytes {
         &self.lineage
     }
@@ -174,13 +186,7 @@ pub(super) struct Stored {
 impl Stored {
     /// Judges a record by the caller's secret, or the lineage that it proved to hold before, and the time (Unix
     /// milliseconds).
-    pub(super) fn judge(
-        self,
-        hashes: &Hashes,
-        lineage: &[u8],
-        now: i64,
-        settings: &Settings,
-    ) -> Result<Found, Error> {
+    pub(super) fn judge(self, held: &Held, now: i64, settings: &Settings) -> Result<Found, Error> {
         if self.fields.is_empty() {
             return Ok(Found::Unknown);
         }
@@ -192,6 +198,7 @@ impl Stored {
         if end <= now {
             return Ok(Found::Unknown);
         }
+        let hashes = settings.peppers.hashes(&held.token);
         let current = hashes.contain(stored);
         let was_ours = |until| {
             let previous = self.fields.get(PREVIOUS_HASH);
@@ -199,13 +206,41 @@ impl Stored {
                 && previous.is_some_and(|previous| hashes.contain(previous))
         };
         let previous = !current && was_ours(GRACE_END);
+        let lineage = &held.lineage;
         let kin = !lineage.is_empty() && self.fields.get(LINEAGE).is_some_and(|it| it == lineage);
         if !(current || previous || kin) {
             let stale = was_ours(PREVIOUS_END);
             return Ok(if stale { Found::Stale } else { Found::Mismatch });
         }
+        let known_by = match (current, previous) {
+            (true, _) => Some((SECRET_HASH, TAG)),
+            (false, true) => Some((PREVIOUS_HASH, PREVIOUS_TAG)),
+            (false, false) => None,
+        };
+        if !self.is_users(held, known_by, settings) {
+            return Ok(Found::Mismatch);
+        }
         let due = self.due(current, previous, now, settings);
         Ok(Found::Live(self.record(end, settings), due))
+    }
+
+    /// Whether the session is that of the user it names, as far as a pepper tells. `known_by` are the fields of the hash
+    /// that the caller's token has, and of its tag.
+    fn is_users(&self, held: &Held, known_by: Option<(&str, &str)>, settings: &Settings) -> bool {
+        let Some(user) = self.fields.get(USER) else {
+            return true;
+        };
+        let peppers = &settings.peppers;
+        if peppers.are_none() {
+            return true;
+        }
+        let Some((hash, tag)) = known_by else {
+            // A lineage has one user. A token that is too old to be known makes no tag.
+            return held.user.as_ref().is_some_and(|it| it.as_bytes() == user);
+        };
+        let hash = self.fields.get(hash);
+        hash.is_some_and(|hash| peppers.hashes(&held.token).is_unbound(hash))
+            || peppers.vouch(&held.token, user, self.fields.get(tag))
     }
 
     fn due(&self, current: bool, previous: bool, now: i64, settings: &Settings) -> Due {
@@ -222,14 +257,19 @@ impl Stored {
             let end = self.millis(GRACE_END).unwrap_or(0);
             now >= end.saturating_sub(millis(settings.grace) / 2)
         };
+        // NOTE: commit.lua decides by the same rule. A time in the future is no reason not to ask.
+        let asked = now.saturating_sub(self.millis(LIST_ASKED).unwrap_or(0));
+        let listing = self.fields.contains_key(USER) && asked.saturating_abs() >= interval;
         Due {
-            touch: unused >= interval || (current && handed_over),
+            touch: unused >= interval || (current && handed_over) || listing,
             renewal: renewal || lost,
+            listing,
         }
     }
 
     fn record(mut self, end: i64, settings: &Settings) -> Record {
         let authenticated = self.millis(AUTHENTICATED);
+        let listed_at = self.millis(LISTED_AT).or(authenticated).unwrap_or(0);
         let user = self.fields.remove(USER);
         let lineage = self.fields.remove(LINEAGE).unwrap_or_default();
         let fields = self.fields.into_iter();
@@ -238,6 +278,7 @@ impl Stored {
             id: self.id,
             user: user.map(|user| String::from_utf8_lossy(&user).into_owned()),
             authenticated,
+            listed_at,
             end,
             lineage,
             fields: fields
@@ -289,6 +330,14 @@ const END: &str = "!x";
 const IDLE: &str = "!i";
 const USER: &str = "!u";
 const AUTHENTICATED: &str = "!a";
+/// When the login was listed, by the clock of the list's server.
+const LISTED_AT: &str = "!r";
+/// When a use of the session last asked the list of its user.
+const LIST_ASKED: &str = "!e";
+/// What ties the user to the secret, when there is a pepper.
+const TAG: &str = "!t";
+/// The same for the previous secret.
+const PREVIOUS_TAG: &str = "!q";
 
 #[cfg(test)]
 mod tests;

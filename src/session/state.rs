@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     changes::{Changes, Renewal},
-    outcome::{Ended, Held},
+    outcome::{Ended, Held, Place},
     record::{Due, Record},
     token::Token,
 };
@@ -24,6 +24,8 @@ pub(super) struct State {
     cookie: Option<Cookie>,
     /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
     pub(super) revoked_at: i64,
+    /// The place of a login that this request wrote, to be confirmed when the response leaves.
+    pub(super) place: Option<Place>,
     read: bool,
     sent: bool,
     /// Counts logouts, so that I/O begun before one does not bring the session back.
@@ -67,6 +69,7 @@ impl State {
             due: Due::default(),
             cookie: None,
             revoked_at: 0,
+            place: None,
             read: false,
             sent: false,
             logouts: 0,
@@ -150,9 +153,15 @@ impl State {
         self.unread()
     }
 
-    /// The same for a login, which must know the session to list it.
-    pub(super) fn begin_login(&self) -> Option<Job> {
-        self.changes.login().and_then(|_| self.unread())
+    /// The same for a login, which must know the session to list it, and with a pepper for a rotation, which ties the user
+    /// to the new token.
+    pub(super) fn begin_login(&self, peppered: bool) -> Option<Job> {
+        let reads = match &self.changes.renewal {
+            Renewal::Login(_) => true,
+            Renewal::Rotate => peppered,
+            Renewal::Keep | Renewal::Renew => false,
+        };
+        reads.then(|| self.unread())?
     }
 
     fn unread(&self) -> Option<Job> {
@@ -168,6 +177,7 @@ impl State {
             let held = Held {
                 token: token.clone(),
                 lineage: record.lineage().clone(),
+                user: record.user().map(Into::into),
             };
             self.origin = Origin::Verified(held, Some(Box::new(record)));
             self.due = due;

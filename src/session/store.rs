@@ -277,8 +277,11 @@ impl SessionStore {
         let changes = self.changes_from(fields)?;
         let login = login.into().check()?;
         let began = login.checked_at.unwrap_or_else(Instant::now);
-        let (token, _) = self.begin_for(&login, &changes, began).await?;
-        Ok(token)
+        let begun = self.begin_for(&login, &changes, began).await?;
+        if let Some(place) = &begun.place {
+            self.confirm(place).await;
+        }
+        Ok(begun.token)
     }
 
     /// The session of a cookie value, if it is a live one. It counts as use.
@@ -296,7 +299,8 @@ impl SessionStore {
             return Ok(None);
         };
         if due.touch {
-            self.touch(&held).await;
+            let user = record.user().map(Into::into);
+            self.touch(&Held { user, ..held }).await;
         }
         Ok(Some(record))
     }

@@ -1,8 +1,9 @@
 //! Between a session and its record: one load, one write, one end.
 
 use super::{
-    changes::Changes,
+    changes::{Changes, Renewal},
     events::Suspicion,
+    login::Login,
     outcome::{Done, Ended, Held, Op, Outcome},
     record::{Found, Record},
     records::{full, unix_millis},
@@ -66,6 +67,8 @@ impl Session {
     }
 
     async fn end(&self) -> Result<(), Error> {
+        #[cfg(feature = "tower-sessions-import")]
+        self.end_imported().await?;
         let ending = self.state().ending();
         if ending.is_empty() {
             return Ok(());
@@ -90,7 +93,8 @@ impl Session {
             self.import().await?;
         }
         // Only a session that the caller was seen to hold may be listed as the user's.
-        let unread = self.state().begin_login();
+        let peppered = !self.store().settings.peppers.are_none();
+        let unread = self.state().begin_login(peppered);
         if let Some(job) = unread {
             self.find(&job).await?;
         }
@@ -128,10 +132,16 @@ impl Session {
         let end = self.state().record().map_or(0, Record::end);
         let life = store.life(login, end);
         let enrolled = store.enrol(login, &id, life, self.began(login)).await;
-        self.dropped(enrolled)?;
-        let outcome = store.commit(held, &changes.renewal, next, ops).await;
-        if matches!(outcome, Ok(Outcome::Gone)) {
-            store.unlist(&login.user, &[id]).await;
+        let login = Login {
+            listed_at: self.dropped(enrolled)?,
+            ..login.clone()
+        };
+        let renewal = Renewal::Login(login.clone());
+        let outcome = store.commit(held, &renewal, next, ops).await;
+        match outcome {
+            Ok(Outcome::Done(_)) => self.state().place = store.place(&login, &id, life),
+            Ok(Outcome::Gone) => store.unlist(&login.user, &[id]).await,
+            _ => {}
         }
         outcome
     }
@@ -160,7 +170,9 @@ impl Session {
             None => (store.begin(changes).await?, None),
             Some(login) => {
                 let begun = store.begin_for(login, changes, self.began(login)).await;
-                self.dropped(begun)?
+                let begun = self.dropped(begun)?;
+                self.state().place = begun.place;
+                (begun.token, begun.remembered)
             }
         };
         let codec = store.settings.codec.clone();
@@ -181,8 +193,7 @@ impl Session {
         let mut refused = job.verified;
         for held in &job.held {
             let store = self.store();
-            let keep = super::changes::Renewal::Keep;
-            match store.commit(held, &keep, None, ops(held)?).await? {
+            match store.commit(held, &Renewal::Keep, None, ops(held)?).await? {
                 Outcome::Done(done) => {
                     self.state().wrote(&job, held, &done);
                     return Ok(Some(Outcome::Done(done)));
@@ -252,7 +263,19 @@ impl Session {
                 result = Ok(());
             }
         }
-        (result, self.state().send())
+        let mut state = self.state();
+        if let Some(place) = state.place.take() {
+            // Not awaited: a request that is cut off here must not keep a place for a token that nobody got.
+            let store = self.store().clone();
+            tokio::spawn(async move { store.confirm(&place).await });
+        }
+        let sending = state.send();
+        #[cfg(feature = "tower-sessions-import")]
+        let sending = Sending {
+            logout_failed: sending.logout_failed || self.imported_goes_on(),
+            ..sending
+        };
+        (result, sending)
     }
 }
 

@@ -61,13 +61,25 @@ impl State {
             Origin::Verified(_, record) => record,
             _ => None,
         };
+        let known = job.held.iter().find_map(|held| held.user.clone());
         let held = Held {
             token: next.as_ref().unwrap_or(token).clone(),
             lineage: done.lineage,
+            user: written
+                .login()
+                .map_or(known, |login| Some((*login.user).into())),
         };
         self.written(held, record, written, now);
         if let Some(next) = next {
             self.cookie = Some(Cookie::Set(next, done.remembered));
+        }
+    }
+
+    /// Another request made the session, and brings its token to the browser.
+    #[cfg(feature = "tower-sessions-import")]
+    pub(in crate::session) fn adopted(&mut self, job: &Job, held: Held) {
+        if job.logouts == self.logouts {
+            self.origin = Origin::Verified(held, None);
         }
     }
 
@@ -82,8 +94,8 @@ impl State {
         now: i64,
     ) {
         let held = Held {
-            lineage: token.lineage(),
-            token: token.clone(),
+            user: written.login().map(|login| (*login.user).into()),
+            ..Held::made(token.clone())
         };
         if job.logouts != self.logouts {
             self.ending.push(held);

@@ -1,8 +1,8 @@
 //! The promises that rest on what is stored, on a cluster: sessions and their users' lists are in different slots there.
 
 use super::{
-    browser::Place, devices, failures, handover, life, pages, races, security, timeouts, updates,
-    values,
+    browser::Place, devices, failures, handover, life, memory, pages, races, security, timeouts,
+    updates, values,
 };
 use crate::support::topology::Cluster;
 
@@ -28,6 +28,7 @@ async fn d11_to_d14_on_a_cluster() {
     devices::check_d13_the_list(&place).await;
     devices::check_d14_limits(&place).await;
     devices::check_d14_at_once(&place).await;
+    memory::check_a_use_meets_its_list(&place).await;
     handover::check_another_user_inherits_nothing(&place).await;
 }
 

@@ -21,6 +21,8 @@ mod handover;
 mod import;
 // From login to the end: renewed tokens, remembered logins, the age of a login.
 mod life;
+// A full memory: keys evicted, writes refused.
+mod memory;
 // CSRF tokens, a second cookie, events, a cookie for tests.
 mod pages;
 // Requests that overlap each other, logins and logouts.
