@@ -119,11 +119,16 @@ impl Session {
     ///
     /// An [unavailable](Error::is_unavailable) error when Redis does not answer.
     pub async fn is_alive(&self) -> Result<bool, Error> {
+        self.mark_used();
         self.load().await?;
         let held: Option<Held> = self.state().held().cloned();
         match held {
             None => Ok(false),
-            Some(held) => Ok(matches!(self.store().find(&held).await?, Found::Live(..))),
+            Some(held) => {
+                let found = self.store().find(&held).await?;
+                self.use_after_response();
+                Ok(matches!(found, Found::Live(..)))
+            }
         }
     }
 

@@ -72,6 +72,7 @@ elseif kind ~= '' then
     '!v', next_lineage)
   redis.call('HDEL', KEYS[1], '!k', '!o')
   replaced, lineage = '1', next_lineage
+  tell_ended()
 elseif holder == 'current' and stored[1] ~= hash then
   -- Stored under a key that is being replaced.
   redis.call('HSET', KEYS[1], '!h', hash)

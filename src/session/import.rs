@@ -25,7 +25,11 @@ use super::{
     state::Cookie,
     store::SessionStore,
 };
-use crate::{error::Error, redis::Script};
+use crate::{
+    error::Error,
+    log_pace::{LogPace, uptime},
+    redis::Script,
+};
 
 /// Where tower-sessions kept its sessions, for [`SessionLayer::import_tower_sessions`].
 ///
@@ -214,7 +218,9 @@ impl SessionStore {
             return Ok(None);
         };
         let Some(values) = parse(&bytes, id) else {
-            tracing::warn!(target: "tower_fred::session", "an old session is not one of tower-sessions");
+            if let Some(omitted) = NOT_OURS.admit(uptime()) {
+                tracing::warn!(target: "tower_fred::session", omitted, "an old session is not one of tower-sessions");
+            }
             return Ok(None);
         };
         let mut changes = Changes::default();
@@ -222,7 +228,9 @@ impl SessionStore {
             match encode(&self.settings.codec, key, value) {
                 Ok(value) => drop(changes.fields.insert(key.clone(), Some(value))),
                 Err(error) => {
-                    tracing::warn!(target: "tower_fred::session", %error, "a value of an old session is left out");
+                    if let Some(omitted) = LEFT_OUT.admit(uptime()) {
+                        tracing::warn!(target: "tower_fred::session", %error, omitted, "a value of an old session is left out");
+                    }
                 }
             }
         }
@@ -281,6 +289,8 @@ fn parse(bytes: &[u8], id: i128) -> Option<HashMap<String, Json>> {
     (found == id && end.checked_mul(1000)? > unix_millis()).then_some(values)
 }
 
+static NOT_OURS: LogPace = LogPace::new();
+static LEFT_OUT: LogPace = LogPace::new();
 static IMPORT: Script = Script::new(include_str!("import.lua"));
 
 /// The day before 1 January 1970, counted from the year 1.

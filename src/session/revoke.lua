@@ -5,4 +5,5 @@
 if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], '!u') ~= ARGV[3] then
   return reply('gone')
 end
+tell_ended()
 return reply(redis.call('DEL', KEYS[1]) == 1 and 'done' or 'gone')

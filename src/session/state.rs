@@ -1,6 +1,6 @@
 //! What a request knows of its session, and what it will tell the browser. No I/O.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     changes::{Changes, Renewal},
@@ -17,6 +17,11 @@ pub(super) struct State {
     pub(super) changes: Changes,
     /// Sessions that a logout ended here and that are still to be ended in Redis.
     ending: Vec<Held>,
+    /// Tokens of the browser that opened nothing when they were asked about: a logout asks once more and, if their
+    /// sessions are over, removes the cookie.
+    unopened: Vec<Held>,
+    /// When a use was last noted, or seen to need no note.
+    pub(super) used_at: Option<Instant>,
     /// What the last read left to be done.
     due: Due,
     cookie: Option<Cookie>,
@@ -62,6 +67,8 @@ impl State {
             origin: Origin::Unverified(tokens),
             changes: Changes::default(),
             ending: Vec::new(),
+            unopened: Vec::new(),
+            used_at: None,
             due: Due::default(),
             cookie: None,
             revoked_at: 0,
@@ -109,6 +116,7 @@ impl State {
             // Still refused: a late request must not replace the cookie of a newer session.
             Origin::Interrupted => self.origin = Origin::Interrupted,
         }
+        self.ending.append(&mut self.unopened);
         self.changes = Changes::default();
         self.due = Due::default();
         self.logouts = self.logouts.wrapping_add(1);
@@ -118,9 +126,14 @@ impl State {
         self.sent
     }
 
+    /// The handler learns something of the session: the response may depend on the cookie.
+    pub(super) fn note_read(&mut self) {
+        self.read = true;
+    }
+
     /// What a read has to ask about, if anything is left to ask.
     pub(super) fn begin_load(&mut self) -> Option<Job> {
-        self.read = true;
+        self.note_read();
         self.unread()
     }
 
@@ -150,11 +163,18 @@ impl State {
 
     pub(super) fn not_found(&mut self, job: &Job, stale: bool) {
         if job.logouts == self.logouts {
+            self.note_unopened(job);
             if stale || job.verified {
                 self.interrupt();
             } else {
                 self.origin = Origin::Unverified(Vec::new());
             }
+        }
+    }
+
+    fn note_unopened(&mut self, job: &Job) {
+        if !job.held.is_empty() {
+            self.unopened.clone_from(&job.held);
         }
     }
 

@@ -25,6 +25,8 @@ mod pages;
 mod races;
 // Fixation, replay, secrets at rest and in logs.
 mod security;
+// WebSockets and streams: use after the response, and the end of a session.
+mod sockets;
 // The object beneath, without HTTP.
 mod store;
 // Idle and absolute timeouts.
