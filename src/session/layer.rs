@@ -95,7 +95,7 @@ impl SessionLayer {
 
     /// A layer for one more session of the same browser, beside those of other layers: with a cookie and a
     /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`]. A cookie of one layer opens
-    /// nothing in the other.
+    /// nothing in the other. Two layers of one name are [one session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
     ///
@@ -146,7 +146,8 @@ impl SessionLayer {
     /// The cookie's name without prefix; default `id`, which is sent as `__Host-id`.
     ///
     /// The prefix is `__Secure-` once a [domain](Self::cookie_domain) or [path](Self::cookie_path) is set, and absent
-    /// [without Secure](Self::no_secure).
+    /// [without Secure](Self::no_secure). Layers around one handler need names of their own, unless they mean
+    /// [the same session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
     ///

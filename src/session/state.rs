@@ -20,6 +20,8 @@ pub(super) struct State {
     /// Tokens of the browser that opened nothing when they were asked about: a logout asks once more and, if their
     /// sessions are over, removes the cookie.
     unopened: Vec<Held>,
+    /// A login or rotation replaced the token: the browser may have a newer cookie, which is not to be removed.
+    stale: bool,
     /// When a use was last noted, or seen to need no note.
     pub(super) used_at: Option<Instant>,
     /// What the last read left to be done.
@@ -68,6 +70,7 @@ impl State {
             changes: Changes::default(),
             ending: Vec::new(),
             unopened: Vec::new(),
+            stale: false,
             used_at: None,
             due: Due::default(),
             cookie: None,
@@ -116,7 +119,10 @@ impl State {
             // Still refused: a late request must not replace the cookie of a newer session.
             Origin::Interrupted => self.origin = Origin::Interrupted,
         }
-        self.ending.append(&mut self.unopened);
+        let unopened = std::mem::take(&mut self.unopened);
+        if !self.stale {
+            self.ending.extend(unopened);
+        }
         self.changes = Changes::default();
         self.due = Due::default();
         self.logouts = self.logouts.wrapping_add(1);
@@ -163,6 +169,7 @@ impl State {
 
     pub(super) fn not_found(&mut self, job: &Job, stale: bool) {
         if job.logouts == self.logouts {
+            self.stale |= stale;
             self.note_unopened(job);
             if stale || job.verified {
                 self.interrupt();
@@ -170,6 +177,10 @@ impl State {
                 self.origin = Origin::Unverified(Vec::new());
             }
         }
+    }
+
+    pub(super) fn note_stale(&mut self) {
+        self.stale = true;
     }
 
     fn note_unopened(&mut self, job: &Job) {

@@ -219,6 +219,7 @@ impl Session {
         match outcome {
             Outcome::Stale => {
                 self.suspect(Suspicion::Stale, token);
+                self.state().note_stale();
                 return Ok(true);
             }
             Outcome::Unknown => self.suspect(Suspicion::Mismatch, token),

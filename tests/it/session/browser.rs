@@ -180,6 +180,12 @@ impl Browser {
         }
     }
 
+    /// Takes over the cookies of another.
+    pub(super) fn adopt(&self, other: &Self) {
+        let jar = other.jar.lock().expect("the jar").clone();
+        *self.jar.lock().expect("the jar") = jar;
+    }
+
     pub(super) fn cookie_header(&self) -> Option<String> {
         let jar = self.jar.lock().expect("a login");
         let pairs: Vec<String> = jar
@@ -281,6 +287,11 @@ impl Keys {
     /// The Redis key of the session that a token names.
     pub(super) fn key(&self, token: &str) -> String {
         format!("{}:s:{{{}}}", self.namespace, selector(token))
+    }
+
+    /// Every server that has keys.
+    pub(super) fn servers(&self) -> &[Client] {
+        &self.primaries
     }
 
     pub(super) async fn all(&self) -> Vec<String> {

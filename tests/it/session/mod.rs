@@ -1,5 +1,7 @@
 //! Sessions through the layer, as browsers see them, and the store beneath.
 
+// Which responses write, what they say of the cookie, what clients can log.
+mod answers;
 // A browser with a jar, and one request with a handler in place.
 mod browser;
 
@@ -19,6 +21,8 @@ mod failures;
 mod import;
 // From login to the end: renewed tokens, remembered logins, the age of a login.
 mod life;
+// Layers around layers, with one cookie or with two.
+mod nested;
 // CSRF tokens, a second cookie, events, a cookie for tests.
 mod pages;
 // Requests that overlap each other, logins and logouts.
