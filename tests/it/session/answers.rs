@@ -202,8 +202,8 @@ async fn every_way_to_read_says_that_the_answer_depends_on_the_cookie() {
     let (layer, ..) = place.stage().await;
     for cookie in [true, false] {
         for way in [
-            "get", "user", "auth_at", "recent", "alive", "incr", "update", "commit", "typed",
-            "flashes", "devices", "csrf", "check", "revoke", "others",
+            "get", "user", "auth_at", "recent", "alive", "incr", "update", "commit", "flashes",
+            "devices", "csrf", "check", "revoke", "others",
         ] {
             let browser = match cookie {
                 true => Browser::with_session(&layer).await,
