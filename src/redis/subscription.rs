@@ -6,7 +6,7 @@ use fred::{
     clients::Client,
     error::Error as FredError,
     interfaces::{ClientLike, EventInterface, PubsubInterface},
-    types::{ConnectHandle, Message},
+    types::{ConnectHandle, Message, RespVersion, Value},
 };
 use tokio::{
     select,
@@ -98,17 +98,25 @@ impl Subscription {
         }
     }
 
-    /// `SUBSCRIBE channel`, which changes nothing when it is subscribed already.
+    /// `SUBSCRIBE channel`, which changes nothing when it is subscribed already, and `PING`.
     async fn confirm(&self) -> Result<(), Error> {
-        match timeout(
-            CONNECT_TIMEOUT,
-            self.client.subscribe(self.channel.as_str()),
-        )
-        .await
-        {
-            Ok(result) => result.map_err(classify),
-            Err(_) => Err(Error::new(Kind::Timeout, "no answer to a subscription")),
+        let confirmed = async {
+            self.client.subscribe(self.channel.as_str()).await?;
+            // fred waits for no answer to SUBSCRIBE: an error is the answer to the next command, or lost.
+            self.client.ping::<Value>(None).await
+        };
+        let answer = match timeout(CONNECT_TIMEOUT, confirmed).await {
+            Ok(answer) => answer.map_err(classify)?,
+            Err(_) => return Err(Error::new(Kind::Timeout, "no answer to a subscription")),
+        };
+        // In RESP2, a connection that is subscribed answers PING with a list.
+        if self.client.protocol_version() == RespVersion::RESP2 && !answer.is_array() {
+            return Err(Error::new(
+                Kind::Auth,
+                "the redis user may not subscribe to the channel",
+            ));
         }
+        Ok(())
     }
 }
 

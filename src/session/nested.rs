@@ -38,14 +38,20 @@ fn is_the_same(outer: &Arc<Shared>, inner: &Arc<Shared>) -> bool {
         return true;
     }
     let same = outer.store.has_sessions_of(&inner.store);
-    let text = if !same {
-        "two session layers around a handler have one cookie and sessions apart: their cookies replace each other"
+    let (pace, text) = if !same {
+        (
+            &APART,
+            "two session layers around a handler have one cookie and sessions apart: their cookies replace each other",
+        )
     } else if outer.agrees_with(inner) {
         return true;
     } else {
-        "two session layers around a handler have one cookie and other settings: those of the outer layer count"
+        (
+            &UNLIKE,
+            "two session layers around a handler have one cookie and other settings: those of the outer layer count",
+        )
     };
-    if let Some(omitted) = CONFLICT.admit(uptime()) {
+    if let Some(omitted) = pace.admit(uptime()) {
         let cookie = inner.cookie.name();
         tracing::error!(target: "tower_fred::session", cookie, omitted, "{text}");
     }
@@ -71,4 +77,5 @@ impl Shared {
     }
 }
 
-static CONFLICT: LogPace = LogPace::new();
+static APART: LogPace = LogPace::new();
+static UNLIKE: LogPace = LogPace::new();
