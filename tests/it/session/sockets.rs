@@ -124,11 +124,10 @@ async fn the_end_of_a_session_is_told() {
 }
 
 pub(super) async fn check_the_end_is_told(place: &Place) {
-    let (layer, redis, keys) = place.stage().await;
+    let (_, redis, keys) = place.stage().await;
     // Too seldom to be what tells.
     let store = SessionStore::new(redis.clone()).check_ended_every(Duration::from_secs(3600));
     let layers = SessionLayer::over(store.clone());
-    drop(layer);
     let other = SessionStore::new(other_process(place, &redis).await);
 
     let browser = Browser::logged_in(&layers, "alice").await;
@@ -153,11 +152,18 @@ pub(super) async fn check_the_end_is_told(place: &Place) {
     assert!(other.revoke("alice", &id).await.unwrap());
     ends("a revocation by another process", waiting).await;
 
-    // A login makes it another's, and so does a rotation.
+    // Nobody's session is over.
+    let nobody = open(&Browser::new(&layers)).await;
+    ends("no session", wait(&nobody)).await;
+    check_another_lineage_is_told(&layers, &redis, &keys).await;
+}
+
+/// A login makes it another's, and so does a rotation.
+async fn check_another_lineage_is_told(layers: &SessionLayer, redis: &Redis, keys: &Keys) {
     for login in [true, false] {
-        let browser = Browser::logged_in(&layers, "alice").await;
+        let browser = Browser::logged_in(layers, "alice").await;
         let waiting = wait(&open(&browser).await);
-        until_heard(&keys, &redis).await;
+        until_heard(keys, redis).await;
         browser
             .visit(move |session| async move {
                 if login {
@@ -169,10 +175,6 @@ pub(super) async fn check_the_end_is_told(place: &Place) {
             .await;
         ends("a new lineage", waiting).await;
     }
-
-    // Nobody's session is over.
-    let nobody = open(&Browser::new(&layers)).await;
-    ends("no session", wait(&nobody)).await;
 }
 
 /// The same namespace through a connection of its own.
