@@ -97,10 +97,9 @@ async fn the_predicate_decides_which_responses_commit() {
         let browser = Browser::with_session(layer).await;
         let code = StatusCode::from_u16(status).expect("a status");
         browser
-            .visit_as(
-                code,
-                |session| async move { session.insert("a", &1).unwrap() },
-            )
+            .visit_as(code, |session| async move {
+                session.insert("a", &1).expect("an answer")
+            })
             .await;
         assert_eq!(browser.get("a").await.is_some(), kept, "{status}");
         // A logout is carried out in any case.
@@ -120,7 +119,7 @@ async fn a_logout_removes_the_cookie_of_a_session_that_a_read_found_over() {
             let browser = Browser::logged_in(&layer, "alice").await;
             match how {
                 "revoked" => {
-                    let _ = store.revoke_all("alice").await.unwrap();
+                    let _ = store.revoke_all("alice").await.expect("an answer");
                 }
                 "expired" => keys.live_for(&browser.token(), 1).await,
                 _ => keys.set_field(&browser.token(), "!x", "1").await,
@@ -128,15 +127,15 @@ async fn a_logout_removes_the_cookie_of_a_session_that_a_read_found_over() {
             while how == "expired" && keys.exists(&browser.token()).await {}
             let answer = browser.visit(move |session| async move {
                 match read {
-                    "user" => assert_eq!(session.user().await.unwrap(), None),
-                    "get" => assert_eq!(session.get::<i64>("seed").await.unwrap(), None),
-                    "is_alive" => assert!(!session.is_alive().await.unwrap()),
+                    "user" => assert_eq!(session.user().await.expect("an answer"), None),
+                    "get" => assert_eq!(session.get::<i64>("seed").await.expect("an answer"), None),
+                    "is_alive" => assert!(!session.is_alive().await.expect("an answer")),
                     "incr" => {
-                        let _ = session.incr("n", 1).await.unwrap();
+                        let _ = session.incr("n", 1).await.expect("an answer");
                     }
                     "commit" => {
                         session.remove("seed");
-                        session.commit().await.unwrap();
+                        session.commit().await.expect("an answer");
                     }
                     _ => {}
                 }
@@ -162,9 +161,9 @@ async fn a_logout_removes_the_cookie_of_a_session_that_ended_meanwhile_but_no_ne
     let store = SessionStore::new(redis);
     let browser = Browser::logged_in(&layer, "alice").await;
     let revoked = browser.visit(move |session| async move {
-        assert!(session.user().await.unwrap().is_some());
-        store.revoke_all("alice").await.unwrap();
-        session.insert("a", &1).unwrap();
+        assert!(session.user().await.expect("an answer").is_some());
+        store.revoke_all("alice").await.expect("an answer");
+        session.insert("a", &1).expect("an answer");
         assert!(session.commit().await.unwrap_err().is_interrupted());
         session.logout();
     });
@@ -174,20 +173,20 @@ async fn a_logout_removes_the_cookie_of_a_session_that_ended_meanwhile_but_no_ne
     let browser = Browser::logged_in(&layer, "alice").await;
     let stale = browser.copy();
     browser
-        .visit(|session| async move { session.login("alice").unwrap() })
+        .visit(|session| async move { session.login("alice").expect("an answer") })
         .await;
     let answer = stale.visit(|session| async move {
-        assert_eq!(session.user().await.unwrap(), None);
+        assert_eq!(session.user().await.expect("an answer"), None);
         session.logout();
     });
     answer.await.assert_no_cookie();
     let late = browser.copy();
     let answer = late.visit(move |session| async move {
-        assert!(session.user().await.unwrap().is_some());
+        assert!(session.user().await.expect("an answer").is_some());
         browser
             .visit(|session| async move { session.rotate() })
             .await;
-        session.insert("a", &1).unwrap();
+        session.insert("a", &1).expect("an answer");
         assert!(session.commit().await.unwrap_err().is_interrupted());
         session.logout();
         assert_eq!(browser.user().await.as_deref(), Some("alice"));
@@ -199,48 +198,51 @@ async fn a_logout_removes_the_cookie_of_a_session_that_ended_meanwhile_but_no_ne
 async fn read_by(way: &str, session: Session) {
     match way {
         "get" => {
-            let _ = session.get::<i64>("a").await.unwrap();
+            let _ = session.get::<i64>("a").await.expect("an answer");
         }
         "user" => {
-            let _ = session.user().await.unwrap();
+            let _ = session.user().await.expect("an answer");
         }
         "auth_at" => {
-            let _ = session.auth_at().await.unwrap();
+            let _ = session.auth_at().await.expect("an answer");
         }
         "recent" => {
             let _ = session.require_recent_auth(Duration::ZERO).await;
         }
         "alive" => {
-            let _ = session.is_alive().await.unwrap();
+            let _ = session.is_alive().await.expect("an answer");
         }
         "incr" => {
-            let _ = session.incr("a", 1).await.unwrap();
+            let _ = session.incr("a", 1).await.expect("an answer");
         }
         "update" => {
-            let _ = session.update("a", |_: Option<i64>| 1).await.unwrap();
+            let _ = session
+                .update("a", |_: Option<i64>| 1)
+                .await
+                .expect("an answer");
         }
         "commit" => {
-            session.insert("a", &1).unwrap();
-            session.commit().await.unwrap();
+            session.insert("a", &1).expect("an answer");
+            session.commit().await.expect("an answer");
         }
         "flashes" => {
-            let _ = session.take_flashes::<String>().await.unwrap();
+            let _ = session.take_flashes::<String>().await.expect("an answer");
         }
         "devices" => {
-            let _ = session.devices().await.unwrap();
+            let _ = session.devices().await.expect("an answer");
         }
         "csrf" => {
-            let _ = session.csrf_token().await.unwrap();
+            let _ = session.csrf_token().await.expect("an answer");
         }
         "check" => {
             let token = "A".repeat(43);
             assert!(session.check_csrf(&token).await.is_err());
         }
         "revoke" => {
-            let _ = session.revoke("A").await.unwrap();
+            let _ = session.revoke("A").await.expect("an answer");
         }
         _ => {
-            let _ = session.revoke_others().await.unwrap();
+            let _ = session.revoke_others().await.expect("an answer");
         }
     }
 }
@@ -266,10 +268,10 @@ async fn every_way_to_read_says_that_the_answer_depends_on_the_cookie() {
     // What only writes does not.
     let browser = Browser::with_session(&layer).await;
     let answer = browser.visit(|session| async move {
-        session.insert("a", &1).unwrap();
+        session.insert("a", &1).expect("an answer");
         session.rotate();
-        session.flash("hello").unwrap();
-        session.login("alice").unwrap();
+        session.flash("hello").expect("an answer");
+        session.login("alice").expect("an answer");
     });
     assert!(answer.await.all(header::VARY).is_empty());
 }
@@ -295,7 +297,7 @@ async fn clients_cause_one_line_a_second_at_most() {
     for _ in 0..20 {
         let answer = browser.visit(|session| async move {
             for key in ["a", "b", "c"] {
-                session.insert(key, &1).unwrap();
+                session.insert(key, &1).expect("an answer");
             }
         });
         assert_eq!(answer.await.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -308,13 +310,13 @@ async fn clients_cause_one_line_a_second_at_most() {
     for _ in 0..20 {
         let other = browser.copy();
         let answer = browser.visit(move |session| async move {
-            session.user().await.unwrap();
+            session.user().await.expect("an answer");
             other.visit(|session| async move { session.rotate() }).await;
-            session.insert("seed", &2).unwrap();
+            session.insert("seed", &2).expect("an answer");
             other
         });
         let other = answer.await.value;
-        let cookie = other.cookie_header().unwrap();
+        let cookie = other.cookie_header().expect("an answer");
         let sent = [cookie.as_bytes()];
         send(&layer, &sent, |session| async move {
             (StatusCode::OK, session.logout())

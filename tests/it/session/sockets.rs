@@ -71,22 +71,25 @@ async fn use_of_a_socket_is_use_of_its_session() {
     let place = Place::server();
     tokio::join!(
         keeps_alive(&place, |socket| async move {
-            assert!(socket.is_alive().await.unwrap());
+            assert!(socket.is_alive().await.expect("an answer"));
         }),
         keeps_alive(&place, |socket| async move {
-            assert_eq!(socket.user().await.unwrap().as_deref(), Some("alice"));
+            assert_eq!(
+                socket.user().await.expect("an answer").as_deref(),
+                Some("alice")
+            );
         }),
         keeps_alive(&place, |socket| async move {
-            assert_eq!(socket.get::<i64>("seed").await.unwrap(), Some(1));
+            assert_eq!(socket.get::<i64>("seed").await.expect("an answer"), Some(1));
         }),
         keeps_alive(&place, |socket| async move {
-            socket.auth_at().await.unwrap();
+            socket.auth_at().await.expect("an answer");
         }),
         keeps_alive(&place, |socket| async move {
-            socket.take_flashes::<String>().await.unwrap();
+            socket.take_flashes::<String>().await.expect("an answer");
         }),
         keeps_alive(&place, |socket| async move {
-            socket.incr("count", 1).await.unwrap();
+            socket.incr("count", 1).await.expect("an answer");
         }),
     );
 }
@@ -98,13 +101,16 @@ async fn a_busy_socket_costs_a_command_or_two_per_touch_interval() {
     let (layer, redis, keys) = super::browser::stage(&server).await;
     let browser = Browser::logged_in(&layer, "alice").await;
     let socket = open(&browser).await;
-    assert_eq!(socket.user().await.unwrap().as_deref(), Some("alice"));
+    assert_eq!(
+        socket.user().await.expect("an answer").as_deref(),
+        Some("alice")
+    );
     let (counts, ()) = server
         .count(async {
             for _ in 0..1000 {
-                assert_eq!(socket.get::<i64>("seed").await.unwrap(), Some(1));
+                assert_eq!(socket.get::<i64>("seed").await.expect("an answer"), Some(1));
             }
-            redis.ping().await.unwrap();
+            redis.ping().await.expect("an answer");
         })
         .await;
     assert_eq!(counts.total(), 0, "{counts:?}");
@@ -136,20 +142,25 @@ pub(super) async fn check_the_end_is_told(place: &Place) {
     until_heard(&keys, &redis).await;
     browser.log_out().await.assert_removes_cookie();
     ends("a logout", waiting).await;
-    assert!(!socket.is_alive().await.unwrap());
+    assert!(!socket.is_alive().await.expect("an answer"));
 
     let browser = Browser::logged_in(&layers, "alice").await;
     let waiting = wait(&open(&browser).await);
     until_heard(&keys, &redis).await;
-    assert_eq!(other.revoke_all("alice").await.unwrap(), 1);
+    assert_eq!(other.revoke_all("alice").await.expect("an answer"), 1);
     ends("a revocation of all by another process", waiting).await;
 
     let browser = Browser::logged_in(&layers, "alice").await;
     let waiting = wait(&open(&browser).await);
     until_heard(&keys, &redis).await;
     let id = open(&browser).await;
-    let id = id.user().await.map(|_| id.id()).unwrap().unwrap();
-    assert!(other.revoke("alice", &id).await.unwrap());
+    let id = id
+        .user()
+        .await
+        .map(|_| id.id())
+        .expect("an answer")
+        .expect("an answer");
+    assert!(other.revoke("alice", &id).await.expect("an answer"));
     ends("a revocation by another process", waiting).await;
 
     // Nobody's session is over.
@@ -167,7 +178,7 @@ async fn check_another_lineage_is_told(layers: &SessionLayer, redis: &Redis, key
         browser
             .visit(move |session| async move {
                 if login {
-                    session.login("bob").unwrap();
+                    session.login("bob").expect("an answer");
                 } else {
                     session.rotate();
                 }
@@ -202,9 +213,9 @@ async fn a_timeout_is_told_when_it_comes() {
         let layer = SessionLayer::over(store);
         let browser = Browser::with_session(&layer).await;
         let socket = open(&browser).await;
-        assert!(socket.is_alive().await.unwrap());
+        assert!(socket.is_alive().await.expect("an answer"));
         ends("a timeout", wait(&socket)).await;
-        assert!(!socket.is_alive().await.unwrap());
+        assert!(!socket.is_alive().await.expect("an answer"));
     }
 }
 
@@ -229,7 +240,7 @@ pub(super) async fn check_a_lost_hint(place: &Place) {
                 keys.set_field(&browser.token(), field, value).await;
             }
         } else {
-            keys.admin.del::<(), _>(key).await.unwrap();
+            keys.admin.del::<(), _>(key).await.expect("an answer");
         }
         ends("the slow look", waiting).await;
     }
@@ -242,14 +253,14 @@ async fn a_false_hint_ends_nothing() {
     let (layer, redis, keys) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     let socket = open(&browser).await;
-    assert_eq!(socket.get::<i64>("seed").await.unwrap(), Some(1));
+    assert_eq!(socket.get::<i64>("seed").await.expect("an answer"), Some(1));
     let waiting = wait(&socket);
     until_heard(&keys, &redis).await;
     let channel = format!("{}:e", redis.namespace());
-    for message in [&*socket.id().unwrap(), "", "\u{0}", "x"] {
+    for message in [&*socket.id().expect("an answer"), "", "\u{0}", "x"] {
         run::<i64>(&keys.admin, "PUBLISH", &[&channel, message])
             .await
-            .unwrap();
+            .expect("an answer");
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
@@ -278,7 +289,7 @@ async fn an_end_is_told_after_a_restart_of_redis() {
     server.wait_for_pong();
     // At once, on a connection of its own: nobody may have heard it.
     let admin = server.admin().await;
-    let done: i64 = admin.del(keys.key(&one.token())).await.unwrap();
+    let done: i64 = admin.del(keys.key(&one.token())).await.expect("an answer");
     assert_eq!(done, 1, "the data outlived the restart");
     ends("an end during the reconnection", first).await;
     let keys = Keys::of(&server, &redis).await;
@@ -308,7 +319,7 @@ async fn hints_are_heard_again_after_their_connection_was_cut() {
         until_heard(&keys, &redis).await;
         run::<i64>(&keys.admin, "CLIENT", &["KILL", "TYPE", "pubsub"])
             .await
-            .unwrap();
+            .expect("an answer");
         browser.log_out().await;
         ends("a logout", waiting).await;
     }
@@ -325,7 +336,7 @@ async fn a_thousand_waiting_sockets_cost_a_few_commands() {
     for _ in 0..1000 {
         let browser = Browser::with_session(&layer).await;
         let socket = open(&browser).await;
-        assert!(socket.is_alive().await.unwrap());
+        assert!(socket.is_alive().await.expect("an answer"));
         sockets.push(socket);
     }
     let waits = |times: u32| {
@@ -348,14 +359,14 @@ async fn a_thousand_waiting_sockets_cost_a_few_commands() {
     // The connection goes with the last who waits.
     let list: String = run(&keys.admin, "CLIENT", &["LIST", "TYPE", "pubsub"])
         .await
-        .unwrap();
+        .expect("an answer");
     assert_eq!(list.lines().count(), 1);
     sockets.clear();
     patiently("the end of the subscription", async {
         loop {
             let list: String = run(&keys.admin, "CLIENT", &["LIST", "TYPE", "pubsub"])
                 .await
-                .unwrap();
+                .expect("an answer");
             if list.lines().count() == 0 {
                 return;
             }
@@ -380,12 +391,14 @@ async fn without_permission_to_publish_or_subscribe_the_slow_look_tells() {
         "+@all",
         "resetchannels",
     ];
-    run::<String>(&admin, "ACL", &rules).await.unwrap();
+    run::<String>(&admin, "ACL", &rules)
+        .await
+        .expect("an answer");
     let redis = Redis::builder()
         .namespace(namespace())
         .connect(&format!("redis://shop:p@127.0.0.1:{}", server.port()))
         .await
-        .unwrap();
+        .expect("an answer");
     let (log, _guard) = super::pages::logged();
     let store = SessionStore::new(redis).check_ended_every(Duration::from_millis(200));
     let layer = SessionLayer::over(store.clone());
@@ -401,7 +414,7 @@ async fn without_permission_to_publish_or_subscribe_the_slow_look_tells() {
             .await
             .is_err()
         {
-            let list: String = run(&admin, "CLIENT", &["LIST"]).await.unwrap();
+            let list: String = run(&admin, "CLIENT", &["LIST"]).await.expect("an answer");
             panic!("{}\n{list}", log.text());
         }
         browser.log_out().await.assert_removes_cookie();
@@ -409,7 +422,7 @@ async fn without_permission_to_publish_or_subscribe_the_slow_look_tells() {
     }
     let browser = Browser::logged_in(&layer, "alice").await;
     let waiting = wait(&open(&browser).await);
-    assert_eq!(store.revoke_all("alice").await.unwrap(), 1);
+    assert_eq!(store.revoke_all("alice").await.expect("an answer"), 1);
     ends("a revocation", waiting).await;
     // Once for as long as somebody waits.
     assert!(
@@ -438,7 +451,7 @@ async fn a_renewed_token_ends_no_wait() {
     keys.admin
         .hset::<(), _, _>(keys.key(&before), ("!g", "1"))
         .await
-        .unwrap();
+        .expect("an answer");
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     browser.log_out().await;
