@@ -1,4 +1,4 @@
-//! WebSockets and streams: sessions whose responses have left, and their ends.
+//! Sockets and streams: sessions whose responses have left, and their ends.
 
 use std::{future::Future, time::Duration};
 
