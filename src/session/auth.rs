@@ -101,7 +101,8 @@ impl Session {
         ))
     }
 
-    /// Ends the session when the response leaves, whatever its status, and removes the cookie.
+    /// Ends the session when the response leaves, whatever its status, and removes the cookie: also that of a session that
+    /// has ended already, but not the cookie of a login that replaced the token of this request.
     ///
     /// Changes made before are dropped; changes made after begin a new session that has nothing of this one.
     pub fn logout(&self) {
@@ -120,7 +121,8 @@ impl Session {
         }
     }
 
-    /// Whether the session is still there, asked anew: for a WebSocket or a stream, to end it with the session.
+    /// Whether the session is still there, asked anew: for a WebSocket or a stream, before something that matters. It
+    /// counts as use. [`ended`](Self::ended) waits for the end without a command each time.
     ///
     /// False after a logout, a revocation, a timeout, and after a login or rotation elsewhere, which is another's. A token
     /// that was only renewed does not end it.
@@ -129,11 +131,16 @@ impl Session {
     ///
     /// An [unavailable](Error::is_unavailable) error when Redis does not answer.
     pub async fn is_alive(&self) -> Result<bool, Error> {
+        self.mark_used();
         self.load().await?;
         let held: Option<Held> = self.state().held().cloned();
         match held {
             None => Ok(false),
-            Some(held) => Ok(matches!(self.store().find(&held).await?, Found::Live(..))),
+            Some(held) => {
+                let found = self.store().find(&held).await?;
+                self.use_after_response();
+                Ok(matches!(found, Found::Live(..)))
+            }
         }
     }
 

@@ -90,6 +90,7 @@ elseif kind ~= '' then
   redis.call('HDEL', KEYS[1], '!k', '!o', '!q')
   set('!t', next_tag)
   replaced, lineage = '1', next_lineage
+  tell_ended()
 elseif holder == 'current' then
   restore(tag)
 end

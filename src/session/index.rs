@@ -313,7 +313,10 @@ pub(super) const CLOCK_SKEW: i64 = 60_000;
 static ENROL: Script = Script::new(include_str!("enrol.lua"));
 static LIST: Script = Script::new(include_str!("list.lua"));
 static UNLIST: Script = Script::new(include_str!("unlist.lua"));
-static REVOKE: Script = Script::new(include_str!("revoke.lua"));
+static REVOKE: Script = Script::new(concat!(
+    include_str!("tell.lua"),
+    include_str!("revoke.lua")
+));
 
 /// How many ids a list is read at a time.
 pub(super) const PAGE: usize = 1000;

@@ -60,7 +60,7 @@ pub(super) fn pseudonym(key: Option<&Key>, id: &str) -> String {
 }
 
 /// With which keys the hashes of secrets are made: the first for new ones, the others for those that are stored.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Peppers(Vec<Key>);
 
 impl Peppers {

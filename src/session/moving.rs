@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
+    log_pace::{LogPace, uptime},
     redis::{Script, Value},
 };
 
@@ -145,7 +146,9 @@ impl SessionStore {
             match encode(&self.settings.codec, key, value) {
                 Ok(value) => drop(changes.fields.insert(key.clone(), Some(value))),
                 Err(error) => {
-                    tracing::warn!(target: "tower_fred::session", %error, "a value of an old session is left out");
+                    if let Some(omitted) = LEFT_OUT.admit(uptime()) {
+                        tracing::warn!(target: "tower_fred::session", %error, omitted, "a value of an old session is left out");
+                    }
                 }
             }
         }
@@ -216,6 +219,7 @@ fn name(id: i128) -> String {
     URL_SAFE_NO_PAD.encode(id.to_le_bytes())
 }
 
+static LEFT_OUT: LogPace = LogPace::new();
 static IMPORT: Script = Script::new(include_str!("import.lua"));
 
 /// How long it is known that an old session was taken over. An old record that lives longer could be taken over again.

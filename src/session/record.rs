@@ -14,7 +14,7 @@ use super::{
     codec::{Codec, decode},
     login::Login,
     outcome::{Held, Listing},
-    settings::Settings,
+    settings::{MAX_TOUCH_INTERVAL, Settings},
     token::HASH,
 };
 use crate::error::{Error, Kind};
@@ -311,8 +311,6 @@ pub(super) fn time(unix_millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(unix_millis).unwrap_or(0));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
-
-const MAX_TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
 // NOTE: the scripts know these names too.
 const SECRET_HASH: &str = "!h";

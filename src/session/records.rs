@@ -252,11 +252,16 @@ pub(super) fn unix_millis() -> i64 {
 }
 
 static COMMIT: Script = Script::new(concat!(
+    include_str!("tell.lua"),
     include_str!("guard.lua"),
     include_str!("commit.lua")
 ));
 static CREATE: Script = Script::new(include_str!("create.lua"));
-static END: Script = Script::new(concat!(include_str!("guard.lua"), include_str!("end.lua")));
+static END: Script = Script::new(concat!(
+    include_str!("tell.lua"),
+    include_str!("guard.lua"),
+    include_str!("end.lua")
+));
 static TOUCH: Script = Script::new(concat!(
     include_str!("guard.lua"),
     include_str!("touch.lua")

@@ -12,4 +12,5 @@ end
 if redis.call('DEL', KEYS[1]) == 0 then
   return reply('gone')
 end
+tell_ended()
 return reply('done', stored[1] or '')

@@ -1,6 +1,6 @@
 //! What a request knows of its session, and what it will tell the browser. No I/O.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -19,6 +19,13 @@ pub(super) struct State {
     pub(super) changes: Changes,
     /// Sessions that a logout ended here and that are still to be ended in Redis.
     ending: Vec<Held>,
+    /// Tokens of the browser that opened nothing when they were asked about: a logout asks once more and, if their
+    /// sessions are over, removes the cookie.
+    unopened: Vec<Held>,
+    /// A login or rotation replaced the token: the browser may have a newer cookie, which is not to be removed.
+    stale: bool,
+    /// When a use was last noted, or seen to need no note.
+    pub(super) used_at: Option<Instant>,
     /// What the last read left to be done.
     due: Due,
     cookie: Option<Cookie>,
@@ -66,6 +73,9 @@ impl State {
             origin: Origin::Unverified(tokens),
             changes: Changes::default(),
             ending: Vec::new(),
+            unopened: Vec::new(),
+            stale: false,
+            used_at: None,
             due: Due::default(),
             cookie: None,
             revoked_at: 0,
@@ -138,6 +148,10 @@ impl State {
             // Still refused: a late request must not replace the cookie of a newer session.
             Origin::Interrupted => self.origin = Origin::Interrupted,
         }
+        let unopened = std::mem::take(&mut self.unopened);
+        if !self.stale {
+            self.ending.extend(unopened);
+        }
         self.changes = Changes::default();
         self.due = Due::default();
         self.logouts = self.logouts.wrapping_add(1);
@@ -147,9 +161,14 @@ impl State {
         self.sent
     }
 
+    /// The handler learns something of the session: the response may depend on the cookie.
+    pub(super) fn note_read(&mut self) {
+        self.read = true;
+    }
+
     /// What a read has to ask about, if anything is left to ask.
     pub(super) fn begin_load(&mut self) -> Option<Job> {
-        self.read = true;
+        self.note_read();
         self.unread()
     }
 
@@ -186,11 +205,23 @@ impl State {
 
     pub(super) fn not_found(&mut self, job: &Job, stale: bool) {
         if job.logouts == self.logouts {
+            self.stale |= stale;
+            self.note_unopened(job);
             if stale || job.verified {
                 self.interrupt();
             } else {
                 self.origin = Origin::Unverified(Vec::new());
             }
+        }
+    }
+
+    pub(super) fn note_stale(&mut self) {
+        self.stale = true;
+    }
+
+    fn note_unopened(&mut self, job: &Job) {
+        if !job.held.is_empty() {
+            self.unopened.clone_from(&job.held);
         }
     }
 

@@ -320,6 +320,11 @@ impl SessionStore {
         }
     }
 
+    /// Whether a token opens the same session in both.
+    pub(super) fn has_sessions_of(&self, other: &Self) -> bool {
+        self.settings.realm == other.settings.realm && self.redis.has_keys_of(&other.redis)
+    }
+
     pub(super) fn pseudonym(&self, id: &str) -> String {
         pseudonym(self.settings.log_key.as_ref(), id)
     }
@@ -333,7 +338,7 @@ impl SessionStore {
         Ok(changes)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
     }

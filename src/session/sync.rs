@@ -1,11 +1,13 @@
 //! Between a session and its record: one load, one write, one end.
 
+use std::time::Instant;
+
 use super::{
     changes::{Changes, Renewal},
     events::Suspicion,
     login::Login,
     outcome::{Done, Ended, Held, Op, Outcome},
-    record::{Found, Record},
+    record::{Due, Found, Record},
     records::{full, unix_millis},
     session::Session,
     state::{Job, Sending, too_late},
@@ -24,10 +26,14 @@ impl Session {
     pub(super) async fn load_locked(&self) -> Result<(), Error> {
         #[cfg(feature = "tower-sessions-import")]
         self.import().await?;
-        let Some(job) = self.state().begin_load() else {
+        let job = self.state().begin_load();
+        let Some(job) = job else {
+            self.use_after_response();
             return Ok(());
         };
-        match self.find(&job).await {
+        let found = self.find(&job).await;
+        self.use_after_response();
+        match found {
             Err(error) if self.inner.shared.anonymous_on_failure && error.is_unavailable() => {
                 // The outage itself has a warning, once.
                 tracing::debug!(target: "tower_fred::session", %error, "going on with an empty session");
@@ -43,7 +49,7 @@ impl Session {
         for held in &job.held {
             match self.store().find(held).await? {
                 Found::Live(record, due) => {
-                    self.state().loaded(job, &held.token, record, due);
+                    self.loaded(job, held, record, due);
                     return Ok(());
                 }
                 Found::Stale => {
@@ -56,6 +62,14 @@ impl Session {
         }
         self.state().not_found(job, stale);
         Ok(())
+    }
+
+    fn loaded(&self, job: &Job, held: &Held, record: Record, due: Due) {
+        let mut state = self.state();
+        // One that is due is noted when the response leaves, or now if it has left.
+        let is_noted = !due.touch || !state.is_sent();
+        state.used_at = is_noted.then(Instant::now);
+        state.loaded(job, &held.token, record, due);
     }
 
     /// Ends what was logged out, then writes the changes. The caller holds the I/O lock.
@@ -216,6 +230,7 @@ impl Session {
         match outcome {
             Outcome::Stale => {
                 self.suspect(Suspicion::Stale, token);
+                self.state().note_stale();
                 return Ok(true);
             }
             Outcome::Unknown => self.suspect(Suspicion::Mismatch, token),

@@ -124,6 +124,7 @@ impl State {
             }
         }
         self.origin = Origin::Verified(held, record);
+        self.unopened.clear();
         self.due = Due::default();
         self.changes.settle(written);
     }
@@ -131,6 +132,7 @@ impl State {
     /// The session ended while this request ran: what it wanted to write is dropped.
     pub(in crate::session) fn interrupted(&mut self, job: &Job) {
         if job.logouts == self.logouts {
+            self.note_unopened(job);
             self.interrupt();
             self.changes = Changes::default();
         }
@@ -148,6 +150,7 @@ impl State {
     pub(in crate::session) fn unneeded(&mut self, job: &Job, written: &Changes) {
         if job.logouts == self.logouts {
             self.origin = Origin::Unverified(Vec::new());
+            self.note_unopened(job);
             self.changes.settle(written);
         }
     }

@@ -1,8 +1,8 @@
 //! The promises that rest on what is stored, on a cluster: sessions and their users' lists are in different slots there.
 
 use super::{
-    browser::Place, devices, failures, handover, life, memory, pages, races, security, timeouts,
-    updates, values,
+    browser::Place, devices, failures, handover, life, memory, pages, races, security, sockets,
+    timeouts, updates, values,
 };
 use crate::support::topology::Cluster;
 
@@ -53,4 +53,11 @@ async fn no_update_is_lost_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
     races::check_fifty_requests_at_once_lose_nothing(&place).await;
     updates::check_fifty_additions_and_updates(&place).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_on_a_cluster() {
+    let place = Place::Cluster(Cluster::start().await);
+    sockets::check_the_end_is_told(&place).await;
+    sockets::check_a_lost_hint(&place).await;
 }
