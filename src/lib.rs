@@ -17,7 +17,7 @@ pub mod future;
     reason = "lines that clients can cause come with the slices"
 )]
 mod log_pace;
-#[cfg(any(feature = "cache", feature = "session"))]
+#[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
 mod personal;
 pub mod redis;
 

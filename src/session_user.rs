@@ -3,6 +3,7 @@
 use http::request::Parts;
 
 use crate::{
+    error::Error,
     rate_limit::{Identity, Key, Search},
     session::Session,
 };
@@ -11,14 +12,18 @@ use crate::{
 /// [`RateLimitLayer::by`](crate::RateLimitLayer::by).
 ///
 /// The session layer is outside of the limit. Reading the user is one round trip, which the handler's own reads then need
-/// not make. A request without a session, without a user, or whose session cannot be read has no key.
+/// not make. A request without a session or without a user has no key. Where the session cannot be read, the layer does
+/// what it is told for when Redis fails, as [`Search::fallible`] describes.
+///
+/// This read does not keep the answer out of a cache and adds no `Vary: Cookie`: what the handler answers does not depend
+/// on it. What the limit answers itself, such as 429, is never stored.
 ///
 /// ```
 /// use tower::ServiceBuilder;
 /// use tower_fred::{RateLimitLayer, Redis, SessionLayer, SessionUser, rate_limit::{PeerIp, Policy, Quota}};
 ///
 /// fn layers(redis: Redis) -> impl Clone {
-///     // By address for everybody, and by user for those who are logged in.
+///     // By address for everybody, and by user besides for those who are logged in.
 ///     let limit = RateLimitLayer::new(redis.clone(), Policy::new("address", Quota::per_minute(600)))
 ///         .by(PeerIp)
 ///         .and_by(SessionUser, Policy::new("user", Quota::per_minute(300)))
@@ -36,9 +41,9 @@ impl Key for SessionUser {
 
     fn search(&self, request: &Parts) -> Option<Search> {
         let session = request.extensions.get::<Session>()?.clone();
-        Some(Search::new(async move {
-            let user = session.user().await.ok()??;
-            Some(user.into())
+        Some(Search::fallible(async move {
+            let user = session.user_unmarked().await?;
+            Ok::<_, Error>(user.map(Identity::from))
         }))
     }
 

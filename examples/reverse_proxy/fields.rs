@@ -5,13 +5,14 @@ use http::{
     uri::Authority,
 };
 
-/// RFC 9110 §7.6.1: what is for the next neighbour only, and all that `Connection` names.
+/// RFC 9110 §7.6.1: drops what is for the next neighbour only, and what `Connection` names.
+///
+/// A field of HTTP itself that is for all recipients is no connection option, so it stays although `Connection` names it:
+/// without it, a message would get another length, lose what restricts its storing, or be taken for another request.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+    let named: Vec<HeaderName> = list(headers, header::CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !END_TO_END.contains(&name.as_str()))
         .collect();
     let dropped = |name: &HeaderName| named.contains(name) || HOP_BY_HOP.contains(&name.as_str());
     if !headers.keys().any(dropped) {
@@ -24,8 +25,51 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
         .collect();
 }
 
-/// RFC 9112 §3.2: a request names one host, unless it is older than that field.
-pub(crate) fn settle_host<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
+/// RFC 9112 §6.3: leaves one statement of the length, which the body that hyper has decoded keeps to.
+///
+/// # Errors
+///
+/// If two lengths contradict each other, or if the body has a transfer coding besides `chunked`, which hyper does not
+/// decode.
+pub(crate) fn settle_length(headers: &mut HeaderMap, has_body: bool) -> Result<(), BadLength> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        let mut codings = list(headers, header::TRANSFER_ENCODING);
+        let is_chunked = codings
+            .next()
+            .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+            && codings.next().is_none();
+        drop(codings);
+        headers.remove(header::CONTENT_LENGTH);
+        return (is_chunked || !has_body).then_some(()).ok_or(BadLength);
+    }
+    let Some(first) = list(headers, header::CONTENT_LENGTH).next() else {
+        return Ok(());
+    };
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    if !is_number || list(headers, header::CONTENT_LENGTH).any(|length| length != first) {
+        return Err(BadLength);
+    }
+    let length = HeaderValue::from_bytes(first).map_err(|_| BadLength)?;
+    headers.insert(header::CONTENT_LENGTH, length);
+    Ok(())
+}
+
+/// The length of a message is unclear, so that it cannot be passed on.
+#[derive(Debug)]
+pub(crate) struct BadLength;
+
+/// The members of a list field, over all of its lines.
+fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).into_iter();
+    let members = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    members.map(<[u8]>::trim_ascii)
+}
+
+/// RFC 9112 §3.2: a request names one host, unless it is older than that field; then it is for `origin`.
+pub(crate) fn settle_host<B>(
+    request: &mut Request<B>,
+    origin: &HeaderValue,
+) -> Result<(), StatusCode> {
     let mut lines = request.headers().get_all(header::HOST).iter();
     let is_one = match (lines.next(), lines.next()) {
         (Some(host), None) => is_host(host),
@@ -41,6 +85,8 @@ pub(crate) fn settle_host<B>(request: &mut Request<B>) -> Result<(), StatusCode>
         let host = host.filter(is_host).ok_or(StatusCode::BAD_REQUEST)?;
         request.headers_mut().insert(header::HOST, host);
     }
+    let host = request.headers_mut().entry(header::HOST);
+    host.or_insert_with(|| origin.clone());
     Ok(())
 }
 
@@ -66,6 +112,23 @@ pub(crate) fn may_go_on<B>(request: &mut Request<B>) -> bool {
     true
 }
 
+/// RFC 9110 §9.3.8: what a `TRACE` is answered with: the request as it came, but for the fields that may hold secrets.
+pub(crate) fn traced<B>(request: &Request<B>) -> Vec<u8> {
+    let target = request.uri().path_and_query();
+    let target = target.map_or("*", |target| target.as_str());
+    let line = format!("{} {target} {:?}\r\n", request.method(), request.version());
+    let mut message = line.into_bytes();
+    for (name, value) in request.headers() {
+        if !SECRET.contains(name) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                message.extend_from_slice(part);
+            }
+        }
+    }
+    message.extend_from_slice(b"\r\n");
+    message
+}
+
 /// RFC 9110 §7.6.3: with the version of what was received.
 pub(crate) fn via(received: Version) -> HeaderValue {
     HeaderValue::from_static(if received == Version::HTTP_10 {
@@ -84,4 +147,71 @@ const HOP_BY_HOP: [&str; 8] = [
     "te",
     "transfer-encoding",
     "upgrade",
+];
+
+/// What proves who asks.
+const SECRET: [HeaderName; 3] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Fields of HTTP that are for all recipients, those of caching and of the Fetch standard among them.
+const END_TO_END: [&str; 56] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "cache-group-invalidation",
+    "cache-groups",
+    "cdn-cache-control",
+    "clear-site-data",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-range",
+    "content-security-policy",
+    "content-type",
+    "cookie",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "set-cookie",
+    "strict-transport-security",
+    "trailer",
+    "user-agent",
+    "vary",
+    "via",
+    "www-authenticate",
+    "x-content-type-options",
+    "x-frame-options",
 ];

@@ -2,15 +2,13 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use http::{
-    HeaderName, HeaderValue, Request, Response, Uri, Version, header,
+    HeaderName, HeaderValue, Method, Request, Response, Uri, Version, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
 use hyper::body::Incoming;
@@ -27,7 +25,7 @@ pub(crate) struct Origin {
     client: Client<HttpConnector, Incoming>,
     scheme: Scheme,
     authority: Authority,
-    host: Arc<HeaderValue>,
+    host: HeaderValue,
     patience: Duration,
 }
 
@@ -54,13 +52,19 @@ impl Origin {
         Ok(Self {
             client,
             scheme: Scheme::HTTP,
-            host: Arc::new(HeaderValue::from_str(authority.as_str())?),
+            host: HeaderValue::from_str(authority.as_str())?,
             authority,
             patience,
         })
     }
 
-    /// Makes a client's request one of the proxy.
+    /// What `Host` is for a client that names none.
+    pub(crate) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// Sends a client's request to the origin. What differs between clients was added before the cache, which would not
+    /// see it here; these two fields say nothing that is not in the cache's key.
     fn forward(&self, request: &mut Request<Incoming>) -> Result<(), http::Error> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
@@ -68,20 +72,11 @@ impl Origin {
             .authority(self.authority.clone())
             .path_and_query(path.unwrap_or(PathAndQuery::from_static("/")))
             .build()?;
-        let via = fields::via(request.version());
         *request.version_mut() = Version::HTTP_11;
-        let peer = request.extensions().get::<IpAddr>().copied();
         let headers = request.headers_mut();
-        let host = headers
-            .entry(header::HOST)
-            .or_insert_with(|| (*self.host).clone())
-            .clone();
+        let host = headers.get(header::HOST).unwrap_or(&self.host).clone();
         headers.insert(X_FORWARDED_HOST, host);
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
-        if let Some(peer) = peer {
-            headers.append(X_FORWARDED_FOR, HeaderValue::try_from(peer.to_string())?);
-        }
-        headers.append(header::VIA, via);
         Ok(())
     }
 }
@@ -97,6 +92,7 @@ impl Service<Request<Incoming>> for Origin {
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let prepared = self.forward(&mut request);
+        let is_head = request.method() == Method::HEAD;
         let client = self.client.clone();
         let patience = self.patience;
         Box::pin(async move {
@@ -108,6 +104,9 @@ impl Service<Request<Incoming>> for Origin {
             }
             let via = fields::via(response.version());
             *response.version_mut() = Version::HTTP_11;
+            let has_body = !is_head && !matches!(response.status().as_u16(), 204 | 304);
+            fields::settle_length(response.headers_mut(), has_body)
+                .map_err(|_| "a response whose length is unclear")?;
             fields::drop_hop_by_hop(response.headers_mut());
             response.headers_mut().append(header::VIA, via);
             Ok(response)
@@ -115,6 +114,6 @@ impl Service<Request<Incoming>> for Origin {
     }
 }
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(crate) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

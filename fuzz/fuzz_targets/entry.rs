@@ -18,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((kind, content)) = bytes.split_first() else {
         return;
     };
-    let mut framed = b"TF\x03\0\0\0\0\0\0\0\0".to_vec();
+    let mut framed = b"TF\x04\0\0\0\0\0\0\0\0".to_vec();
     framed.push(*kind);
     framed.extend(digest.as_bytes());
     framed.extend(content);

@@ -6,7 +6,7 @@ mod store;
 
 use libfuzzer_sys::fuzz_target;
 use store::{
-    life::Seq,
+    life::{Seq, Subject},
     purges::{Mode, Order, Purged, Purges, Verdict},
 };
 
@@ -22,18 +22,29 @@ fuzz_target!(|bytes: &[u8]| {
         tags: Vec::new(),
     };
     let mut apply = |count, order: &Order| {
-        let seq = Seq { epoch: 1, count };
-        let order = order.clone();
         purges.apply(&Purged {
-            seq,
-            order,
+            epoch: 1,
+            count,
+            order: order.clone(),
             at_ms: 0,
         });
     };
     apply(0, &begin);
     apply(1, &order);
-    let before = purges.judge(Seq { epoch: 1, count: 0 }, order.tags.iter().copied());
-    assert_eq!(before == Verdict::Holds, order.mode == Mode::Begin);
-    let after = purges.judge(Seq { epoch: 1, count: 1 }, order.tags.iter().copied());
-    assert_eq!(after, Verdict::Holds);
+    let judge = |count, subject| {
+        let (epoch, token) = (1, order.token);
+        let seq = Seq { epoch, count, token };
+        purges.judge(seq, subject, order.tags.iter().copied())
+    };
+    let is_named = match order.mode {
+        Mode::Begin => false,
+        Mode::Hard | Mode::Soft => true,
+        Mode::Outdated => !order.tags.is_empty(),
+    };
+    assert_eq!(judge(0, Subject::Response) != Verdict::Holds, is_named);
+    let is_named = is_named && order.mode != Mode::Outdated;
+    assert_eq!(judge(0, Subject::Value) != Verdict::Holds, is_named);
+    for subject in [Subject::Response, Subject::Value] {
+        assert_eq!(judge(1, subject), Verdict::Holds);
+    }
 });

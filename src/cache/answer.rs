@@ -122,6 +122,11 @@ pub(crate) fn refused<B>() -> Response<CacheBody<B>> {
     response(StatusCode::GATEWAY_TIMEOUT, HeaderMap::new(), Bytes::new())
 }
 
+/// The handler's answer cannot be what was asked for.
+pub(crate) fn bad_gateway<B>() -> Response<CacheBody<B>> {
+    response(StatusCode::BAD_GATEWAY, HeaderMap::new(), Bytes::new())
+}
+
 fn response<B>(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<CacheBody<B>> {
     let mut response = Response::new(CacheBody::own(body));
     *response.status_mut() = status;

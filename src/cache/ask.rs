@@ -9,6 +9,7 @@ use super::{
     body::CacheBody,
     control::Control,
     exchange::{Exchange, Inquiry},
+    failures::Kind,
     freshness::Times,
     handover::Handover,
     lookup::Place,
@@ -32,7 +33,9 @@ impl Exchange {
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
-        B: Body,
+        ReqBody: 'static,
+        B: Body + Send + 'static,
+        B::Error: Send,
     {
         let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
         // RFC 9110 §15.4.5: 304 stands for a 200
@@ -40,11 +43,16 @@ impl Exchange {
         let validates = !self.asked().is_head
             && stored
                 .is_some_and(|stored| validation::ask(request.headers_mut(), &stored.head.headers));
-        let personal = Personal::of(request.extensions_mut());
-        let slot = &inquiry.place.slot;
-        let offer = Handover::offer(request.extensions_mut(), slot, inquiry.lead);
+        let mut personal = Personal::of(request.extensions_mut());
+        if self.shared.config.vary_by.behind_guard {
+            personal = personal.from_now();
+        }
+        // With the same mark, and without the lead.
+        let again = validates.then(|| self.unconditional(&request)).flatten();
+        let watch = inquiry.lead.watch();
+        let offer = Handover::offer(request.extensions_mut(), &inquiry.place.slot, inquiry.lead);
         let sent_ms = unix_millis();
-        let (mut answer, body) = match inner.call(request).await {
+        let (mut answer, body) = match watch.during(inner.call(request)).await {
             Ok(answered) => answered.into_parts(),
             Err(error) => {
                 inquiry.lead = self.withdraw(offer, &inquiry.place);
@@ -56,41 +64,63 @@ impl Exchange {
             sent_ms,
             received_ms: unix_millis(),
         };
-        let control = Control::take(&mut answer.extensions);
+        if !validation::is_failure(answer.status) {
+            let failures = &self.shared.failures;
+            failures.forget(inquiry.place.slot.digest());
+        }
         let news = News {
             times,
             personal,
-            control,
+            control: Control::take(&mut answer.extensions),
         };
-        match self.after(validates, &inquiry, &answer, times) {
-            After::Confirmed => Ok(self.freshen(news, inquiry, &answer).await),
-            After::Contradicted => {
-                self.forget(&inquiry).await;
-                let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
-                Ok(self.stand_in(inquiry, status))
-            }
+        let after = self.after(validates, &inquiry, &answer, times);
+        if let (After::Contradicted | After::WeaklyConfirmed, Some(request)) = (after, again) {
+            // What the first answer holds on to ends with it.
+            drop(body);
+            return Box::pin(self.ask_again(inner, request, news.personal, inquiry)).await;
+        }
+        Ok(self.settle(after, news, inquiry, answer, body).await)
+    }
+
+    /// The answer to the client, and what becomes of what is stored.
+    async fn settle<B>(
+        self,
+        after: After,
+        news: News,
+        inquiry: Inquiry,
+        answer: Parts,
+        body: B,
+    ) -> (Response<CacheBody<B>>, CacheStatus)
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
+        let status = CacheStatus::forwarded(inquiry.why);
+        match after {
+            After::Confirmed => self.freshen(news, inquiry, &answer).await,
+            After::Contradicted => self.cannot_ask_again(inquiry).await,
+            After::WeaklyConfirmed => self.stand_in(inquiry, status.status(answer.status)),
             After::Failed => {
-                let status = CacheStatus::forwarded(inquiry.why)
-                    .status(answer.status)
-                    .detail("stale-if-error");
-                Ok(self.stand_in(inquiry, status))
+                self.note_failure(&inquiry, Kind::Status);
+                let status = status.status(answer.status).detail("stale-if-error");
+                self.stand_in(inquiry, status)
             }
             After::HeadConfirmed => {
                 let (_, status) = self.freshen::<B>(news, inquiry, &answer).await;
-                Ok((
-                    Response::from_parts(answer, CacheBody::wrapped(body)),
-                    status,
-                ))
+                let body = CacheBody::wrapped(body);
+                (Response::from_parts(answer, body), status)
             }
             After::HeadContradicted => {
                 self.forget(&inquiry).await;
-                let status = CacheStatus::forwarded(inquiry.why);
-                Ok((
-                    Response::from_parts(answer, CacheBody::wrapped(body)),
-                    status,
-                ))
+                let body = CacheBody::wrapped(body);
+                (Response::from_parts(answer, body), status.detail("head"))
             }
-            After::New => Ok(self.pass_on(news, inquiry, answer, body).await),
+            After::New => {
+                let watch = inquiry.lead.watch();
+                watch
+                    .during(self.pass_on(news, inquiry, answer, body))
+                    .await
+            }
         }
     }
 
@@ -105,12 +135,13 @@ impl Exchange {
         let usable = inquiry
             .answer
             .as_ref()
-            .is_some_and(|answer| !self.forbids_stale(&answer.stored.head.headers));
+            .is_some_and(|answer| self.stands_in(answer, Kind::Service, unix_millis()));
         if !usable {
             // Who waits need not wait for one another.
             inquiry.lead.uncacheable();
             return None;
         }
+        self.note_failure(&inquiry, Kind::Service);
         let status = CacheStatus::forwarded(inquiry.why).detail("stale-if-error");
         Some(self.stand_in(inquiry, status))
     }
@@ -121,11 +152,7 @@ impl Exchange {
             return After::New;
         };
         let Stored { head, body } = &known.stored;
-        let forbids = || self.forbids_stale(&head.headers);
-        let stands_in = || {
-            self.demands
-                .stands_in(&head.life, known.state(), times.received_ms, forbids)
-        };
+        let stands_in = || self.stands_in(known, Kind::Status, times.received_ms);
         let question = if validates {
             Question::Conditional
         } else if self.asked().is_head && head.status == StatusCode::OK {

@@ -1,6 +1,6 @@
 //! The settings of a cache.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, Method, StatusCode, request::Parts};
 
@@ -13,6 +13,8 @@ pub(crate) struct Shared {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Store,
     pub(crate) memory: super::memory::Memory,
+    pub(crate) failures: super::failures::Failures,
+    pub(crate) fills: super::copying::Fills,
 }
 
 #[derive(Clone)]
@@ -21,7 +23,11 @@ pub(crate) struct Config {
     pub(crate) vary_by: VaryBy,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) max_body: usize,
+    /// How long the handler is left alone after it failed to make anew what can stand in for it.
+    pub(crate) error_pause: Duration,
     pub(crate) compress_above: Option<usize>,
+    /// A `fn() -> B` for one type of request bodies.
+    pub(crate) empty_body: Option<Arc<dyn Any + Send + Sync>>,
     /// As it is written in `Cache-Status`.
     pub(crate) name: String,
     /// Whether that field is written.
@@ -121,7 +127,9 @@ impl Default for Config {
             vary_by: VaryBy::default(),
             methods: None,
             max_body: 256 * 1024,
+            error_pause: Duration::from_secs(1),
             compress_above: None,
+            empty_body: None,
             name: String::new(),
             status_field: true,
             client_directives: true,
@@ -139,7 +147,9 @@ impl fmt::Debug for Config {
             .field("vary_by", &self.vary_by)
             .field("methods", &self.methods)
             .field("max_body", &self.max_body)
+            .field("error_pause", &self.error_pause)
             .field("compress_above", &self.compress_above)
+            .field("empty_body", &self.empty_body.is_some())
             .field("name", &self.name)
             .field("status_field", &self.status_field)
             .field("client_directives", &self.client_directives)

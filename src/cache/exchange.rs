@@ -6,6 +6,7 @@ use super::{
     answer::Asked,
     config::Shared,
     demands::{Choice, Demands},
+    failures::Probe,
     handover::Handover,
     key::Key,
     lookup::{self, Found, Place},
@@ -34,12 +35,16 @@ pub(crate) struct Inquiry {
     pub(crate) place: Place,
     pub(crate) lead: Lead,
     pub(crate) answer: Option<lookup::Answer>,
+    /// Set when the handler has failed, and is asked by this request alone.
+    pub(crate) _probe: Option<Probe>,
 }
 
 /// How a request is to be answered.
 pub(crate) enum Next {
     /// With what is stored.
     Use(Stored),
+    /// With what is stored, as the handler failed a moment ago.
+    StandIn(Stored),
     /// With what is stored, which is to be made anew.
     Refresh(Place, lookup::Answer),
     Ask(Inquiry),
@@ -82,16 +87,24 @@ impl Exchange {
             if self.demands.only_if_cached() {
                 return (Next::Refuse, waited);
             }
+            if let Some(next) = self.spared(why, &place, answer.as_ref()).await {
+                return (next, waited);
+            }
             // What was waited for has to be asked about: so will the next one have to be.
             let in_vain = has_followed && answer.is_some();
             let may_wait = turns_left > 0 && !in_vain && self.may_wait(why);
             match self.turn(extensions, &place, may_wait).await {
                 Turn::Lead(lead) => {
+                    // Whom this one has waited for may have found that the handler fails.
+                    if let Some(next) = self.spared(why, &place, answer.as_ref()).await {
+                        return (next, waited);
+                    }
                     let inquiry = Inquiry {
                         why,
                         place,
                         lead,
                         answer,
+                        _probe: None,
                     };
                     return (Next::Ask(inquiry), waited);
                 }

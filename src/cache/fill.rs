@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, response};
 use tokio::runtime::Handle;
 
@@ -38,14 +39,14 @@ pub(crate) struct Context<'a> {
 }
 
 impl Fill {
-    /// `None` if the answer's fields do not fit, there are too many variants of it, or there is no randomness.
+    /// If it cannot be stored, the error says why, in a word of the table at [`CacheStatus`](super::CacheStatus).
     pub(crate) async fn begin(
         shared: &Shared,
         context: Context<'_>,
         lead: Lead,
         answer: &response::Parts,
         verdict: &Verdict,
-    ) -> Option<Self> {
+    ) -> Result<Self, &'static str> {
         let received = context.times.received_seconds();
         let personal = context.personal.clone();
         let mut life = verdict.life.clone();
@@ -54,7 +55,7 @@ impl Fill {
         let Some(ttl) = life.ttl() else {
             // Not worth keeping, nor would the next one be.
             lead.uncacheable();
-            return None;
+            return Err("expired");
         };
         let ttl = ttl.min(LONGEST);
         let head = Head {
@@ -63,8 +64,8 @@ impl Fill {
             life,
         };
         let Seat { lead, slot, list } = Seat::find(shared, &context, lead, verdict, ttl).await?;
-        Some(Self {
-            writer: Writer::response(&head, slot.digest())?,
+        Ok(Self {
+            writer: Writer::response(&head, slot.digest()).ok_or("fields")?,
             lead,
             ttl,
             compress_above: shared.config.compress_above,
@@ -74,21 +75,31 @@ impl Fill {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.lead.progress();
         self.writer.push(bytes);
     }
 
-    /// How much of the body was pushed.
-    pub(crate) fn len(&self) -> usize {
-        self.writer.body_len()
+    /// What of the body was pushed.
+    pub(crate) fn body(&self) -> &[u8] {
+        self.writer.body()
+    }
+
+    /// Notes that the answer's making goes on.
+    pub(crate) fn progress(&self) {
+        self.lead.progress();
     }
 
     /// Stores the answer in the background: the client does not wait for it.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn finish(mut self) -> Finished {
         // A streamed body may have used the session after the head was made.
         if self.personal.is_set() {
-            return self.refuse();
+            let body = self.refuse();
+            return Finished {
+                body,
+                is_stored: false,
+            };
         }
-        if let (Some((store, list)), Ok(runtime)) = (self.list, Handle::try_current()) {
+        if let (Some((store, list)), Ok(runtime)) = (self.list.take(), Handle::try_current()) {
             let ttl = self.ttl;
             runtime.spawn(async move {
                 if let Err(error) = store.remote().keep(&list, ttl).await {
@@ -96,14 +107,29 @@ impl Fill {
                 }
             });
         }
-        self.writer.pack(self.compress_above);
-        self.lead.fill(self.writer.finish(), self.ttl);
+        let is_stored = self.lead.can_store();
+        let (blob, body) = self.writer.finish_both(self.compress_above);
+        self.lead.fill(blob, self.ttl);
+        Finished { body, is_stored }
     }
 
-    /// It is not to be stored after all, nor would be another one.
-    pub(crate) fn refuse(self) {
+    /// It is not to be stored after all, nor would be another one. Returns what of the body was pushed.
+    pub(crate) fn refuse(self) -> Bytes {
         self.lead.uncacheable();
+        self.writer.into_body()
     }
+
+    /// It broke: perhaps it can be made again, by whoever waits. Returns what of the body was pushed.
+    pub(crate) fn discard(self) -> Bytes {
+        self.writer.into_body()
+    }
+}
+
+/// What became of a complete answer.
+pub(crate) struct Finished {
+    pub(crate) body: Bytes,
+    /// Whether the store took it, as far as that is known before Redis has answered.
+    pub(crate) is_stored: bool,
 }
 
 /// Where an answer goes, and the right to put it there.
@@ -121,12 +147,12 @@ impl Seat {
         lead: Lead,
         verdict: &Verdict,
         ttl: Duration,
-    ) -> Option<Self> {
+    ) -> Result<Self, &'static str> {
         let (store, key, place) = (&shared.store, context.key, context.place);
         let primary = store.remote().primary(&key.resource);
         let known = place.variants.as_ref();
         if known.is_none() && verdict.vary.is_empty() && key.policy.is_none() {
-            return Some(Self {
+            return Ok(Self {
                 lead,
                 slot: primary,
                 list: None,
@@ -137,30 +163,30 @@ impl Seat {
         if let Some(known) = known.filter(covers) {
             let Some(variant) = admit(shared, context, known, ttl) else {
                 lead.uncacheable();
-                return None;
+                return Err(TOO_MANY);
             };
-            return Some(Self {
+            return Ok(Self {
                 lead,
                 slot: store.remote().variant(&key.resource, variant),
                 list: Some(primary),
             });
         }
-        let variants = Variants::of(verdict, known, lead.seq())?;
+        let variants = Variants::of(verdict, known, lead.seq()).ok_or("no-randomness")?;
         let Some(variant) = admit(shared, context, &variants, ttl) else {
             lead.uncacheable();
-            return None;
+            return Err(TOO_MANY);
         };
         let slot = store.remote().variant(&key.resource, variant);
         // Nobody else knows of it yet; from when they do, they wait for it.
         let Turn::Lead(own) = Box::pin(store.begin(&slot, Some(Seen::Nothing))).await else {
-            return None;
+            return Err("stored-meanwhile");
         };
         let list = match place.variants {
             None => lead,
             Some(_) => store.aside(&primary, place.primary_seen.clone()),
         };
         list.fill(variants.encode(primary.digest()), ttl);
-        Some(Self {
+        Ok(Self {
             lead: own,
             slot,
             list: None,
@@ -215,6 +241,7 @@ impl Variants {
     }
 }
 
+const TOO_MANY: &str = "too-many-variants";
 /// How many fields answers may name in turn.
 const MOST_NAMES: usize = 16;
 /// No entry stays longer, however long it would be fresh.

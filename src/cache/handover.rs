@@ -1,6 +1,6 @@
 //! A lead that a cache further in may take over: two caches in a row file the same answer under the same key.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::Extensions;
 
@@ -21,14 +21,18 @@ impl Handover {
     /// The lead for `slot`, if a cache further out has offered it.
     pub(crate) fn accept(extensions: &mut Extensions, slot: &Slot) -> Option<Lead> {
         let offer: Self = extensions.remove()?;
-        let mut offered = offer.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, lead) = offered.take_if(|(digest, _)| digest == slot.digest())?;
+        let (_, lead) = offer
+            .offered()
+            .take_if(|(digest, _)| digest == slot.digest())?;
         Some(lead)
+    }
+
+    fn offered(&self) -> MutexGuard<'_, Option<(Digest, Lead)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the lead back, unless it was taken over.
     pub(crate) fn withdraw(self) -> Option<Lead> {
-        let mut offered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        offered.take().map(|(_, lead)| lead)
+        self.offered().take().map(|(_, lead)| lead)
     }
 }

@@ -53,7 +53,7 @@ impl<'a> Intent<'a> {
             return Self::Pass(Forward::Method, None);
         }
         if config.bypasses(parts) {
-            return Self::Pass(Forward::Bypass, None);
+            return Self::Pass(Forward::Bypass, Some("bypass-when"));
         }
         Self::Read(target.key(&config.vary_by, parts), target)
     }

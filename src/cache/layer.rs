@@ -7,6 +7,8 @@ use tower_layer::Layer;
 
 use super::{
     config::{Config, Policy, Shared},
+    copying::Fills,
+    failures::Failures,
     memory::Memory,
     service::Cache,
     status::identifier,
@@ -35,6 +37,8 @@ impl CacheLayer {
                 config: Arc::default(),
                 store: Store::new(&redis, Settings::default()),
                 memory: Memory::default(),
+                failures: Failures::default(),
+                fills: Fills::default(),
             },
             settings: Settings::default(),
             redis,
@@ -97,8 +101,21 @@ impl CacheLayer {
     ///
     /// An answer's own `stale-if-error` counts for more, and the same directives forbid it. When the handler gives no answer
     /// but an error of the service, what is stored is used for as long as it is [kept](Self::keep).
+    ///
+    /// After such a failure the handler is asked for this answer by one request at a time, and not before a
+    /// [pause](Self::error_pause). Meanwhile all other requests are answered at once with what is stored.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.policy().stale_if_error = Some(window);
+        self
+    }
+
+    /// How long the handler is left alone after it failed to make an answer anew for which the stored one may stand in (see
+    /// [`stale_if_error`](Self::stale_if_error)); default one second.
+    ///
+    /// With zero it is asked again at once, still by one request at a time. Each process counts its own pause; processes
+    /// that share the Redis namespace take turns in asking, up to a second apart.
+    pub fn error_pause(mut self, pause: Duration) -> Self {
+        self.config().error_pause = pause;
         self
     }
 
@@ -193,10 +210,63 @@ impl CacheLayer {
         self
     }
 
+    /// States that answers depend on nothing that was read of the [session](crate::Session) outside of this layer, but for
+    /// what [`vary_by_value`](Self::vary_by_value) and its siblings put into the key; default: an answer to a request whose
+    /// session was read, wherever that was, is not stored.
+    ///
+    /// It is for pages behind a login: a guard outside of this layer reads the session and refuses strangers, and what it
+    /// admits may be shared by all whom it admits. What of the session the answers depend on, such as the tenant or the
+    /// role, the guard puts into the request's extensions, and the key has it:
+    ///
+    /// ```no_run
+    /// use axum::{Router, extract::Request, middleware::{Next, from_fn}, response::Response, routing::get};
+    /// use http::StatusCode;
+    /// use tower_fred::{CacheLayer, Redis, Session, SessionLayer};
+    ///
+    /// #[derive(Clone)]
+    /// struct Role(String);
+    ///
+    /// async fn guard(mut request: Request, next: Next) -> Result<Response, StatusCode> {
+    ///     let session = request.extensions().get::<Session>().cloned();
+    ///     let session = session.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    ///     let role: Option<String> = session.get("role").await.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    ///     request.extensions_mut().insert(Role(role.ok_or(StatusCode::UNAUTHORIZED)?));
+    ///     Ok(next.run(request).await)
+    /// }
+    ///
+    /// # fn example(redis: Redis) -> Router {
+    /// let cache = CacheLayer::new(redis.clone()).behind_guard().vary_by_value(|parts| {
+    ///     let role = parts.extensions.get::<Role>();
+    ///     role.map(|role| role.0.clone()).unwrap_or_default()
+    /// });
+    /// // The last layer is the outermost: the session, then the guard, then the cache.
+    /// Router::new()
+    ///     .route("/reports", get(async || ([("cache-control", "max-age=60")], "…")))
+    ///     .layer(cache)
+    ///     .layer(from_fn(guard))
+    ///     .layer(SessionLayer::new(redis))
+    /// # }
+    /// ```
+    ///
+    /// Two mistakes do no harm. A use of the session inside of this layer, also by a body that is still being sent, prevents
+    /// storing as ever (`detail=session` in `Cache-Status`); so does a use outside of it while the answer is being made.
+    /// And a layer that stands outside of the guard never answers with what the guard would have refused: there the guard's
+    /// read is one inside, and what a layer behind the guard has stored is filed under another key.
+    ///
+    /// What the guard itself hands on, in extensions or header fields, is not seen: a handler that shows the user's name
+    /// from there must not be cached, or the name must be in the key. The answer as a whole still depends on the session,
+    /// so that the session layer adds `Vary: Cookie` to it, also on a hit.
+    pub fn behind_guard(mut self) -> Self {
+        self.config().vary_by.behind_guard = true;
+        self
+    }
+
     /// The longest body to store, in bytes; default 256 KiB.
     ///
-    /// A response with a longer body is delivered just the same. Each one that is being copied may hold so much memory. Far
-    /// greater values hold up other commands on the same connection to Redis.
+    /// A response with a longer body is delivered just the same. Each one that is being copied may hold so much memory, and
+    /// so may each client that reads slower than the handler writes. Up to 1,024 bodies that come in slowly are read in the
+    /// background at a time; the others are read, and stored, at the pace of their clients. Far greater values hold up other
+    /// commands on the same connection to Redis.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.config().max_body = bytes;
         self
@@ -205,7 +275,12 @@ impl CacheLayer {
     /// Keeps what is read often in this process too, in so many bytes; default: nothing.
     ///
     /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
-    /// Redis cannot be asked for purges, only Redis would be asked for entries, so that the handler answers.
+    /// Redis cannot be asked for purges, nothing from here is used (but see [`serve_for`](Self::serve_for)), and the handler
+    /// answers.
+    ///
+    /// A response that another process has put in the place of one that was still fresh is used here within a second: one
+    /// that is in use is compared with Redis every 0.6 s in the background, by 11 bytes of it, and one that was not used
+    /// for 0.85 s before it is used again. Responses of which the server gives no answer stay in use.
     ///
     /// # Panics
     ///
@@ -242,6 +317,11 @@ impl CacheLayer {
     /// How long to wait for another process that asks its handler for the same, before asking one's own, and twice as long
     /// for another request of this process; default 10 s.
     ///
+    /// That is for a handler that makes progress: its future is polled, or frames of its body come. After a second without
+    /// that, as when its process has crashed or was stopped, or its client stopped reading, one of the others asks in its
+    /// place. What the late one says is still used when it comes first. Who has waited for two such requests waits for no
+    /// third one. See also [`Memo::wait`](crate::memo::Memo::wait).
+    ///
     /// # Panics
     ///
     /// If it is shorter than a millisecond or longer than an hour.
@@ -251,6 +331,41 @@ impl CacheLayer {
             "between 1 ms and 1 hour to wait"
         );
         self.stored(|settings| settings.wait = time)
+    }
+
+    /// How many stale answers this process makes anew in the background at once; default 64.
+    ///
+    /// Others wait for their turn, one for each entry, in the order in which they came. One whose entry was made anew
+    /// meanwhile is skipped. While more than 4,096 run and wait, new ones are left out, which a warning tells at most
+    /// once a second. Each may take 60 s, not counting the time that it waits.
+    ///
+    /// # Panics
+    ///
+    /// If it is zero.
+    pub fn background_refreshes(self, at_once: usize) -> Self {
+        assert!(at_once > 0, "one refresh at a time, or more");
+        self.stored(|settings| settings.refreshes = at_once)
+    }
+
+    /// How to make a request body without content, of the type that the wrapped service takes; default: known for `String`,
+    /// and with the feature `axum` for `axum::body::Body`.
+    ///
+    /// The handler may answer the question whether a stored answer still holds with a 304 that is about another one. It is
+    /// then asked again without conditions (RFC 9111 §4.3.4), which takes a second body. Without one the stored answer is
+    /// taken out, and this one request is answered with it, or with 502 if it must not be used stale.
+    ///
+    /// ```no_run
+    /// use bytes::Bytes;
+    /// use http_body_util::Full;
+    /// use tower_fred::{CacheLayer, Redis};
+    ///
+    /// # fn example(redis: Redis) {
+    /// let layer = CacheLayer::new(redis).empty_body(Full::<Bytes>::default);
+    /// # }
+    /// ```
+    pub fn empty_body<B: 'static>(mut self, make: fn() -> B) -> Self {
+        self.config().empty_body = Some(Arc::new(make));
+        self
     }
 
     /// Keeps bodies that are longer than so many bytes compressed (LZ4) in Redis; default: none.

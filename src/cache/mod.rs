@@ -29,14 +29,22 @@
 //! [`CacheLayer::ttl`] a route also stores answers that say nothing, with [`CacheLayer::heuristic`] those that say when they
 //! changed last. A handler has the last word on one answer with [`CacheFor`] and [`NoCache`] in its extensions.
 //!
-//! Never stored, whatever else they say: answers of a handler that used the [session](crate::Session); answers with `no-store`,
+//! Never stored, whatever else they say: answers to requests whose [session](crate::Session) was used (but see
+//! [`CacheLayer::behind_guard`] for pages behind a login); answers with `no-store`,
 //! `private`, `Set-Cookie`, or a `Vary` with `*`, `Cookie` or `Authorization`; answers to
 //! requests with `no-store`, or with `Authorization` unless they say `public`, `must-revalidate` or `s-maxage` (§3.5);
-//! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off, is not
-//! read to its end, or has another length than stated. All fields are stored but those of the connection, those that
+//! event streams, answers with trailers, with a body over [the limit](CacheLayer::max_body), or one that breaks off or has
+//! another length than stated. All fields are stored but those of the connection, those that
 //! `private="…"` and `no-cache="…"` name, and those of a single exchange, such as `X-Request-Id` and `Server-Timing`.
 //!
-//! A body goes to the client as it comes and is copied on the way; it is stored after its last byte. An entry lives as long
+//! A body that may be stored is read into the cache at its own pace, whatever its client does, and the client reads from
+//! there. What of it is there without waiting is read before the answer's head is sent; the rest goes to the client as it
+//! comes. It is stored after its last byte. Once it turns out not to be storable, such as at the limit, it is read only when
+//! the client reads. A client that leaves does not end the reading, but a second without new data does then, and a minute
+//! in all. `stored` in `Cache-Status` ([`CacheStatus::is_stored`]) is said only of a body that was complete before the head
+//! was sent.
+//!
+//! An entry lives as long
 //! as it is fresh and [a while longer](CacheLayer::keep), at most a day. Of one URL a process stores at most 32 variants.
 //!
 //! # What is answered from it
@@ -53,6 +61,7 @@
 //!
 //! The handler is asked whether it still holds, by `If-None-Match` and `If-Modified-Since` in place of the client's conditions.
 //! A 304 brings the stored fields up to date and makes it fresh again (§4.3.4), as an answer to `HEAD` that agrees with it does;
+//! one that is about another answer leads to a second request without conditions ([`CacheLayer::empty_body`]);
 //! any other answer takes its place. Within `stale-while-revalidate` the stale answer is used and the handler asked in the
 //! background, by one request of one process; within `stale-if-error` it stands in for 500, 502, 503 and 504 (RFC 5861). When
 //! the service itself fails, what is stored is used for as long as it is kept. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
@@ -62,7 +71,9 @@
 //!
 //! Of several requests for what is not stored, one asks the handler and the others wait for its complete answer, in all
 //! processes if the handler is slow. Only what may be stored is shared. When an answer may not be, nobody waits for the same URL
-//! for the next two seconds. A client that leaves, and a body that breaks, hand over to the next one.
+//! for the next two seconds. Nobody waits for a client that reads slowly. A client that leaves before the handler has
+//! answered, and a body that breaks, hand over to the next one; so does a handler, or a body, that makes no progress for a
+//! second ([`wait`](crate::CacheLayer::wait)).
 //!
 //! # What takes it out
 //!
@@ -94,6 +105,7 @@
 //! a client that asks for `only-if-cached` gets 504. A change that Redis does not hear of leaves the old answer in place for
 //! its lifetime, with a warning in the log.
 
+mod again;
 mod answer;
 mod ask;
 mod body;
@@ -101,9 +113,12 @@ mod cache_control;
 mod condition;
 mod config;
 mod control;
+mod copying;
 mod date;
 mod demands;
+mod draft;
 mod exchange;
+mod failures;
 mod fields;
 mod fill;
 mod freshness;
@@ -112,6 +127,7 @@ mod handover;
 mod intent;
 mod key;
 mod layer;
+mod limits;
 mod lookup;
 mod memory;
 mod outcome;
@@ -121,7 +137,9 @@ mod peek;
 mod policy;
 mod range;
 mod read;
+mod reader;
 mod service;
+mod spare;
 mod status;
 mod targeted;
 mod unnamed;

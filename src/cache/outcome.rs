@@ -6,11 +6,13 @@ use http_body::Body;
 use super::{
     answer,
     ask::News,
-    body::{CacheBody, Copying, Limits},
+    body::CacheBody,
     control::{CacheFor, Control},
+    copying::copied,
     exchange::{Exchange, Inquiry},
     fill::{self, Fill},
     freshness::initial_age_ms,
+    limits::Limits,
     lookup::Place,
     policy::{Refusal, Reply, Verdict, judge},
     status::{CacheStatus, Forward},
@@ -52,7 +54,7 @@ impl Exchange {
             news.control = Control::Store(said);
         }
         let verdict = self.judge(&news, &parts);
-        let is_stored = match verdict {
+        let outcome = match verdict {
             Ok(mut verdict) => {
                 // Nor does a tag end because nobody repeats it.
                 verdict.life.tags.extend(&head.life.tags);
@@ -60,32 +62,35 @@ impl Exchange {
                 verdict.life.tags.dedup();
                 let context = self.context(&news, &inquiry.place);
                 let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
-                let fill = begun.await.map(|mut fill| {
+                begun.await.map(|mut fill| {
                     fill.push(&shown.body);
-                    fill.finish();
-                });
-                fill.is_some()
+                    fill.finish().is_stored
+                })
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Response(_)) {
                     self.forget(&inquiry).await;
                 }
                 inquiry.lead.uncacheable();
-                false
+                Err(refusal.why())
             }
         };
         let response = answer::from_stored(&shown, self.asked(), news.times.received_ms);
-        (response, status.stored(is_stored))
+        (response, tell(status, outcome))
     }
 
     /// The handler's own answer, copied into the cache if it may be.
-    pub(crate) async fn pass_on<B: Body>(
+    pub(crate) async fn pass_on<B>(
         &self,
         news: News,
         inquiry: Inquiry,
         answer: Parts,
         body: B,
-    ) -> (Response<CacheBody<B>>, CacheStatus) {
+    ) -> (Response<CacheBody<B>>, CacheStatus)
+    where
+        B: Body + Send + 'static,
+        B::Error: Send,
+    {
         let status = CacheStatus::forwarded(inquiry.why);
         // An answer to HEAD says too little to be stored.
         let verdict = if self.asked().is_head {
@@ -95,12 +100,11 @@ impl Exchange {
         };
         let limit = self.shared.config.max_body;
         let limits = Limits::of(&answer.headers, &body.size_hint(), limit);
-        let copying = match (verdict, limits) {
+        let fill = match (verdict, limits) {
             (Ok(verdict), Some(limits)) => {
                 let context = self.context(&news, &inquiry.place);
-                Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict)
-                    .await
-                    .map(|fill| Copying::new(fill, limits))
+                let begun = Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict);
+                begun.await.map(|fill| (fill, limits))
             }
             (verdict, _) => {
                 let refusal = verdict.err().unwrap_or(Refusal::Response("length"));
@@ -112,15 +116,17 @@ impl Exchange {
                 if !is_peculiar(refusal, &answer) {
                     inquiry.lead.uncacheable();
                 }
-                None
+                Err(refusal.why())
             }
         };
-        let status = status.stored(copying.is_some());
-        let body = match copying {
-            Some(copying) => CacheBody::copied(body, copying),
-            None => CacheBody::wrapped(body),
+        let (body, outcome) = match fill {
+            Ok((fill, limits)) => {
+                let (body, is_stored) = copied(body, fill, limits, &self.shared.fills).await;
+                (body, Ok(is_stored))
+            }
+            Err(why) => (CacheBody::wrapped(body), Err(why)),
         };
-        (Response::from_parts(answer, body), status)
+        (Response::from_parts(answer, body), tell(status, outcome))
     }
 
     fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {
@@ -135,9 +141,9 @@ impl Exchange {
 
     fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
         let control = match &news.control {
-            Control::Leave => return Err(Refusal::Response("NoCache")),
+            Control::Leave => return Err(Refusal::Response("handler")),
             // What it has stored or not is its decision.
-            Control::Decided => return Err(Refusal::Personal("cached further in")),
+            Control::Decided => return Err(Refusal::Personal("inner-cache")),
             Control::Store(control) => Some(control),
             Control::Nothing => None,
         };
@@ -154,6 +160,14 @@ impl Exchange {
             control,
         };
         judge(&reply, &self.shared.config.policy)
+    }
+}
+
+/// Says whether the answer is stored, or why it is not.
+fn tell(status: CacheStatus, outcome: Result<bool, &'static str>) -> CacheStatus {
+    match outcome {
+        Ok(is_stored) => status.stored(is_stored),
+        Err(why) => status.detail(why),
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// A word of the table at [`CacheStatus`](super::CacheStatus).
     pub(crate) fn why(self) -> &'static str {
         match self {
             Self::Request(why) | Self::Personal(why) | Self::Response(why) => why,
@@ -66,17 +67,19 @@ pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refus
     let life = life(reply, &stated, policy).map_err(Refusal::Response)?;
     // One that a purge cannot reach must not be there.
     if life.tags.len() > MOST_TAGS {
-        return Err(Refusal::Response("too many tags"));
+        return Err(Refusal::Response("too-many-tags"));
     }
-    let vary = vary::names(reply.headers).ok_or(Refusal::Response("Vary: *"))?;
+    let vary = vary::names(reply.headers).ok_or(Refusal::Response("vary-any"))?;
     let covered = |name: &HeaderName| policy.covers(name);
     // Stricter than RFC 9111 §4.1: an answer for one visitor alone is of no use to a shared cache, and one entry for each
     // would fill it. A policy that names what it varies by takes care of that.
-    if [header::COOKIE, header::AUTHORIZATION]
-        .iter()
-        .any(|name| vary.contains(name) && !covered(name))
-    {
-        return Err(Refusal::Response("Vary: Cookie or Authorization"));
+    for (name, why) in [
+        (header::COOKIE, "vary-cookie"),
+        (header::AUTHORIZATION, "vary-authorization"),
+    ] {
+        if vary.contains(&name) && !covered(&name) {
+            return Err(Refusal::Response(why));
+        }
     }
     let directives = stated.directives;
     Ok(Verdict {
@@ -93,7 +96,7 @@ fn personal(reply: &Reply<'_>, stated: &Stated) -> Option<&'static str> {
         directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     let rules = [
         // RFC 9111 §5.2.1.5: no part of this request or of any response to it
-        (reply.demands.no_store, "no-store in the request"),
+        (reply.demands.no_store, "request-no-store"),
         // RFC 9111 §3.5: only with leave to share it
         (reply.demands.authorization && !shareable, "authorization"),
     ];
@@ -105,20 +108,20 @@ fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'sta
     let understood = status.canonical_reason().is_some();
     first(&[
         // RFC 9111 §3: the response status code is final
-        (status.as_u16() < 200, "interim status"),
+        (status.as_u16() < 200, "interim"),
         // RFC 9111 §3: 206 and 304 only by a cache that combines them with what it has
-        (status == StatusCode::PARTIAL_CONTENT, "partial content"),
-        (status == StatusCode::NOT_MODIFIED, "not modified"),
+        (status == StatusCode::PARTIAL_CONTENT, "partial-content"),
+        (status == StatusCode::NOT_MODIFIED, "not-modified"),
         // RFC 9110 §15.5.13 and §15.5.17: about a condition or a range that other requests do not have
         (
             matches!(
                 status,
                 StatusCode::PRECONDITION_FAILED | StatusCode::RANGE_NOT_SATISFIABLE
             ),
-            "an answer to one request",
+            "precondition",
         ),
         // RFC 6585 §4: 429 must not be stored
-        (status == StatusCode::TOO_MANY_REQUESTS, "too many requests"),
+        (status == StatusCode::TOO_MANY_REQUESTS, "too-many-requests"),
         (!policy.stores(status), "status"),
         // RFC 9111 §5.2.2.3: must-understand asks for a known status, and then replaces no-store
         (directives.must_understand && !understood, "must-understand"),
@@ -131,7 +134,7 @@ fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'sta
         // Stricter than RFC 9111 §7.3: a cookie is for one client, whatever the directives say
         (reply.headers.contains_key(header::SET_COOKIE), "set-cookie"),
         // An endless stream of events.
-        (is_event_stream(reply.headers), "event stream"),
+        (is_event_stream(reply.headers), "event-stream"),
     ])
 }
 
@@ -147,7 +150,7 @@ fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'s
     let lifetime_ms = if always_ask {
         0
     } else {
-        lifetime_ms(reply, stated, policy).ok_or("no lifetime")?
+        lifetime_ms(reply, stated, policy).ok_or("no-lifetime")?
     };
     let millis = |duration: Option<Duration>| duration.map_or(0, whole_millis);
     let seconds = |stated: Option<u32>, policy| {
@@ -183,7 +186,7 @@ fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'s
     let is_of_use = life.initial_age_ms < lifetime_ms
         || has_validator(reply.headers)
         || life.swr_ms.max(life.sie_ms) > 0;
-    if is_of_use { Ok(life) } else { Err("stale") }
+    if is_of_use { Ok(life) } else { Err("expired") }
 }
 
 /// What purges may name it by.

@@ -4,13 +4,11 @@ use std::{
     future::poll_fn,
     pin::pin,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response, header};
 use http_body::Body;
-use tokio::time::timeout;
 use tower_service::Service;
 
 use super::{
@@ -40,6 +38,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     let exchange = Exchange {
         demands: Demands::of(request.headers(), shared.config.client_directives),
@@ -52,6 +51,10 @@ where
     let (next, waited) = exchange.decide(request.extensions_mut()).await;
     match next {
         Next::Use(stored) => Ok(exchange.hit(&stored, waited)),
+        Next::StandIn(stored) => {
+            let (response, status) = exchange.hit(&stored, waited);
+            Ok((response, status.detail("stale-if-error")))
+        }
         Next::Refresh(place, answer) => {
             let response = exchange.hit(&answer.stored, waited);
             exchange.refresh(inner, request, place, answer);
@@ -93,9 +96,10 @@ impl Exchange {
         ReqBody: Send + 'static,
         B: Body + Send + 'static,
         B::Data: From<Bytes>,
+        B::Error: Send,
     {
         let store = self.shared.store.clone();
-        let renewal = store.renewal(place.slot.clone(), answer.usable.clone());
+        let (slot, usable) = (place.slot.clone(), answer.usable.clone());
         // What one client wants is nothing to the others. HEAD would make only half of it.
         *request.method_mut() = Method::GET;
         for name in CLIENTS_OWN {
@@ -109,15 +113,13 @@ impl Exchange {
             shared,
             ..self
         };
-        let refreshed = async move {
-            let Some((lead, _)) = renewal.await else {
-                return;
-            };
+        store.refresh(slot, usable, |lead, _| async move {
             let inquiry = Inquiry {
                 why: Forward::Stale,
                 place,
                 lead,
                 answer: Some(answer),
+                _probe: None,
             };
             let Ok((response, _)) = exchange.ask(inner, request, inquiry).await else {
                 return;
@@ -133,11 +135,6 @@ impl Exchange {
                 Poll::Ready(())
             })
             .await;
-        };
-        store.spawn(async move {
-            if timeout(PATIENCE, refreshed).await.is_err() {
-                tracing::debug!(target: "tower_fred::cache", "a stale response was not made anew in time");
-            }
         });
     }
 }
@@ -153,5 +150,3 @@ const CLIENTS_OWN: [HeaderName; 8] = [
     header::PRAGMA,
     header::RANGE,
 ];
-/// How long a refresh may take.
-const PATIENCE: Duration = Duration::from_secs(60);

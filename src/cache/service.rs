@@ -20,7 +20,7 @@ use super::{
     read::read,
     status::{CacheStatus, Forward},
 };
-use crate::{future::ResponseFuture, store::Slot};
+use crate::{future::ResponseFuture, personal::Personal, store::Slot};
 
 /// Answers requests with stored responses. Made by [`CacheLayer`](super::CacheLayer); see the [module](crate::cache).
 #[derive(Clone, Debug)]
@@ -42,6 +42,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     type Response = Response<CacheBody<B>>;
     type Error = S::Error;
@@ -63,7 +64,10 @@ where
             return ResponseFuture::ready(response);
         }
         let intent = intent.into_owned();
-        let request = Request::from_parts(parts, body);
+        let mut request = Request::from_parts(parts, body);
+        if self.shared.config.vary_by.behind_guard {
+            Personal::enter(request.extensions_mut());
+        }
         ResponseFuture::new(run(inner, request, intent, self.shared.clone()))
     }
 }
@@ -80,6 +84,7 @@ where
     ReqBody: Send + 'static,
     B: Body + Send + 'static,
     B::Data: From<Bytes>,
+    B::Error: Send,
 {
     let (mut response, status) = match intent {
         Intent::Read(key, target) => {

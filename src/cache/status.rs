@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::store::Life;
 
-/// What the cache did with a request. It is in the extensions of every response that a [`Cache`](super::Cache) gives.
+/// What the cache did with a request. It is in the extensions of every response that a [`Cache`](super::Cache) gives, and
+/// in its `Cache-Status` field (RFC 9211).
 ///
 /// ```
 /// use http::Response;
@@ -20,6 +21,77 @@ use crate::store::Life;
 /// }
 /// # assert!(!is_hit(&Response::new(())));
 /// ```
+///
+/// # Details
+///
+/// When an answer was not stored, or the cache did not handle the request, the parameter `detail` (RFC 9211 §2.8) and
+/// [`detail_word`](Self::detail_word) say why, in one of these words. There may be more of them in later versions.
+///
+/// Because of what this client asked; the answer to another request may be stored:
+///
+/// | `detail` | |
+/// | --- | --- |
+/// | `authorization` | The request has `Authorization`, and the answer has no `public`, `must-revalidate` or `s-maxage`. |
+/// | `head` | An answer to `HEAD` has no body to store. |
+/// | `request-no-store` | `no-store` in the request. |
+///
+/// Because the answer is for this client alone:
+///
+/// | `detail` | |
+/// | --- | --- |
+/// | `inner-cache` | A cache further in has decided whether it is stored. |
+/// | `session` | The [session](crate::Session) was used, or a rate limit inside of this layer refused the request. See [`behind_guard`](super::CacheLayer::behind_guard) for pages behind a login. |
+///
+/// Because of what the answer says:
+///
+/// | `detail` | |
+/// | --- | --- |
+/// | `event-stream` | `text/event-stream` has no end. |
+/// | `expired` | It is no longer fresh when it comes, and has nothing to be validated by. |
+/// | `fields` | Its header fields are too many or too long. |
+/// | `handler` | The handler put [`NoCache`](super::NoCache) into its extensions. |
+/// | `interim` | Its status is below 200. |
+/// | `length` | Its body is longer than [`max_body`](super::CacheLayer::max_body), or not of the length that it states. |
+/// | `must-understand` | It has `must-understand` and a status that is not known. |
+/// | `no-lifetime` | Nothing says for how long it is fresh. |
+/// | `no-store` | `no-store`. |
+/// | `not-modified` | 304, to a condition of the client. |
+/// | `partial-content` | 206. |
+/// | `precondition` | 412 or 416, which are about a condition or a range of this request. |
+/// | `private` | `private`. |
+/// | `set-cookie` | It sets a cookie. |
+/// | `status` | Its status is not one of [`statuses`](super::CacheLayer::statuses). |
+/// | `too-many-requests` | 429. |
+/// | `too-many-tags` | It has more than 128 tags and groups. |
+/// | `vary-any` | `Vary: *`. |
+/// | `vary-authorization`, `vary-cookie` | `Vary` names this field, and the key does not have it. |
+///
+/// Because of the cache:
+///
+/// | `detail` | |
+/// | --- | --- |
+/// | `no-randomness` | The system gave no random bytes. |
+/// | `stored-meanwhile` | Another request has stored the same. |
+/// | `too-many-variants` | This process has stored 32 variants of the URL already. |
+///
+/// With `fwd=bypass`, when the cache took no part:
+///
+/// | `detail` | |
+/// | --- | --- |
+/// | `bypass-when` | By [`bypass_when`](super::CacheLayer::bypass_when). |
+/// | `conditional` | The request has `If-Match` or `If-Unmodified-Since`. |
+/// | `content` | The request has content. |
+/// | `host` | The request names no valid host, or two. |
+/// | `unavailable` | Redis did not answer. |
+/// | `upgrade` | The request has `Upgrade`. |
+///
+/// And when the answer is not the one that the handler gave, or none of its answers:
+///
+/// | `detail` | |
+/// | --- | --- |
+/// | `stale-if-error` | What is stored stands in for an error of the handler: for that which the handler gave to this request, or, with `hit`, for one that it gave a moment ago. |
+/// | `contradicted` | The handler said 304 of something else, and cannot be asked again: see [`empty_body`](super::CacheLayer::empty_body). |
+/// | `only-if-cached` | 504, as nothing is stored and the client wanted nothing else. There is no field then. |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheStatus {
     outcome: Outcome,
@@ -30,6 +102,7 @@ enum Outcome {
     Hit {
         /// Less than zero when it was stale.
         ttl_ms: i64,
+        detail: Option<&'static str>,
     },
     Forwarded {
         why: Forward,
@@ -64,7 +137,8 @@ impl CacheStatus {
     pub(crate) fn hit(life: &Life, now_ms: u64) -> Self {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let ttl_ms = signed(life.lifetime_ms) - signed(life.age_ms(now_ms));
-        let outcome = Outcome::Hit { ttl_ms };
+        let detail = None;
+        let outcome = Outcome::Hit { ttl_ms, detail };
         Self { outcome }
     }
 
@@ -103,7 +177,7 @@ impl CacheStatus {
     }
 
     pub(crate) fn detail(mut self, text: impl Into<Option<&'static str>>) -> Self {
-        if let Outcome::Forwarded { detail, .. } = &mut self.outcome {
+        if let Outcome::Forwarded { detail, .. } | Outcome::Hit { detail, .. } = &mut self.outcome {
             *detail = text.into();
         }
         self
@@ -123,7 +197,7 @@ impl CacheStatus {
     /// For how long a hit stays fresh; zero for one that was stale.
     pub fn ttl(&self) -> Option<Duration> {
         match self.outcome {
-            Outcome::Hit { ttl_ms } => {
+            Outcome::Hit { ttl_ms, .. } => {
                 Some(Duration::from_millis(u64::try_from(ttl_ms).unwrap_or(0)))
             }
             Outcome::Forwarded { .. } | Outcome::Refused => None,
@@ -149,10 +223,22 @@ impl CacheStatus {
         )
     }
 
-    /// True when the handler's answer is to be stored. It will be once its body is complete, if it keeps to the size limit
-    /// and Redis takes it.
+    /// True when the handler's answer is stored (RFC 9211 §2.5): its whole body was read before its head was sent, and it is
+    /// given to the requests that wait for it and written to Redis.
+    ///
+    /// Nobody waits for Redis to confirm that. It is not said while Redis is known not to answer or not to take entries;
+    /// the first answer that Redis does not take, or one that is purged at the same moment, may have said it. A body that
+    /// comes in later is stored when it is complete, and this is false.
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome, Outcome::Forwarded { stored: true, .. })
+    }
+
+    /// Why the answer was not stored, or the cache did not do what it usually does: a word of the tables [above](Self#details).
+    pub fn detail_word(&self) -> Option<&'static str> {
+        match self.outcome {
+            Outcome::Forwarded { detail, .. } | Outcome::Hit { detail, .. } => detail,
+            Outcome::Refused => Some("only-if-cached"),
+        }
     }
 
     /// Appends this to the `Cache-Status` field under the cache's `name`.
@@ -174,7 +260,11 @@ impl CacheStatus {
     /// As it is displayed; `None` when it is too long.
     fn push_to(&self, line: &mut Line) -> Option<()> {
         // By hand what is to be fast.
-        if let Outcome::Hit { ttl_ms: 0.. } = self.outcome {
+        if let Outcome::Hit {
+            ttl_ms: 0..,
+            detail: None,
+        } = self.outcome
+        {
             line.push("; hit; ttl=")?;
             return line.push_number(self.ttl()?.as_secs());
         }
@@ -240,7 +330,10 @@ impl fmt::Write for Line {
 impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome {
-            Outcome::Hit { ttl_ms } => write!(f, "hit; ttl={}", ttl_ms.div_euclid(1000)),
+            Outcome::Hit { ttl_ms, detail } => {
+                write!(f, "hit; ttl={}", ttl_ms.div_euclid(1000))?;
+                write_detail(f, detail)
+            }
             Outcome::Refused => f.write_str("detail=only-if-cached"),
             Outcome::Forwarded {
                 why,
@@ -259,9 +352,20 @@ impl fmt::Display for CacheStatus {
                 if collapsed {
                     f.write_str("; collapsed")?;
                 }
-                detail.map_or(Ok(()), |detail| write!(f, "; detail={detail}"))
+                write_detail(f, detail)
             }
         }
+    }
+}
+
+/// RFC 9211 §2.8: a token, or a string.
+fn write_detail(f: &mut fmt::Formatter<'_>, detail: Option<&'static str>) -> fmt::Result {
+    let Some(detail) = detail else {
+        return Ok(());
+    };
+    match is_token(detail) {
+        true => write!(f, "; detail={detail}"),
+        false => write!(f, "; detail={}", identifier(detail).unwrap_or_default()),
     }
 }
 
@@ -282,14 +386,19 @@ impl fmt::Display for Forward {
 /// A cache's name as a structured field: a token if it can be one, else a string (RFC 8941 §3.3). `None` if it can be
 /// neither.
 pub(crate) fn identifier(name: &str) -> Option<String> {
-    let first = |c: char| c.is_ascii_alphabetic() || c == '*';
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
-    if name.starts_with(first) && name.chars().all(token) {
+    if is_token(name) {
         return Some(name.to_owned());
     }
     let visible = |c: char| (' '..='~').contains(&c);
     let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
     (!name.is_empty() && name.chars().all(visible)).then(|| format!("\"{escaped}\""))
+}
+
+/// RFC 8941 §3.3.4
+fn is_token(text: &str) -> bool {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '*';
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~:/".contains(c);
+    text.starts_with(first) && text.chars().all(token)
 }
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");

@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use http::{HeaderName, header, request::Parts};
 
 use super::{unnamed, vary};
-use crate::store::{Digest, KeyBuilder};
+use crate::{
+    personal::Personal,
+    store::{Digest, KeyBuilder},
+};
 
 /// What entries are kept apart by, besides host, path and query.
 #[derive(Clone, Default)]
@@ -15,6 +18,8 @@ pub(crate) struct VaryBy {
     pub(crate) query: Option<Vec<String>>,
     pub(crate) cookies: Vec<String>,
     pub(crate) values: Vec<Arc<Value>>,
+    /// Answers do not depend on what was read of the session outside of this layer.
+    pub(crate) behind_guard: bool,
 }
 
 type Value = dyn Fn(&Parts) -> Vec<u8> + Send + Sync;
@@ -26,10 +31,14 @@ impl VaryBy {
             && self.query.is_none()
             && self.cookies.is_empty()
             && self.values.is_empty();
-        if is_plain && !unnamed::has_any(&parts.headers) {
+        let guarded = self.guarded(parts);
+        if is_plain && guarded.is_none() && !unnamed::has_any(&parts.headers) {
             return None;
         }
         let mut key = KeyBuilder::new("vary by");
+        if let Some(depth) = guarded {
+            key.part(b"guarded").part(&depth.to_le_bytes());
+        }
         unnamed::add(&mut key, &parts.headers);
         for name in &self.headers {
             let value = vary::value(&parts.headers, name);
@@ -54,6 +63,13 @@ impl VaryBy {
             key.part(b"value").part(&value(parts));
         }
         Some(key.finish())
+    }
+
+    /// Set when the session was read outside of this layer, as a guard does. What is stored then is found only by a layer
+    /// in the same place: one outside of the guard never finds it.
+    fn guarded(&self, parts: &Parts) -> Option<u32> {
+        let extensions = self.behind_guard.then_some(&parts.extensions)?;
+        Personal::guarded(extensions)
     }
 }
 
@@ -107,6 +123,7 @@ impl fmt::Debug for VaryBy {
             .field("query", &self.query)
             .field("cookies", &self.cookies)
             .field("values", &self.values.len())
+            .field("behind_guard", &self.behind_guard)
             .finish()
     }
 }

@@ -27,8 +27,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
                 Turn::Follow(usable) => usable,
             };
-            // It is only for when a load fails, which none has.
-            if usable.state > State::WhileRevalidate {
+            let most = match self.store.is_failing(slot) {
+                true => State::IfError,
+                false => State::WhileRevalidate,
+            };
+            if usable.state > most {
                 return Err(Box::new(self.store.instead(slot, usable)));
             }
             if let Some(value) = self.decode(&usable.entry) {
@@ -56,20 +59,27 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        match load().await {
+        match lead.watch().during(load()).await {
             Ok(value) => Ok(self.keep(lead, slot, value)),
-            Err(error) => {
-                let stale = lead.stale();
-                let stale = stale.filter(|stale| stale.state <= State::IfError);
-                match stale.and_then(|stale| self.decode(&stale.entry)) {
-                    Some(value) => {
-                        tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stale value, since it could not be loaded");
-                        Ok(value)
-                    }
-                    None => Err(error),
-                }
-            }
+            Err(error) => self.stand_in(lead, slot).await.ok_or(error),
         }
+    }
+
+    /// A stale value for all who wait, when it could not be loaded.
+    async fn stand_in(&self, lead: Lead, slot: &Slot) -> Option<T> {
+        let mut stale = lead.stale().cloned();
+        // Who waited in vain, or could not ask Redis before, has not seen what there is.
+        if stale.is_none() && !self.config.stale_if_error.is_zero() {
+            let found = self.store.lookup(slot).await.ok();
+            stale = found.and_then(|found| found.usable);
+        }
+        let stale = stale.filter(|stale| stale.state <= State::IfError);
+        let value = stale.as_ref().and_then(|stale| self.decode(&stale.entry));
+        lead.failed(stale.as_ref().filter(|_| value.is_some()));
+        if value.is_some() {
+            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stale value, since it could not be loaded");
+        }
+        value
     }
 
     /// Gives a value to all who wait and stores it.

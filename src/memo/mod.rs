@@ -38,16 +38,19 @@
 //! # Many callers at once
 //!
 //! In one process, callers that ask for the same key at the same time share one question to Redis and one load. Those that
-//! wait get what the first one found, and its fate hangs on nobody: when it is cancelled, panics or fails, the next takes
-//! over. Other processes wait for it too, as long as loads take more than 20 ms: below that, one in each process costs
-//! less than waiting. How long anybody waits is bounded by [`wait`](Memo::wait).
+//! wait get what the first one found, and its fate hangs on nobody: when it is cancelled, panics, or makes no progress for a
+//! second, another one takes over. When its load fails, those who waited load for themselves at the same time, or get a
+//! stale value ([`stale_if_error`](Memo::stale_if_error)). Other processes wait for it too, as long as loads take more
+//! than 20 ms: below that, one in each process costs less than waiting. How long anybody waits is bounded by
+//! [`wait`](Memo::wait).
 //!
 //! # What it costs
 //!
 //! A hit is one command, or none with [`near`](Memo::near). A miss is one command before the load and one after it, which
-//! the caller does not wait for; where an old value is in the way, one more before it. While values are asked for, each
-//! process looks at the log of purges 50 times a second, on the connection that there is, with a command that Redis answers
-//! in about two microseconds; the first call after a pause does so beside its own command. One more connection waits for
+//! the caller does not wait for; where an old value is in the way, one more before it. A load that takes longer than half
+//! a second costs about three more in each second. While values are asked for, each process looks at the log of purges 50
+//! times a second, on the connection that there is, with a script that takes Redis about six microseconds; the first call
+//! after a pause does so beside its own command. One more connection waits for
 //! purges, so that they are usually known within a millisecond.
 //!
 //! # What is never seen

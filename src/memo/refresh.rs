@@ -11,9 +11,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     /// As [`get_or_try_set`](Self::get_or_try_set), for callers that never wait for a value to be loaded anew: while there is
     /// one that may be used, it is given to all, and the load runs in the background. For that, it must own what it uses.
     ///
-    /// A load that fails is not tried again for a second.
+    /// A load that fails is not tried again for a second, or for the [`error_pause`](Self::error_pause) that was set.
     ///
-    /// At most 64 loads run in the background at once, and they end when the last clone of the memo is dropped.
+    /// At most 64 loads run in the background at once, or as many as
+    /// [`background_refreshes`](Self::background_refreshes) says; the others wait for their turn. One may take 60 s
+    /// ([`refresh_limit`](Self::refresh_limit)). All end when the last clone of the memo is dropped.
     ///
     /// ```no_run
     /// # use std::io;
@@ -49,7 +51,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         match Box::pin(self.find(&slot)).await {
             Ok((value, usable)) => {
                 if usable.state != State::Fresh {
-                    self.refresh(slot, usable, load).await;
+                    self.refresh(slot, usable, load);
                 }
                 Ok(value)
             }
@@ -58,19 +60,18 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// Has a value loaded anew, if nobody does.
-    async fn refresh<E, F, Fut>(&self, slot: Slot, usable: Usable, load: F)
+    fn refresh<E, F, Fut>(&self, slot: Slot, usable: Usable, load: F)
     where
         T: Send + 'static,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         let config = Arc::clone(&self.config);
-        let renewal = self.store.renewal(slot, usable);
-        self.store.spawn(async move {
-            if let Some((lead, slot)) = renewal.await {
-                if let Ok(value) = load().await {
-                    keep(&config, lead, &slot, &value);
-                }
+        let stale = usable.clone();
+        self.store.refresh(slot, usable, |lead, slot| async move {
+            match lead.watch().during(load()).await {
+                Ok(value) => keep(&config, lead, &slot, &value),
+                Err(_) => lead.failed(Some(&stale)),
             }
         });
     }

@@ -67,8 +67,8 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     /// The value for `key`: from this process or Redis, or else what `load` gives, which is then kept for the next ones.
     ///
     /// Of many callers that ask for one key at once, here and in other processes, one loads; the others get what it found.
-    /// If it is cancelled or panics, the next one takes its place. When a load takes 20 ms or less, each process loads for
-    /// itself.
+    /// If it is cancelled, panics, or is not polled for a second, another one takes its place. When a load takes 20 ms or
+    /// less, each process loads for itself. How long a caller waits is bounded by [`wait`](Self::wait).
     ///
     /// Without Redis it loads, as without a memo: the errors of Redis are logged and never returned.
     pub async fn get_or_set<F, Fut>(&self, key: impl Serialize, load: F) -> T
@@ -84,6 +84,9 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// The same with a load that may fail. An error goes to the caller whose load gave it, and is not kept.
+    ///
+    /// Those who waited for a load that failed do not wait for another one: each calls its own `load`, all at the same
+    /// time. With [`stale_if_error`](Self::stale_if_error) they get the stale value instead, if there is one.
     ///
     /// # Errors
     ///
@@ -104,9 +107,12 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
             Ok((value, usable)) if usable.state == State::Fresh => Ok(value),
             Ok((value, usable)) => match self.store.renew(&slot, &usable).await {
                 // Whoever makes it anew may wait for it; the others have a value.
-                Some(lead) => match load().await {
+                Some(lead) => match lead.watch().during(load()).await {
                     Ok(new) => Ok(self.keep(lead, &slot, new)),
-                    Err(_) => Ok(value),
+                    Err(_) => {
+                        lead.failed(Some(&usable));
+                        Ok(value)
+                    }
                 },
                 None => Ok(value),
             },

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
-    policies::Policies, policy::Policy, tiers::Tiers,
+    policies::Policies, policy::Policy, search, tiers::Tiers,
 };
 use crate::{error::Error, redis::Redis};
 
@@ -34,6 +34,7 @@ pub(super) struct Config {
     pub(super) reject: Option<Arc<Reject>>,
     pub(super) dialects: Arc<[Dialect]>,
     pub(super) shadow: bool,
+    /// For the layer's own key.
     pub(super) missing_key: MissingKey,
     pub(super) failure: Failure,
     pub(super) shared: Arc<Shared>,
@@ -50,6 +51,7 @@ pub(super) type Reject = dyn Fn(&request::Parts, &Decision) -> Response<Bytes> +
 pub(super) struct Rule {
     pub(super) key: Arc<dyn Key>,
     pub(super) policies: Policies,
+    pub(super) missing_key: MissingKey,
 }
 
 /// How many permits a request costs.
@@ -81,6 +83,8 @@ pub(super) struct Shared {
     /// When this was made, on a clock that is never set, and in microseconds since 1970.
     started: (Instant, u64),
     failing: AtomicBool,
+    search_failing: AtomicBool,
+    upgrade_was_seen: AtomicBool,
     key_was_missing: AtomicBool,
 }
 
@@ -103,6 +107,8 @@ impl Config {
                 local: Local::new(LOCAL_BUDGETS),
                 started: (Instant::now(), unix_micros()),
                 failing: AtomicBool::new(false),
+                search_failing: AtomicBool::new(false),
+                upgrade_was_seen: AtomicBool::new(false),
                 key_was_missing: AtomicBool::new(false),
             }),
         }
@@ -134,7 +140,7 @@ impl Config {
     }
 
     /// Logs once that a request came without a key.
-    pub(super) fn note_missing_key(&self, needs: &str) {
+    pub(super) fn note_missing_key(&self, needs: &str, then: MissingKey) {
         if self.shared.key_was_missing.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -142,25 +148,59 @@ impl Config {
             target: "tower_fred::rate_limit",
             policy = self.names(),
             needs,
-            then = ?self.missing_key,
+            ?then,
             "a request has no rate limit key"
         );
     }
 
     /// Logs the first failure after a success.
     pub(super) fn note_failure(&self, error: Option<&Error>) {
-        let failing = &self.shared.failing;
-        match error {
-            Some(error) if !failing.swap(true, Ordering::Relaxed) => tracing::warn!(
+        if let Some(error) = first_failure(&self.shared.failing, error) {
+            tracing::warn!(
                 target: "tower_fred::rate_limit",
                 policy = self.names(),
                 then = ?self.failure,
                 %error,
                 "cannot ask redis about a rate limit"
-            ),
+            );
+        }
+    }
+
+    /// The same for a search, which need not be one in Redis.
+    pub(super) fn note_search(&self, error: Option<&search::Failure>) {
+        if let Some(error) = first_failure(&self.shared.search_failing, error) {
+            tracing::warn!(
+                target: "tower_fred::rate_limit",
+                policy = self.names(),
+                then = ?self.failure,
+                %error,
+                "cannot look up whom a request counts against"
+            );
+        }
+    }
+
+    /// Logs once that a connection was upgraded and gave its place back.
+    pub(super) fn note_upgrade(&self) {
+        if !self.shared.upgrade_was_seen.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "tower_fred::rate_limit",
+                policy = self.names(),
+                "an upgraded connection holds no place: its handler keeps none of Places"
+            );
+        }
+    }
+}
+
+/// The error, if it is the first after a success.
+fn first_failure<'a, E>(failing: &AtomicBool, error: Option<&'a E>) -> Option<&'a E> {
+    match error {
+        Some(_) => error.filter(|_| !failing.swap(true, Ordering::Relaxed)),
+        None => {
             // Read before writing: all requests share the flag, and it is hardly ever set.
-            None if failing.load(Ordering::Relaxed) => failing.store(false, Ordering::Relaxed),
-            _ => {}
+            if failing.load(Ordering::Relaxed) {
+                failing.store(false, Ordering::Relaxed);
+            }
+            None
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, request::Parts};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{
     hops::{addresses, forwarded, real_ip},
@@ -54,11 +54,13 @@ enum Field {
 }
 
 impl ForwardedIp {
-    /// Trusts proxies with addresses in these networks, such as `10.0.0.0/8`; an address alone is a network of one.
+    /// Trusts proxies with addresses in these networks, such as `10.0.0.0/8`; an address alone is a network of one. IPv4 may
+    /// be written as mapped into IPv6 (RFC 4291 §2.5.5.2): `::ffff:10.0.0.0/104`.
     ///
     /// # Errors
     ///
-    /// A [config](Error::is_config) error for text that is neither.
+    /// A [config](Error::is_config) error for text that is neither, and for a network around mapped addresses with fewer
+    /// than 96 bits, which holds more than IPv4.
     pub fn trusting<T: AsRef<str>>(networks: impl IntoIterator<Item = T>) -> Result<Self, Error> {
         let networks = networks.into_iter().map(|text| network(text.as_ref()));
         Ok(Self::new(Trust::Networks(
@@ -150,12 +152,25 @@ impl Key for ForwardedIp {
 
 fn network(text: &str) -> Result<IpNet, Error> {
     let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>()
-        .ok()
-        .or_else(address)
+    let network = text.parse::<IpNet>().ok().or_else(address);
+    network
+        .and_then(canonical)
         .ok_or_else(|| Error::config(format!("{text:?} is not a network such as 10.0.0.0/8")))
 }
 
+/// The network as the addresses are that are compared with it, which are never mapped into IPv6.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    match network.addr().to_canonical() {
+        IpAddr::V4(v4) if network.addr().is_ipv6() => {
+            let bits = network.prefix_len().checked_sub(MAPPED_BITS)?;
+            Ipv4Net::new(v4, bits).ok().map(IpNet::V4)
+        }
+        _ => Some(network),
+    }
+}
+
+/// The bits before an IPv4 address that is mapped into IPv6.
+const MAPPED_BITS: u8 = 96;
 /// How many proxies are followed, whatever a header field has.
 const LONGEST_CHAIN: usize = 32;
 
@@ -267,9 +282,34 @@ mod tests {
         assert_eq!(of, "10.1.1.1");
     }
 
+    /// Networks of addresses that are mapped into IPv6 were accepted and matched no proxy.
+    #[test]
+    fn mapped_networks_are_networks_of_ipv4() {
+        for (network, inside, outside) in [
+            ("::ffff:127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:7f00:1", "::ffff:127.0.0.1", "127.0.0.2"),
+            ("::ffff:10.0.0.0/104", "10.255.0.1", "11.0.0.1"),
+            ("::ffff:10.1.2.3/112", "::ffff:10.1.9.9", "10.2.0.1"),
+            ("::ffff:0.0.0.0/96", "198.51.100.1", "2001:db8::1"),
+            ("::1", "::1", "127.0.0.1"),
+        ] {
+            let key = ForwardedIp::trusting([network]).expect(network);
+            let of = |peer| client(&key, peer, "x-forwarded-for", &["203.0.113.9"]);
+            assert_eq!(of(inside), "203.0.113.9", "{network} {inside}");
+            assert_eq!(of(outside), outside, "{network} {outside}");
+        }
+    }
+
     #[test]
     fn networks_are_checked() {
-        for nonsense in ["", "10.0.0.0/33", "example.com", "10.0.0.0/8/8"] {
+        for nonsense in [
+            "",
+            "10.0.0.0/33",
+            "example.com",
+            "10.0.0.0/8/8",
+            "::ffff:10.0.0.0/95",
+            "::ffff:10.0.0.0/8",
+        ] {
             let error = ForwardedIp::trusting([nonsense]).expect_err("nonsense");
             assert!(error.is_config());
         }

@@ -1,7 +1,7 @@
 //! What proxies say in header fields, the last first. `None` stands for something that is no address.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
     str,
 };
 
@@ -37,16 +37,36 @@ fn last_first<'a>(
     lines.flat_map(move |line| parts(line.as_bytes()).into_iter().rev())
 }
 
-/// An address, with or without a port, brackets around IPv6 or not.
+/// An address, with or without a port; IPv6 with or without brackets, and with or without a zone (RFC 4007 §11), which
+/// means something only to the host that wrote it.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?.trim_matches(BLANK);
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
-    bare.unwrap_or(text)
-        .parse()
-        .or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()))
-        .ok()
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, after) = rest.split_once(']')?;
+        let is_port = after.is_empty() || after.strip_prefix(':').is_some_and(is_port);
+        return is_port.then(|| ipv6(host))?.map(IpAddr::V6);
+    }
+    if let Ok(v4) = text.parse() {
+        return Some(IpAddr::V4(v4));
+    }
+    if let Some(v6) = ipv6(text) {
+        return Some(IpAddr::V6(v6));
+    }
+    // Of IPv6 without brackets this is a port only where the whole is no address.
+    let (host, port) = text.rsplit_once(':')?;
+    let v4 = || host.parse().ok().map(IpAddr::V4);
+    is_port(port).then(|| v4().or_else(|| ipv6(host).map(IpAddr::V6)))?
+}
+
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "none"));
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%".contains(&byte);
+    let is_zone = !zone.is_empty() && zone.bytes().all(is_name);
+    is_zone.then(|| address.parse().ok())?
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// RFC 7239 §6: an element names a node by address and port, or as `unknown`, or by a name that hides it.
@@ -121,6 +141,53 @@ mod tests {
         let headers = headers("forwarded", &[line.as_bytes()]);
         let hops = forwarded(&headers).map(|ip| ip.map(|ip| ip.to_string()));
         hops.collect()
+    }
+
+    /// An address with a zone, and IPv6 with a port but without brackets, were no addresses, so that the proxy that wrote
+    /// them counted in the client's place.
+    #[test]
+    fn addresses_in_every_form_that_proxies_write() {
+        for (text, expected) in [
+            ("192.0.2.1", "192.0.2.1"),
+            (" 192.0.2.1:4711\t", "192.0.2.1"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ("[2001:db8::7]:80", "2001:db8::7"),
+            ("2001:db8::7:47110", "2001:db8::7"),
+            ("2001:db8:1:2:3:4:5:6:80", "2001:db8:1:2:3:4:5:6"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("fe80::1%25en1", "fe80::1"),
+            ("[fe80::1%eth0.100]", "fe80::1"),
+            ("[fe80::1%1]:8080", "fe80::1"),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
+            ("::ffff:192.0.2.1:80", "::ffff:192.0.2.1"),
+            // Ambiguous: it is an address as it stands.
+            ("2001:db8::7:80", "2001:db8::7:80"),
+        ] {
+            let found = address(text.as_bytes()).map(|ip| ip.to_string());
+            assert_eq!(found.as_deref(), Some(expected), "{text:?}");
+        }
+        for text in [
+            "[192.0.2.1]",
+            "[192.0.2.1]:80",
+            "192.0.2.1:",
+            "192.0.2.1:+80",
+            "192.0.2.1:65536",
+            "192.0.2.1%eth0",
+            "[2001:db8::7",
+            "[2001:db8::7]80",
+            "[2001:db8::7]:",
+            "2001:db8::7]",
+            "fe80::1%",
+            "fe80::1% a",
+            "%eth0",
+            "[]",
+            "[]:80",
+            ":80",
+            "2001:db8:1:2:3:4:5:6:7:8",
+        ] {
+            assert_eq!(address(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]

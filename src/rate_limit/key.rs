@@ -1,10 +1,11 @@
 //! What a request is counted by.
 
-use std::{fmt, future::Future, pin::Pin};
-
 use http::{HeaderName, header::AUTHORIZATION, request::Parts};
 
-use super::identity::Identity;
+use super::{
+    identity::Identity,
+    search::{Failure, Found, Search},
+};
 
 /// What a request is counted by: [`PeerIp`](super::PeerIp), [`ForwardedIp`](super::ForwardedIp), a [`Header`], a tuple of
 /// keys, a function, or a type of your own.
@@ -36,6 +37,14 @@ pub trait Key: Send + Sync + 'static {
         None
     }
 
+    /// What a request without this key is counted by where such requests
+    /// [share a budget](super::RateLimitLayer::missing_key_shared). By default that is one budget for all of them; a tuple
+    /// of keys puts the default in the place of the parts that are missing and keeps the others apart.
+    fn stand_in(&self, request: &Parts) -> Identity {
+        let _ = request;
+        Identity::nobody()
+    }
+
     /// What a request without a key lacks, for one line in the log. It must not tell anything about the request.
     fn needs(&self) -> &str {
         "a key"
@@ -49,75 +58,6 @@ where
 {
     fn identity(&self, request: &Parts) -> Option<Identity> {
         self(request).map(Into::into)
-    }
-}
-
-/// A search for who a request counts against.
-pub struct Search(Pin<Box<dyn Future<Output = Option<Identity>> + Send>>);
-
-impl Search {
-    /// Searches by this future, which gives `None` when the request does not say.
-    pub fn new(future: impl Future<Output = Option<Identity>> + Send + 'static) -> Self {
-        Self(Box::pin(future))
-    }
-
-    pub(super) async fn found(self) -> Option<Identity> {
-        self.0.await
-    }
-}
-
-impl fmt::Debug for Search {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Search").finish_non_exhaustive()
-    }
-}
-
-/// Counts by what an async function finds: the owner of an API key in a database, say. It runs for each request.
-///
-/// ```
-/// use http::request::Parts;
-/// use tower_fred::rate_limit::AsyncKey;
-///
-/// async fn owner(key: String) -> Option<u64> {
-/// #   let _ = key;
-///     // A query.
-///     Some(7)
-/// }
-///
-/// let by_owner = AsyncKey::new(|request: &Parts| {
-///     let key = request.headers.get("x-api-key").and_then(|key| key.to_str().ok()).map(str::to_owned);
-///     async move { owner(key?).await }
-/// });
-/// ```
-pub struct AsyncKey(Box<dyn Fn(&Parts) -> Search + Send + Sync>);
-
-impl AsyncKey {
-    /// Counts by what `find` gives, and by nothing when it gives `None`.
-    pub fn new<F, T>(find: impl Fn(&Parts) -> F + Send + Sync + 'static) -> Self
-    where
-        F: Future<Output = Option<T>> + Send + 'static,
-        T: Into<Identity>,
-    {
-        Self(Box::new(move |request| {
-            let found = find(request);
-            Search::new(async move { found.await.map(Into::into) })
-        }))
-    }
-}
-
-impl Key for AsyncKey {
-    fn identity(&self, _: &Parts) -> Option<Identity> {
-        None
-    }
-
-    fn search(&self, request: &Parts) -> Option<Search> {
-        Some((self.0)(request))
-    }
-}
-
-impl fmt::Debug for AsyncKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncKey").finish_non_exhaustive()
     }
 }
 
@@ -196,7 +136,8 @@ impl Key for MatchedPath {
     }
 }
 
-/// Several keys together: requests are one subject when all of them are the same.
+/// Several keys together: requests are one subject when all of them are the same. Where a part is missing the key is
+/// missing, and requests that share a budget for that reason still differ in the parts that they have.
 macro_rules! tuple {
     ($($key:ident),+) => {
         impl<$($key: Key),+> Key for ($($key,)+) {
@@ -209,19 +150,15 @@ macro_rules! tuple {
             fn search(&self, request: &Parts) -> Option<Search> {
                 #[allow(non_snake_case, reason = "named as their types are")]
                 let ($($key,)+) = self;
-                let parts = [$(($key.search(request), $key.identity(request))),+];
-                parts.iter().any(|(search, _)| search.is_some()).then(|| {
-                    Search::new(async move {
-                        let mut identities = Vec::with_capacity(parts.len());
-                        for (search, identity) in parts {
-                            identities.push(match search {
-                                Some(search) => search.found().await?,
-                                None => identity?,
-                            });
-                        }
-                        Some(Identity::all_of(&identities))
-                    })
-                })
+                let parts = [$(Part::of($key, request)),+];
+                let searches = parts.iter().any(|part| matches!(part, Part::Open(_)));
+                searches.then(|| Search::of(all_of(parts.into())))
+            }
+
+            fn stand_in(&self, request: &Parts) -> Identity {
+                #[allow(non_snake_case, reason = "named as their types are")]
+                let ($($key,)+) = self;
+                Identity::all_of(&[$($key.identity(request).unwrap_or_else(|| $key.stand_in(request))),+])
             }
 
             fn needs(&self) -> &str {
@@ -229,6 +166,44 @@ macro_rules! tuple {
             }
         }
     };
+}
+
+/// One key of a tuple, for one request.
+enum Part {
+    Known(Found),
+    Open(Search),
+}
+
+impl Part {
+    fn of(key: &impl Key, request: &Parts) -> Self {
+        if let Some(search) = key.search(request) {
+            return Self::Open(search);
+        }
+        Self::Known(match key.identity(request) {
+            Some(identity) => Found::Identity(identity),
+            None => Found::Missing(key.stand_in(request)),
+        })
+    }
+}
+
+/// Searches for the parts in their order. With one part missing the whole is missing.
+async fn all_of(parts: Vec<Part>) -> Result<Found, Failure> {
+    let mut identities = Vec::with_capacity(parts.len());
+    let mut is_whole = true;
+    for part in parts {
+        let found = match part {
+            Part::Known(found) => found,
+            Part::Open(search) => search.found().await?,
+        };
+        is_whole &= matches!(found, Found::Identity(_));
+        let (Found::Identity(identity) | Found::Missing(identity)) = found;
+        identities.push(identity);
+    }
+    let identity = Identity::all_of(&identities);
+    Ok(match is_whole {
+        true => Found::Identity(identity),
+        false => Found::Missing(identity),
+    })
 }
 
 tuple!(A, B);

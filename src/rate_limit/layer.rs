@@ -27,6 +27,8 @@ use crate::{error::Error, redis::Redis};
 pub struct RateLimitLayer<K = PeerIp> {
     key: Arc<K>,
     config: Config,
+    /// Whether the key that was named last is one of the others.
+    last_is_other: bool,
 }
 
 impl RateLimitLayer {
@@ -36,6 +38,7 @@ impl RateLimitLayer {
         Self {
             key: Arc::new(PeerIp),
             config: Config::new(redis, policies.into()),
+            last_is_other: false,
         }
     }
 }
@@ -51,6 +54,7 @@ impl<K> RateLimitLayer<K> {
         RateLimitLayer {
             key: Arc::new(key),
             config: self.config,
+            last_is_other: false,
         }
     }
 
@@ -88,27 +92,36 @@ impl<K> RateLimitLayer<K> {
                 "two policies of one name"
             );
         }
-        self.config.rules.push(Rule { key, policies });
+        self.config.rules.push(Rule {
+            key,
+            policies,
+            missing_key: MissingKey::Share,
+        });
+        self.last_is_other = true;
         self
     }
 
-    /// Requests without a key share one budget of the size of a client's: the default.
+    /// Requests without the key that was named last, by [`by`](Self::by) or [`and_by`](Self::and_by), share one budget of the
+    /// size of a client's: the default.
     ///
-    /// So a mistake in the set-up cannot lift the limit. The first such request is logged, with what it lacks.
+    /// So a mistake in the set-up cannot lift the limit. The first such request is logged, with what it lacks. Where a part
+    /// of a tuple is missing, only requests with the same other parts share a budget.
     #[must_use]
     pub fn missing_key_shared(self) -> Self {
         self.missing_key(MissingKey::Share)
     }
 
-    /// Requests without a key pass, uncounted by the policies of that key.
+    /// Requests without the key that was named last, by [`by`](Self::by) or [`and_by`](Self::and_by), are not counted by the
+    /// policies of that key. The other keys count them as ever.
     ///
-    /// Not for keys that a client may leave out as it likes.
+    /// Not for keys that a client may leave out as it likes, unless another key counts it. A key that cannot be looked up is
+    /// not a missing key: [`Search::fallible`](super::Search::fallible).
     #[must_use]
     pub fn missing_key_allow(self) -> Self {
         self.missing_key(MissingKey::Allow)
     }
 
-    /// Requests without a key are answered with 400.
+    /// Requests without the key that was named last, by [`by`](Self::by) or [`and_by`](Self::and_by), are answered with 400.
     #[must_use]
     pub fn missing_key_deny(self) -> Self {
         self.missing_key(MissingKey::Deny)
@@ -122,7 +135,11 @@ impl<K> RateLimitLayer<K> {
     }
 
     fn missing_key(mut self, missing_key: MissingKey) -> Self {
-        self.config.missing_key = missing_key;
+        let other = self.config.rules.last_mut();
+        match other.filter(|_| self.last_is_other) {
+            Some(rule) => rule.missing_key = missing_key,
+            None => self.config.missing_key = missing_key,
+        }
         self
     }
 }
@@ -300,19 +317,21 @@ impl<K> RateLimitLayer<K> {
     /// While Redis fails, each process limits by itself with the same quotas: the default.
     ///
     /// Then `n` processes admit up to `n` times a quota, whatever its algorithm by GCRA, and places are not counted. It
-    /// knows at most 65,536 budgets; beyond that the ones that were idle longest start afresh.
+    /// knows at most 65,536 budgets; beyond that the ones that were idle longest start afresh. A request whose key
+    /// [cannot be looked up](super::Search::fallible) is not counted by that key: put a limit by address beside it.
     #[must_use]
     pub fn fail_local(self) -> Self {
         self.failure(Failure::Local)
     }
 
-    /// While Redis fails, all requests pass.
+    /// While Redis fails, all requests pass. What [cannot be looked up](super::Search::fallible) is not counted by that key.
     #[must_use]
     pub fn fail_open(self) -> Self {
         self.failure(Failure::Open)
     }
 
-    /// While Redis fails, all requests are answered with 503 and `Retry-After`.
+    /// While Redis fails, all requests are answered with 503 and `Retry-After`; so are those whose key
+    /// [cannot be looked up](super::Search::fallible).
     #[must_use]
     pub fn fail_closed(self) -> Self {
         self.failure(Failure::Closed)
@@ -367,6 +386,7 @@ impl<K> Clone for RateLimitLayer<K> {
         Self {
             key: Arc::clone(&self.key),
             config: self.config.clone(),
+            last_is_other: self.last_is_other,
         }
     }
 }

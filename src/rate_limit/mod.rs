@@ -118,7 +118,13 @@
 //! anything else: behind proxies [`ForwardedIp`], for accounts [`BearerToken`] or `SessionUser`, with tuples several
 //! together. A request without a key shares one budget with all others without, unless
 //! [`missing_key_allow`](RateLimitLayer::missing_key_allow) or [`missing_key_deny`](RateLimitLayer::missing_key_deny)
-//! says otherwise.
+//! says otherwise for that key. A key that [cannot be looked up](Search::fallible) is a failure, and not a missing key.
+//!
+//! # Upgraded connections
+//!
+//! The response that upgrades a connection ends at once, and with it the request's place under a
+//! [concurrency](Policy::concurrency) policy. A handler keeps the place for as long as the connection is in use with a
+//! [`PlaceGuard`] from [`Places`].
 
 mod apart;
 mod batch;
@@ -140,11 +146,13 @@ mod layer;
 mod lease;
 mod limiter;
 mod local;
+mod places;
 mod policies;
 mod policy;
 mod problem;
 mod quota;
 mod recent;
+mod search;
 mod service;
 mod standing;
 mod tiers;
@@ -158,11 +166,13 @@ pub use identity::Identity;
 pub use ip::{PeerAddr, PeerIp, PeerNetwork};
 #[cfg(feature = "axum")]
 pub use key::MatchedPath;
-pub use key::{AsyncKey, BearerToken, Header, Key, Method, Search};
+pub use key::{BearerToken, Header, Key, Method};
 pub use layer::RateLimitLayer;
 pub use limiter::RateLimiter;
+pub use places::{PlaceGuard, Places};
 pub use policies::Policies;
 pub use policy::{Algorithm, Policy};
 pub use quota::Quota;
+pub use search::{AsyncKey, Search};
 pub use service::RateLimit;
 pub use standing::Standing;

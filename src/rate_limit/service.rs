@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
@@ -14,11 +14,13 @@ use super::{
     held::Held,
     ip::PeerIp,
     key::Key,
+    lease::Lease,
+    places::Places,
     problem::{self, Text},
     standing::Standing,
     verdict::{Plan, Verdict},
 };
-use crate::{body::ResponseBody, future::ResponseFuture};
+use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
 
 /// Calls the wrapped service only for requests that are admitted. Made by [`RateLimitLayer`](super::RateLimitLayer).
 ///
@@ -88,13 +90,21 @@ where
             let response = inner.call(request).await?;
             return Ok(response.map(|body| ResponseBody::wrapped(Held::new(body, Vec::new()))));
         }
-        Verdict::NoKey => return Ok(answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY))),
+        Verdict::NoKey => {
+            Personal::set_in(request.extensions());
+            return Ok(answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY)));
+        }
         Verdict::Unavailable => return Ok(unavailable(&request)),
     };
     note_shadows(&decision);
     let places = decision.take_places();
+    Places::add(request.extensions_mut(), &places);
     request.extensions_mut().insert(decision.clone());
+    let connects = request.method() == Method::CONNECT;
     let (parts, body) = inner.call(request).await?.into_parts();
+    if is_upgrade(connects, parts.status) && !places.is_empty() && !are_kept(&places) {
+        config.note_upgrade();
+    }
     let counts = config.count.as_ref().is_none_or(|count| count(&parts));
     if !counts && decision.standings().iter().any(Standing::is_charged) {
         // Without an answer it stays counted: no reason to fail the response.
@@ -104,6 +114,16 @@ where
     let mut response = Response::from_parts(parts, body);
     tell(&config, &mut response, decision);
     Ok(response)
+}
+
+/// Whether the connection, or the stream of HTTP/2 (RFC 8441), goes on as something else after this response.
+fn is_upgrade(connects: bool, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (connects && status.is_success())
+}
+
+/// Whether a [`PlaceGuard`](super::PlaceGuard) keeps the places.
+fn are_kept(places: &[Arc<Lease>]) -> bool {
+    places.iter().all(|place| Arc::strong_count(place) > 1)
 }
 
 fn denied<ReqBody, B>(
@@ -118,6 +138,8 @@ fn denied<ReqBody, B>(
         "denied"
     );
     let (parts, _) = request.into_parts();
+    // A cache further out must not give it to those who are not denied, whatever the status is.
+    Personal::set_in(&parts.extensions);
     let text = || problem::denied(&parts.headers, &denial);
     let mut response = match &config.reject {
         None => answer(StatusCode::TOO_MANY_REQUESTS, text()),
@@ -128,6 +150,7 @@ fn denied<ReqBody, B>(
 }
 
 fn unavailable<ReqBody, B>(request: &Request<ReqBody>) -> Response<ResponseBody<B>> {
+    Personal::set_in(request.extensions());
     let text = problem::unavailable(request.headers());
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, text);
     let soon = HeaderValue::from_static("1");

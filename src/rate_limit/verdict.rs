@@ -9,8 +9,9 @@ use super::{
     config::{Config, Failure, MissingKey},
     decision::Decision,
     identity::Identity,
-    key::{Key, Search},
+    key::Key,
     policies::Policies,
+    search::{Found, Search},
     standing::{Reading, Request, Standing},
     tiers::{Choice, Tiers},
 };
@@ -29,14 +30,32 @@ pub(super) enum Plan {
 /// What a key says about a request, and the policies for that.
 #[derive(Debug)]
 pub(super) struct Subject {
-    identity: Option<Identity>,
-    /// Where there is one, it says who it is.
-    search: Option<Search>,
+    who: Who,
     policies: Policies,
     /// Other policies than those.
     choice: Option<Choice>,
+    missing_key: MissingKey,
     /// For the log: what a request without it lacks.
     needs: Option<Arc<str>>,
+}
+
+/// Whom a request counts against by a key.
+#[derive(Debug)]
+enum Who {
+    Known(Found),
+    /// Not known before this has ended.
+    Searched(Search),
+}
+
+/// Why a request is not counted by a key.
+#[derive(Debug)]
+enum Uncounted {
+    /// That is as it should be, or cannot be helped.
+    Pass,
+    /// The key is missing, and must not be.
+    NoKey,
+    /// Nobody knows whom it counts against, and so it must not pass.
+    Unavailable,
 }
 
 /// What to do with a request.
@@ -52,31 +71,44 @@ pub(super) enum Verdict {
     Unavailable,
 }
 
+impl Who {
+    fn of(key: &dyn Key, request: &Parts) -> Self {
+        if let Some(search) = key.search(request) {
+            return Self::Searched(search);
+        }
+        Self::Known(match key.identity(request) {
+            Some(identity) => Found::Identity(identity),
+            None => Found::Missing(key.stand_in(request)),
+        })
+    }
+}
+
 impl Config {
     /// Asks all that the application says about a request.
     pub(super) fn plan(&self, key: &dyn Key, request: &Parts) -> Plan {
         if self.skip.as_ref().is_some_and(|skip| skip(request)) {
             return Plan::Pass;
         }
-        let own = (key, &self.policies, self.tiers.as_ref());
+        let own = (key, &self.policies, self.tiers.as_ref(), self.missing_key);
         let others = self
             .rules
             .iter()
-            .map(|rule| (&*rule.key, &rule.policies, None));
-        let subject = |(key, policies, tiers): (&dyn Key, &Policies, Option<&Tiers>)| {
-            let search = key.search(request);
-            let identity = match search {
-                Some(_) => None,
-                None => key.identity(request),
+            .map(|rule| (&*rule.key, &rule.policies, None, rule.missing_key));
+        let subject =
+            |(key, policies, tiers, missing_key): (&dyn Key, &Policies, Option<&Tiers>, _)| {
+                let who = Who::of(key, request);
+                let known = match who {
+                    Who::Known(Found::Identity(identity)) => Some(identity),
+                    Who::Known(Found::Missing(_)) | Who::Searched(_) => None,
+                };
+                Subject {
+                    needs: known.is_none().then(|| key.needs().into()),
+                    choice: tiers.map(|tiers| tiers.choose(request, known)),
+                    who,
+                    policies: policies.clone(),
+                    missing_key,
+                }
             };
-            Subject {
-                needs: identity.is_none().then(|| key.needs().into()),
-                choice: tiers.map(|tiers| tiers.choose(request, identity)),
-                identity,
-                search,
-                policies: policies.clone(),
-            }
-        };
         Plan::Decide {
             subjects: [own].into_iter().chain(others).map(subject).collect(),
             cost: self.cost.of(request),
@@ -92,8 +124,9 @@ impl Config {
         for subject in subjects {
             match self.claim(subject).await {
                 Ok(claim) => claims.push(claim),
-                Err(MissingKey::Deny) => return Verdict::NoKey,
-                Err(_) => {}
+                Err(Uncounted::Pass) => {}
+                Err(Uncounted::NoKey) => return Verdict::NoKey,
+                Err(Uncounted::Unavailable) => return Verdict::Unavailable,
             }
         }
         if claims.is_empty() {
@@ -113,18 +146,20 @@ impl Config {
     }
 
     /// Whom a request counts against by one of the keys, or what to do without.
-    async fn claim(&self, subject: Subject) -> Result<Claim, MissingKey> {
-        let identity = match subject.search {
-            Some(search) => search.found().await,
-            None => subject.identity,
+    async fn claim(&self, subject: Subject) -> Result<Claim, Uncounted> {
+        let found = match subject.who {
+            Who::Known(found) => found,
+            Who::Searched(search) => self.search(search).await?,
         };
-        let identity = match (identity, self.missing_key) {
-            (Some(identity), _) => identity,
-            (None, missing) => {
-                self.note_missing_key(subject.needs.as_deref().unwrap_or_default());
-                match missing {
-                    MissingKey::Share => Identity::nobody(),
-                    other => return Err(other),
+        let identity = match found {
+            Found::Identity(identity) => identity,
+            Found::Missing(shared) => {
+                let needs = subject.needs.as_deref().unwrap_or_default();
+                self.note_missing_key(needs, subject.missing_key);
+                match subject.missing_key {
+                    MissingKey::Share => shared,
+                    MissingKey::Allow => return Err(Uncounted::Pass),
+                    MissingKey::Deny => return Err(Uncounted::NoKey),
                 }
             }
         };
@@ -134,6 +169,16 @@ impl Config {
         };
         let policies = chosen.map_or(subject.policies, |chosen| self.enforced(chosen));
         Ok(Claim { identity, policies })
+    }
+
+    async fn search(&self, search: Search) -> Result<Found, Uncounted> {
+        let found = search.found().await;
+        self.note_search(found.as_ref().err());
+        found.map_err(|_| match self.failure {
+            Failure::Closed => Uncounted::Unavailable,
+            // Without a name there is no budget in this process either. One for all would let some shut out the others.
+            Failure::Open | Failure::Local => Uncounted::Pass,
+        })
     }
 
     /// Decides within this process: each quota by GCRA, while places are not counted and shadows not asked.

@@ -18,6 +18,15 @@ impl Redis {
             .await
     }
 
+    /// `GETRANGE key 0 length-1`: how a value begins, nothing when there is none.
+    #[cfg(feature = "cache")]
+    pub(crate) async fn get_start(&self, key: &str, length: usize) -> Result<Bytes, Error> {
+        self.send(key, async |client, _| {
+            client.getrange(key, 0, length.saturating_sub(1)).await
+        })
+        .await
+    }
+
     /// `SET key value PX ttl`, with a `ttl` of at least one millisecond.
     pub(crate) async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
         let expiry = Expiration::PX(millis(ttl).max(1));

@@ -1,12 +1,11 @@
 //! Reading a stream.
 
-use bytes::Bytes;
-use fred::{
-    interfaces::ClientLike,
-    types::{ClusterHash, CustomCommand, Value},
-};
+use std::time::Duration;
 
-use super::client::Redis;
+use bytes::Bytes;
+use fred::types::Value;
+
+use super::{client::Redis, script::Script};
 use crate::error::{Error, Kind};
 
 /// An entry of a stream.
@@ -45,21 +44,25 @@ impl Record {
 }
 
 impl Redis {
-    /// `XRANGE key from + COUNT count`: the first entries from `from` on, which may be an id, `-`, or `(` and an id.
+    /// `XRANGE key from + COUNT count` on a primary: the first entries from `from` on, which may be an id, `-`, or `(` and
+    /// an id. The stream lives on for `life` at least.
+    ///
+    /// A server that would refuse to write refuses this too: a replica, and a primary with fewer replicas than its
+    /// `min-replicas-to-write`.
     pub(crate) async fn records(
         &self,
         key: &str,
         from: &str,
         count: usize,
+        life: Duration,
     ) -> Result<Vec<Record>, Error> {
-        let reply = self
-            .send(key, async |client, _| {
-                let command = CustomCommand::new_static("XRANGE", ClusterHash::from(key), false);
-                let count = count.to_string();
-                let words = [key, from, "+", "COUNT", &count].map(Value::from);
-                client.custom::<Value, _>(command, words.to_vec()).await
-            })
-            .await?;
+        let number = |number: u128| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+        let args = [
+            from.into(),
+            number(count as u128),
+            number(life.as_millis().max(1)),
+        ];
+        let (reply,): (Value,) = self.run(&RECORDS, key, args).await?;
         let records = match &reply {
             Value::Array(records) => records.iter().map(Record::read).collect(),
             Value::Null => Some(Vec::new()),
@@ -75,3 +78,5 @@ fn array(value: &Value) -> Option<&[Value]> {
         _ => None,
     }
 }
+
+static RECORDS: Script = Script::new(include_str!("records.lua"));

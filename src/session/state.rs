@@ -183,7 +183,7 @@ impl State {
         reads.then(|| self.unread())?
     }
 
-    fn unread(&self) -> Option<Job> {
+    pub(super) fn unread(&self) -> Option<Job> {
         match &self.origin {
             Origin::Unverified(tokens) if !tokens.is_empty() => Some(self.job(tokens)),
             Origin::Verified(held, None) => Some(self.job_of(held)),

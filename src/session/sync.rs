@@ -27,6 +27,27 @@ impl Session {
         #[cfg(feature = "tower-sessions-import")]
         self.import().await?;
         let job = self.state().begin_load();
+        self.load_by(job).await
+    }
+
+    /// The user, for a layer whose look at the session changes nothing of what the handler answers: neither is the answer
+    /// marked as personal, nor does it say `Vary: Cookie`.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) async fn user_unmarked(&self) -> Result<Option<String>, Error> {
+        let _io = self.inner.io.lock().await;
+        if let Some(login) = self.state().changes.login() {
+            return Ok(Some(login.user.clone()));
+        }
+        #[cfg(feature = "tower-sessions-import")]
+        self.import().await?;
+        let job = self.state().unread();
+        self.load_by(job).await?;
+        let state = self.state();
+        let user = state.record().and_then(Record::user);
+        Ok(user.map(str::to_owned))
+    }
+
+    async fn load_by(&self, job: Option<Job>) -> Result<(), Error> {
         let Some(job) = job else {
             self.use_after_response();
             return Ok(());

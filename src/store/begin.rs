@@ -10,9 +10,11 @@ use tokio::{time::timeout, try_join};
 use super::{
     entry::Entry,
     flight::{Boarding, Landing, Seat},
-    lead::{Asking, Lead, Lease},
-    life::{Seq, Tag},
+    lead::Lead,
+    lease::{Asking, Lease, Remains},
+    life::{Seq, Subject, Tag},
     near::Held,
+    pulse::Watch,
     purges::Verdict,
     remote::{Seen, Slot},
     state::State,
@@ -30,28 +32,40 @@ impl Inner {
         if self.refusals.has(slot.digest(), Instant::now()) {
             return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
         }
+        if let Some(turn) = self.probe(slot).await {
+            return turn;
+        }
+        let joined = Instant::now();
+        let mut is_known = true;
         // Who has led for longer than anybody waits may never end.
         let is_late = |seq, since: Instant| {
-            since.elapsed() > self.settings.wait || self.is_purged(seq, slot.group())
+            since.elapsed() > self.settings.wait
+                || self.is_purged(seq, slot.subject(), slot.group())
         };
-        let usable = |held: &Held| self.judge(slot, &held.entry).is_some();
         for _ in 0..FLIGHTS {
-            let joined = Instant::now();
             let now = self.log.seq();
+            // What cannot be judged is for those who came before it was begun; the others take the next flight.
+            let usable = |found: &Landing| {
+                (is_known || found.began >= joined) && self.judge(slot, &found.held.entry).is_some()
+            };
             let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
             // Who leads may have to wait for another process first: its followers are not to load all at once just then.
             match timeout(self.settings.wait * 2, boarding).await {
-                Err(_) => break,
-                // Those who waited for what turned out not to be storable go on all at once.
-                Ok(Boarding::Lead(_)) if self.refusals.has(slot.digest(), Instant::now()) => {
-                    return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
+                Err(_) | Ok(Boarding::Deserted) => break,
+                // Those who waited for what failed, or turned out not to be storable, go on all at once.
+                Ok(Boarding::Failed(leaders)) => {
+                    let seen = match leaders {
+                        Seen::Unknown => seen.unwrap_or(leaders),
+                        _ => leaders,
+                    };
+                    return Turn::Lead(Lead::alone(self, slot, seen));
                 }
                 Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
                 Ok(Boarding::Follow(Landing { held, began })) => {
-                    let is_known = self.knowing(async { Ok(()) }).await.is_ok();
+                    let is_for_us = began >= joined;
+                    is_known = is_for_us || self.knowing(async { Ok(()) }).await.is_ok();
                     let state = self.judge(slot, &held.entry);
-                    // What cannot be judged is for those who came before it was begun; the others take the next flight.
-                    if let (Some(state), true) = (state, is_known || began >= joined) {
+                    if let (Some(state), true) = (state, is_known) {
                         let Held { entry, seen } = held;
                         return Turn::Follow(Usable { entry, state, seen });
                     }
@@ -65,7 +79,11 @@ impl Inner {
     /// Looks first, as the one for whom others wait.
     async fn lead(self: &Arc<Self>, slot: &Slot, seen: Option<Seen>, seat: Seat) -> Turn {
         let began = Instant::now();
-        match self.claim(slot, seen).await {
+        let watch = Watch {
+            pulse: Some(Arc::clone(seat.pulse())),
+            hold: None,
+        };
+        match watch.during(self.claim(slot, seen)).await {
             Ok(Claim::Found(usable)) => {
                 let held = Held {
                     entry: Arc::clone(&usable.entry),
@@ -77,6 +95,10 @@ impl Inner {
             Ok(Claim::Ours { seen, lease, stale }) => {
                 Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
             }
+            Ok(Claim::InVain(seen)) => {
+                seat.fail(seen.clone());
+                Turn::Lead(Lead::alone(self, slot, seen))
+            }
             Err(error) => {
                 tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
                 Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
@@ -84,9 +106,9 @@ impl Inner {
         }
     }
 
-    fn is_purged(&self, seq: Seq, group: Tag) -> bool {
+    fn is_purged(&self, seq: Seq, subject: Subject, group: Tag) -> bool {
         // Before the first look nothing is known, of which nothing follows.
-        self.log.seq() != Seq::default() && self.log.judge(seq, [group]) == Verdict::Gone
+        self.log.seq() != Seq::default() && self.log.judge(seq, subject, [group]) == Verdict::Gone
     }
 
     /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
@@ -97,20 +119,27 @@ impl Inner {
         };
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
+        let mut has_waited = false;
         loop {
-            let ttl = self.settings.wait;
             let asking = Asking::new(self, slot, &lease);
-            let look = self.remote.get_or_lease(slot, lease.blob(), ttl);
+            let look = self
+                .remote
+                .get_or_lease(slot, lease.blob(), self.lease_ttl());
             let (sight, ours) = match self.knowing(look).await {
                 // A server that is full, or only a replica, may still be read.
                 Err(error) if !error.is_timeout() => return self.claim_here(slot, None).await,
                 looked => looked?,
             };
             asking.end();
+            self.reach(&sight).await?;
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
             let is_leased = matches!(sight.entry, Some(Entry::Lease));
+            let remains = is_leased.then(|| Remains::read(&sight.blob, slot.digest()));
+            if let Some(Some(_)) = remains {
+                return Ok(Claim::after(has_waited, sight.seen, None));
+            }
             let seen = sight.seen.clone();
             let stale = match self.admit(slot, sight) {
                 Some(usable) if usable.state <= State::WhileRevalidate => {
@@ -120,7 +149,7 @@ impl Inner {
             };
             if !is_leased {
                 let lease = lease.clone().beside();
-                if let Some(claim) = self.claim_beside(slot, lease).await? {
+                if let Some(claim) = self.claim_beside(slot, lease, has_waited).await? {
                     return Ok(claim);
                 }
             }
@@ -129,32 +158,45 @@ impl Inner {
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
+            has_waited = true;
         }
     }
 
     /// The same where something of no use is in the way; `None` when somebody else has the lease.
-    async fn claim_beside(
+    pub(super) async fn claim_beside(
         self: &Arc<Self>,
         slot: &Slot,
         lease: Lease,
+        has_waited: bool,
     ) -> Result<Option<Claim>, Error> {
         let asking = Asking::new(self, slot, &lease);
         // In one write: what was there when the lease was taken is known for sure.
         let taken = self
             .remote
-            .lease_beside(slot, lease.blob(), self.settings.wait);
-        let (taken, sight) = try_join!(taken, self.remote.get(slot))?;
+            .lease_beside(slot, lease.blob(), self.lease_ttl());
+        let (there, sight) = try_join!(taken, self.remote.get(slot))?;
+        self.reach(&sight).await?;
         let seen = sight.seen.clone();
-        match self.admit(slot, sight) {
+        let stale = match self.admit(slot, sight) {
             // A lease that was taken is given back here.
             Some(usable) if usable.state <= State::WhileRevalidate => {
-                Ok(Some(Claim::Found(usable)))
+                return Ok(Some(Claim::Found(usable)));
             }
-            stale => {
-                asking.end();
-                Ok(taken.then(|| Claim::ours(seen, Some(lease), stale)))
+            stale => stale,
+        };
+        asking.end();
+        let Some(there) = there else {
+            return Ok(Some(Claim::ours(seen, Some(lease), stale)));
+        };
+        Ok(match (Remains::read(&there, slot.digest()), stale) {
+            // That is the case which it is for.
+            (Some(Remains::Failed), Some(usable)) if usable.state == State::IfError => {
+                self.failures.note(slot.digest(), self.settings.error_pause);
+                Some(Claim::Found(usable))
             }
-        }
+            (Some(_), stale) => Some(Claim::after(has_waited, seen, stale)),
+            (None, _) => None,
+        })
     }
 
     /// The same without a lease.
@@ -163,33 +205,12 @@ impl Inner {
             self.knowing(async { Ok(()) }).await?;
             return Ok(Claim::ours(seen, None, None));
         }
-        let sight = self.knowing(self.remote.get(slot)).await?;
+        let sight = self.look_there(slot).await?;
         let seen = sight.seen.clone();
         Ok(match self.admit(slot, sight) {
             Some(usable) if usable.state <= State::WhileRevalidate => Claim::Found(usable),
             stale => Claim::ours(seen, None, stale),
         })
-    }
-
-    pub(super) async fn renew(self: &Arc<Self>, slot: &Slot, usable: &Usable) -> Option<Lead> {
-        let renewal = self.renewals.begin(slot.digest())?;
-        let lease = Lease::new(slot.digest()).ok()?.beside();
-        let ttl = self.settings.wait;
-        let asking = Asking::new(self, slot, &lease);
-        let taken = self.remote.lease_beside(slot, lease.blob(), ttl).await;
-        if !matches!(taken, Ok(true)) {
-            return None;
-        }
-        // Another process may have made it anew since it was read.
-        let sight = self.remote.get(slot).await.ok()?;
-        if !sight.seen.is(&usable.seen) {
-            self.forget_near(slot.digest());
-            return None;
-        }
-        asking.end();
-        let seen = usable.seen.clone();
-        let lead = Lead::new(self, slot, seen, Some(lease), Some(usable.clone()));
-        Some(lead.renewing(renewal))
     }
 
     /// Whether what is made takes long enough for other processes to wait for it.
@@ -212,18 +233,28 @@ impl Inner {
 }
 
 /// The outcome of [`Inner::claim`].
-enum Claim {
+pub(super) enum Claim {
     Found(Usable),
     Ours {
         seen: Seen,
         lease: Option<Lease>,
         stale: Option<Usable>,
     },
+    /// Another process was waited for, which found nothing to store. Who waits any longer does so for itself.
+    InVain(Seen),
 }
 
 impl Claim {
     fn ours(seen: Seen, lease: Option<Lease>, stale: Option<Usable>) -> Self {
         Self::Ours { seen, lease, stale }
+    }
+
+    /// Of one who finds what a leader has left that had nothing to store.
+    fn after(has_waited: bool, seen: Seen, stale: Option<Usable>) -> Self {
+        match (has_waited, stale) {
+            (true, None) => Self::InVain(seen),
+            (_, stale) => Self::ours(seen, None, stale),
+        }
     }
 }
 

@@ -94,6 +94,11 @@ impl Entry {
         Some(entry)
     }
 
+    /// Whether this is of an older or newer version of this crate, which reads it.
+    pub(crate) fn is_of_another_version(blob: &[u8]) -> bool {
+        blob.len() >= PRELUDE && blob[..2] == MAGIC[..2] && blob[2] != MAGIC[2]
+    }
+
     /// What may be packed, and is long.
     pub(crate) fn body(&self) -> &[u8] {
         match self {
@@ -143,6 +148,7 @@ impl Life {
             seq: Seq {
                 epoch: number()?,
                 count: number()?,
+                token: array(blob)?,
             },
             is_told: false,
             tags: Vec::new(),
@@ -228,7 +234,7 @@ pub(super) fn checksum(bytes: &[u8]) -> [u8; 8] {
 }
 
 /// Two letters and the version of the format.
-pub(super) const MAGIC: &[u8; 3] = b"TF\x03";
+pub(super) const MAGIC: &[u8; 3] = b"TF\x04";
 pub(super) const RESPONSE: u8 = 1;
 pub(super) const VARIANTS: u8 = 2;
 pub(super) const VALUE: u8 = 3;
@@ -283,7 +289,11 @@ mod tests {
             keep_ms: 3,
             cost_ms: 4,
             is_told: true,
-            seq: Seq { epoch: 5, count: 6 },
+            seq: Seq {
+                epoch: 5,
+                count: 6,
+                token: *b"a record",
+            },
             tags: vec![Tag(7), Tag(u64::MAX)],
         }
     }
@@ -315,7 +325,11 @@ mod tests {
         let variants = Variants {
             generation: *b"0123456789abcdef",
             names: vec![http::header::ACCEPT, HeaderName::from_static("x-own")],
-            seq: Seq { epoch: 1, count: 2 },
+            seq: Seq {
+                epoch: 1,
+                count: 2,
+                token: *b"a record",
+            },
         };
         assert_eq!(
             Entry::decode(variants.encode(&digest()), &digest()),
@@ -394,6 +408,9 @@ mod tests {
         assert_eq!(Entry::decode(framed(9, b""), &digest()), None);
         let mut newer = framed(VALUE, b"1").to_vec();
         newer[2] += 1;
+        assert!(Entry::is_of_another_version(&newer));
+        assert!(!Entry::is_of_another_version(&framed(9, b"")));
+        assert!(!Entry::is_of_another_version(b"TF"));
         assert_eq!(Entry::decode(newer.into(), &digest()), None);
     }
 
@@ -402,6 +419,7 @@ mod tests {
         fn any_answer_is_read_as_written(
             status in 100u16..1000,
             times in any::<(u64, u64, u64, u64, u64, u64, u64, u64, u64)>(),
+            token in any::<[u8; 8]>(),
             is_told in any::<bool>(),
             tags in proptest::collection::vec(any::<u64>(), 0..5),
             lines in proptest::collection::vec(("[a-z-]{1,12}", proptest::collection::vec(0x20u8..0x7f, 0..20)), 0..20),
@@ -417,7 +435,7 @@ mod tests {
             let (born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms, epoch, count) = times;
             let life = Life {
                 born_ms, lifetime_ms, initial_age_ms, swr_ms, sie_ms, keep_ms, cost_ms, is_told,
-                seq: Seq { epoch, count },
+                seq: Seq { epoch, count, token },
                 tags: tags.into_iter().map(Tag).collect(),
             };
             let status = StatusCode::from_u16(status).expect("a status");
@@ -445,7 +463,7 @@ mod tests {
             lines in any::<u16>(),
             rest in proptest::collection::vec(0u8..4, 0..100),
         ) {
-            let mut content = vec![0; 75];
+            let mut content = vec![0; 83];
             content.extend(200u16.to_le_bytes());
             content.extend(lines.to_le_bytes());
             content.extend(rest);

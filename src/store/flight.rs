@@ -7,12 +7,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{self, watch};
+use tokio::{sync::watch, time::timeout};
 
-use super::{key::Digest, life::Seq, near::Held};
+use super::{key::Digest, life::Seq, near::Held, pulse::Pulse, remote::Seen};
 
 /// The loads that are under way. There is an entry for as long as somebody loads or waits.
 #[derive(Clone, Default)]
@@ -22,14 +22,28 @@ pub(crate) struct Flights {
 
 #[derive(Default)]
 struct Flight {
-    /// Held by the leader.
-    lead: Arc<sync::Mutex<()>>,
-    /// What it found for those who wait.
-    result: watch::Sender<Option<Landing>>,
+    course: watch::Sender<Course>,
     /// How many lead or wait. It changes only while the list is locked.
     places: AtomicUsize,
-    /// What the leader knew of the purge log when it took the lead, and when that was.
-    led: Mutex<Option<(Seq, Instant)>>,
+}
+
+/// How far a flight is. Those who wait are told when there is a result or a failure, and when the leader leaves.
+#[derive(Default)]
+struct Course {
+    leader: Option<Leader>,
+    /// What a leader found for those who wait.
+    result: Option<Landing>,
+    /// A load failed, after its leader had seen this: who waits loads for itself.
+    failure: Option<Seen>,
+    /// How many leaders were replaced since they gave no sign of life.
+    replaced: u32,
+}
+
+struct Leader {
+    pulse: Arc<Pulse>,
+    /// What it knew of the purge log when it took the lead, and when that was.
+    seq: Seq,
+    since: Instant,
 }
 
 /// What a leader found.
@@ -43,42 +57,40 @@ pub(crate) struct Landing {
 /// What a caller is to do.
 #[derive(Debug)]
 pub(crate) enum Boarding {
-    /// Load, then [`Seat::land`]. Dropping it hands the lead to the next one who waits.
+    /// Load, then [`Seat::land`]. Dropping it hands the lead to one who waits.
     Lead(Seat),
     /// Take what the leader found.
     Follow(Landing),
+    /// Load for oneself: the load that was waited for failed after this was seen.
+    Failed(Seen),
+    /// Load for oneself: two leaders in a row gave no sign of life.
+    Deserted,
 }
 
 impl Flights {
     /// Becomes the leader for `key`, or waits for the one there is.
     ///
-    /// A leader for which `is_late` is true, of what it knew and since when it leads, gets no more followers, and what was found and is not `usable` is passed over.
+    /// A leader for which `is_late` is true, of what it knew and since when it leads, gets no more followers, and what was
+    /// found and is not `usable` is passed over. One of those who wait takes the lead from a leader that gives no sign
+    /// of life; what that one finds later is still for all.
     pub(crate) async fn join(
         &self,
         key: Digest,
         now: Seq,
         is_late: impl Fn(Seq, Instant) -> bool,
-        usable: impl Fn(&Held) -> bool,
+        usable: impl Fn(&Landing) -> bool,
     ) -> Boarding {
         loop {
             let place = self.place(key, &is_late, &usable);
-            let mut result = place.flight.result.subscribe();
-            let lead = Arc::clone(&place.flight.lead);
-            tokio::select! {
-                biased;
-                found = result.wait_for(Option::is_some) => {
-                    let found = found.ok().and_then(|found| found.clone());
-                    match found {
-                        Some(found) if usable(&found.held) => return Boarding::Follow(found),
-                        _ => {}
-                    }
-                }
-                lead = lead.lock_owned() => {
-                    *place.flight.led() = Some((now, Instant::now()));
-                    return Boarding::Lead(Seat { _lead: lead, place });
-                }
+            if let Some(boarding) = place.wait(now, &usable).await {
+                return boarding;
             }
         }
+    }
+
+    /// The lead for `key`, if nobody has it who gives signs of life.
+    pub(crate) fn try_lead(&self, key: Digest, now: Seq) -> Option<Seat> {
+        self.place(key, |_, _| false, |_| true).lead(now).ok()
     }
 
     /// A place in the flight for `key`, in a new one if the one there is will not do.
@@ -86,16 +98,11 @@ impl Flights {
         &self,
         key: Digest,
         is_late: impl Fn(Seq, Instant) -> bool,
-        usable: impl Fn(&Held) -> bool,
+        usable: impl Fn(&Landing) -> bool,
     ) -> Place {
         let mut flights = self.lock();
         let listed = flights.entry(key).or_default();
-        let is_of_no_use = listed
-            .result
-            .borrow()
-            .as_ref()
-            .is_some_and(|found| !usable(&found.held));
-        if is_of_no_use || listed.led().is_some_and(|(seq, since)| is_late(seq, since)) {
+        if listed.course.borrow().is_closed(is_late, usable) {
             *listed = Arc::default();
         }
         listed.places.fetch_add(1, Ordering::Relaxed);
@@ -109,8 +116,8 @@ impl Flights {
     /// What the leader for `key` has found, if it is still about to store it.
     pub(crate) fn landed(&self, key: &Digest) -> Option<Held> {
         let flights = self.lock();
-        let found = flights.get(key)?.result.borrow();
-        found.as_ref().map(|found| found.held.clone())
+        let course = flights.get(key)?.course.borrow();
+        course.result.as_ref().map(|found| found.held.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Flight>>> {
@@ -119,24 +126,120 @@ impl Flights {
     }
 }
 
-impl Flight {
-    fn led(&self) -> MutexGuard<'_, Option<(Seq, Instant)>> {
-        self.led.lock().unwrap_or_else(PoisonError::into_inner)
+/// What one who waits does next.
+enum Step {
+    Follow(Landing),
+    Fail(Seen),
+    Lead,
+    /// Wait for news, so long at most.
+    Wait(Duration),
+    /// Go to another flight.
+    Leave,
+}
+
+impl Course {
+    /// Whether nobody is to join it any more.
+    fn is_closed(
+        &self,
+        is_late: impl Fn(Seq, Instant) -> bool,
+        usable: impl Fn(&Landing) -> bool,
+    ) -> bool {
+        match &self.leader {
+            Some(leader) => is_late(leader.seq, leader.since),
+            None => self.result.as_ref().is_some_and(|found| !usable(found)),
+        }
+    }
+
+    fn step(&self, usable: impl Fn(&Landing) -> bool) -> Step {
+        let found = self.result.as_ref().filter(|found| usable(found));
+        match (found, &self.failure, &self.leader) {
+            (Some(found), _, _) => Step::Follow(found.clone()),
+            (None, Some(seen), _) => Step::Fail(seen.clone()),
+            (None, None, None) if self.result.is_some() => Step::Leave,
+            (None, None, None) => Step::Lead,
+            (None, None, Some(leader)) => match leader.pulse.patience() {
+                Duration::ZERO => Step::Lead,
+                patience => Step::Wait(patience),
+            },
+        }
+    }
+
+    /// Takes the lead, if nobody has it who gives signs of life.
+    fn lead(&mut self, seq: Seq) -> Option<Arc<Pulse>> {
+        match &self.leader {
+            Some(leader) if !leader.pulse.is_silent() => return None,
+            Some(_) => self.replaced += 1,
+            None if self.result.is_some() || self.failure.is_some() => return None,
+            None => {}
+        }
+        let pulse = Arc::new(Pulse::new());
+        self.leader = Some(Leader {
+            pulse: Arc::clone(&pulse),
+            seq,
+            since: Instant::now(),
+        });
+        Some(pulse)
+    }
+
+    /// Whether the leader is the one with this pulse: it may have been replaced.
+    fn is_led_by(&self, pulse: &Arc<Pulse>) -> bool {
+        let leader = self.leader.as_ref();
+        leader.is_some_and(|leader| Arc::ptr_eq(&leader.pulse, pulse))
     }
 }
 
-/// The right to load for one key. The guard goes first when it is dropped, so that the place is the last to leave.
+/// The right to load for one key. The helm goes first when it is dropped, so that the place is the last to leave.
 pub(crate) struct Seat {
-    _lead: sync::OwnedMutexGuard<()>,
+    helm: Helm,
     place: Place,
+}
+
+/// What makes its owner the leader until it is dropped, or somebody else takes the lead.
+struct Helm {
+    flight: Arc<Flight>,
+    pulse: Arc<Pulse>,
 }
 
 impl Seat {
     /// Gives the result to all who wait, and to who comes for as long as the place that this returns is held.
     pub(crate) fn land(self, held: Held, began: Instant) -> Place {
-        let landing = Landing { held, began };
-        self.place.flight.result.send_replace(Some(landing));
-        self.place
+        let Self { helm, place } = self;
+        helm.flight.course.send_modify(|course| {
+            course.result = Some(Landing { held, began });
+        });
+        place
+    }
+
+    /// Has all who wait load for themselves, at once, in the place of what was `seen`; who comes later begins anew.
+    pub(crate) fn fail(self, seen: Seen) {
+        let Self { helm, place } = self;
+        let failed = helm.flight.course.send_if_modified(|course| {
+            let leads = course.is_led_by(&helm.pulse);
+            if leads {
+                course.failure = Some(seen);
+            }
+            leads
+        });
+        // Who was replaced has nobody who waits for it.
+        if failed {
+            place.end();
+        }
+    }
+
+    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+        &self.helm.pulse
+    }
+}
+
+impl Drop for Helm {
+    fn drop(&mut self) {
+        self.flight.course.send_if_modified(|course| {
+            let leads = course.is_led_by(&self.pulse);
+            if leads {
+                course.leader = None;
+            }
+            leads
+        });
     }
 }
 
@@ -148,6 +251,49 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// Waits for what is to be done; `None` when another flight is to be joined.
+    async fn wait(mut self, now: Seq, usable: impl Fn(&Landing) -> bool) -> Option<Boarding> {
+        let mut news = self.flight.course.subscribe();
+        let replaced = self.flight.course.borrow().replaced;
+        loop {
+            let step = self.flight.course.borrow().step(&usable);
+            match step {
+                Step::Follow(found) => return Some(Boarding::Follow(found)),
+                Step::Fail(seen) => return Some(Boarding::Failed(seen)),
+                Step::Leave => return None,
+                Step::Lead => match self.lead(now) {
+                    Ok(seat) => return Some(Boarding::Lead(seat)),
+                    Err(place) => self = place,
+                },
+                // Each would else wait for one after the other.
+                Step::Wait(_) if self.flight.course.borrow().replaced > replaced + 1 => {
+                    return Some(Boarding::Deserted);
+                }
+                Step::Wait(patience) => {
+                    // Whether there are news or the time is over: the next step tells.
+                    let _ = timeout(patience, news.changed()).await;
+                }
+            }
+        }
+    }
+
+    fn lead(self, seq: Seq) -> Result<Seat, Self> {
+        let mut pulse = None;
+        // Nobody has to be told: who waits looks when its time is over.
+        self.flight.course.send_if_modified(|course| {
+            pulse = course.lead(seq);
+            false
+        });
+        let Some(pulse) = pulse else {
+            return Err(self);
+        };
+        let helm = Helm {
+            flight: Arc::clone(&self.flight),
+            pulse,
+        };
+        Ok(Seat { helm, place: self })
+    }
+
     /// Takes the flight off the list: who comes later begins anew.
     pub(crate) fn end(self) {
         self.leave(|_| true);
@@ -166,12 +312,6 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.leave(|flight| flight.places.fetch_sub(1, Ordering::Relaxed) == 1);
-    }
-}
-
-impl fmt::Debug for Flights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").finish_non_exhaustive()
     }
 }
 
@@ -224,7 +364,7 @@ mod tests {
     fn lead(boarding: Boarding) -> Seat {
         match boarding {
             Boarding::Lead(seat) => seat,
-            Boarding::Follow(_) => panic!("not the leader"),
+            other => panic!("not the leader: {other:?}"),
         }
     }
 
@@ -262,6 +402,70 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waited_for_a_failure_waits_for_nobody_else() {
+        let flights = Flights::default();
+        let first = lead(join(&flights).await);
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(join(&flights))).collect();
+        for one in &mut waiting {
+            assert!(futures_util::poll!(one).is_pending());
+        }
+        first.fail(Seen::Nothing);
+        assert!(flights.lock().is_empty());
+        let later = lead(join(&flights).await);
+        for one in waiting {
+            assert!(matches!(one.await, Boarding::Failed(Seen::Nothing)));
+        }
+        drop(later);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_replaces_a_leader_without_a_sign_of_life_and_both_may_find_something() {
+        let flights = Flights::default();
+        let first = lead(join(&flights).await);
+        let mut second = Box::pin(join(&flights));
+        let mut third = Box::pin(join(&flights));
+        assert!(futures_util::poll!(&mut third).is_pending());
+        assert!(flights.try_lead(key(), Seq::default()).is_none());
+        let second = lead(second.as_mut().await);
+        assert!(futures_util::poll!(&mut third).is_pending());
+        // What it does is no longer for the flight, but for what it finds.
+        assert!(!first.place.flight.course.borrow().is_led_by(first.pulse()));
+        first.land(found("late"), Instant::now()).end();
+        assert!(matches!(third.await, Boarding::Follow(landing) if text(&landing.held) == b"late"));
+        drop(second);
+        assert!(flights.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_failure_of_one_who_was_replaced_is_nobody_elses() {
+        let flights = Flights::default();
+        let first = lead(join(&flights).await);
+        let second = lead(join(&flights).await);
+        let mut third = Box::pin(join(&flights));
+        first.fail(Seen::Nothing);
+        assert!(futures_util::poll!(&mut third).is_pending());
+        drop(second.land(found("found"), Instant::now()));
+        assert!(matches!(third.await, Boarding::Follow(_)));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_three_of_them_in_turn() {
+        let flights = Flights::default();
+        let mut seats = vec![lead(join(&flights).await)];
+        let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(join(&flights))).collect();
+        let mut deserted = 0;
+        for boarding in futures_util::future::join_all(&mut waiting).await {
+            match boarding {
+                Boarding::Lead(seat) => seats.push(seat),
+                Boarding::Deserted => deserted += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((seats.len(), deserted), (3, 2));
+    }
+
+    #[tokio::test]
     async fn nothing_stays_behind() {
         let flights = Flights::default();
         let first = lead(join(&flights).await);
@@ -281,7 +485,10 @@ mod tests {
     async fn a_leader_that_is_too_late_takes_nobody_on() {
         let flights = Flights::default();
         let old = lead(join(&flights).await);
-        let now = Seq { epoch: 1, count: 1 };
+        let now = Seq {
+            count: 1,
+            ..Seq::default()
+        };
         let new = flights
             .join(key(), now, |seq, _| seq != now, |_| true)
             .await;
@@ -297,7 +504,7 @@ mod tests {
     async fn a_result_that_is_of_no_use_is_passed_over() {
         let flights = Flights::default();
         let place = lead(join(&flights).await).land(found("old"), Instant::now());
-        let unusable = |held: &Held| text(held) != b"old";
+        let unusable = |found: &Landing| text(&found.held) != b"old";
         let boarding = flights
             .join(key(), Seq::default(), |_, _| false, unusable)
             .await;

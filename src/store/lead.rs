@@ -12,21 +12,19 @@ use tokio::runtime::Handle;
 use super::{
     entry::{Entry, MARK},
     flight::{Place, Seat},
-    key::Digest,
+    lease::{self, Hold, Lease, Remains, give_back},
     life::Seq,
-    log::token,
     near::Held,
+    pulse::Watch,
     remote::{Seen, Slot},
     store::{Inner, Usable},
     tasks::Renewal,
-    writer::Writer,
 };
-use crate::error::Error;
 
 /// The right to make the entry of one slot.
 ///
-/// [`fill`](Self::fill) and [`uncacheable`](Self::uncacheable) end it; dropping it hands it over to whoever waits, in this
-/// process or another.
+/// [`fill`](Self::fill), [`uncacheable`](Self::uncacheable) and [`failed`](Self::failed) end it; dropping it hands it over
+/// to whoever waits, in this process or another. So does being without a [sign of life](Self::progress) for a second.
 pub(crate) struct Lead {
     turn: Option<Box<Turn>>,
     started: Instant,
@@ -41,32 +39,7 @@ struct Turn {
     stale: Option<Usable>,
     seat: Option<Seat>,
     renewal: Option<Renewal>,
-}
-
-/// What tells other processes that an entry is being made.
-#[derive(Clone, Debug)]
-pub(super) struct Lease {
-    blob: Bytes,
-    beside: bool,
-}
-
-impl Lease {
-    pub(super) fn new(digest: &Digest) -> Result<Self, Error> {
-        Ok(Self {
-            blob: Writer::lease(&token()?, digest),
-            beside: false,
-        })
-    }
-
-    /// One that is kept beside the slot, for making anew what is in it.
-    pub(super) fn beside(mut self) -> Self {
-        self.beside = true;
-        self
-    }
-
-    pub(super) fn blob(&self) -> &Bytes {
-        &self.blob
-    }
+    watch: Watch,
 }
 
 impl Lead {
@@ -77,6 +50,11 @@ impl Lead {
         lease: Option<Lease>,
         stale: Option<Usable>,
     ) -> Self {
+        let hold = lease.as_ref().map(|lease| Hold::new(store, slot, lease));
+        let watch = Watch {
+            pulse: None,
+            hold: hold.map(Arc::new),
+        };
         Self {
             turn: Some(Box::new(Turn {
                 store: Arc::clone(store),
@@ -86,6 +64,7 @@ impl Lead {
                 stale,
                 seat: None,
                 renewal: None,
+                watch,
             })),
             started: Instant::now(),
             // What is purged from now on beats what is made.
@@ -100,6 +79,7 @@ impl Lead {
 
     pub(super) fn seated(mut self, seat: Seat) -> Self {
         if let Some(turn) = &mut self.turn {
+            turn.watch.pulse = Some(Arc::clone(seat.pulse()));
             turn.seat = Some(seat);
         }
         self
@@ -112,9 +92,30 @@ impl Lead {
         self
     }
 
+    /// Takes note that the making of the entry goes on: nobody waits for longer than a second for a lead that does not.
+    pub(crate) fn progress(&self) {
+        if let Some(turn) = &self.turn {
+            turn.watch.note();
+        }
+    }
+
+    /// What notes the same while a future runs, see [`Watch::during`].
+    pub(crate) fn watch(&self) -> Watch {
+        let turn = self.turn.as_ref();
+        turn.map_or_else(Watch::default, |turn| turn.watch.clone())
+    }
+
     /// What was known of the purge log before the entry was made.
     pub(crate) fn seq(&self) -> Seq {
         self.seq
+    }
+
+    /// Whether [`fill`](Self::fill) will store an entry, as far as it is known: the right is to more than to make one for
+    /// oneself, there is a runtime to write in, and Redis took what was written last.
+    pub(crate) fn can_store(&self) -> bool {
+        let is_ours =
+            |turn: &Turn| !matches!(turn.seen, Seen::Unknown) && turn.store.remote.takes_writes();
+        self.turn.as_deref().is_some_and(is_ours) && Handle::try_current().is_ok()
     }
 
     /// For how long it has been in the making.
@@ -134,6 +135,7 @@ impl Lead {
         };
         turn.store.note_cost(self.cost_ms());
         turn.store.refusals.forget(turn.slot.digest());
+        turn.store.failures.forget(turn.slot.digest());
         // What this process has is not the newest any more.
         turn.store.forget_near(turn.slot.digest());
         let place = turn.land(&blob, self.started);
@@ -143,10 +145,32 @@ impl Lead {
     }
 
     /// What was made is not to be stored: those who wait make it for themselves, and for a moment nobody waits.
-    pub(crate) fn uncacheable(self) {
-        if let Some(turn) = &self.turn {
-            turn.store.note_cost(self.cost_ms());
-            turn.store.refusals.note(turn.slot.digest(), Instant::now());
+    pub(crate) fn uncacheable(mut self) {
+        let Some(mut turn) = self.turn.take() else {
+            return;
+        };
+        turn.store.note_cost(self.cost_ms());
+        turn.store.refusals.note(turn.slot.digest(), Instant::now());
+        turn.leave(Remains::Refused, REMAINS);
+        turn.disperse();
+    }
+
+    /// The entry could not be made. With a `stale` one to use instead, those who wait get that, and so does who comes
+    /// before the next attempt has succeeded; otherwise those who wait all try at once.
+    pub(crate) fn failed(mut self, stale: Option<&Usable>) {
+        let Some(mut turn) = self.turn.take() else {
+            return;
+        };
+        let Some(stale) = stale else {
+            turn.leave(Remains::Failed, REMAINS);
+            return turn.disperse();
+        };
+        let pause = turn.store.settings.error_pause;
+        turn.store.failures.note(turn.slot.digest(), pause);
+        turn.leave(Remains::Failed, pause);
+        if let Some(seat) = turn.seat.take() {
+            let Usable { entry, seen, .. } = stale.clone();
+            seat.land(Held { entry, seen }, self.started).end();
         }
     }
 }
@@ -162,9 +186,23 @@ impl Turn {
         Some(seat.land(held, began))
     }
 
+    /// Tells other processes why there is nothing.
+    fn leave(&mut self, remains: Remains, ttl: Duration) {
+        if let Some(lease) = self.lease.take() {
+            lease::leave(&self.store, &self.slot, lease, remains, ttl);
+        }
+    }
+
+    /// Has those who wait in this process go on without one another.
+    fn disperse(&mut self) {
+        if let Some(seat) = self.seat.take() {
+            seat.fail(self.seen.clone());
+        }
+    }
+
     async fn store(mut self, blob: Bytes, ttl: Duration, place: Option<Place>) {
         let lease = self.lease.take();
-        let beside = lease.as_ref().filter(|lease| lease.beside);
+        let beside = lease.as_ref().filter(|lease| lease.is_beside());
         let beside = beside.map(Lease::blob);
         let remote = &self.store.remote;
         let filled = remote.fill(&self.slot, &self.seen, blob, ttl, beside).await;
@@ -181,7 +219,7 @@ impl Turn {
         }
         // The fill ended it only where it found what it was for.
         if let Some(lease) = lease.filter(|_| !is_used_up) {
-            give_back(&self.store, &self.slot, lease, Duration::ZERO, None);
+            give_back(&self.store, &self.slot, lease);
         }
         // Not before: who comes from now on asks Redis, and finds it there.
         if let Some(place) = place {
@@ -195,69 +233,16 @@ impl Drop for Turn {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        // Who renews and fails is not to be followed by the next one at once, as there is something to use.
-        let renewal = self.renewal.take();
-        let pause = renewal.as_ref().map_or(Duration::ZERO, |_| RETRY);
-        give_back(&self.store, &self.slot, lease, pause, renewal);
-    }
-}
-
-/// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
-pub(super) struct Asking<'a> {
-    store: &'a Arc<Inner>,
-    slot: &'a Slot,
-    lease: Option<Lease>,
-}
-
-impl<'a> Asking<'a> {
-    pub(super) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
-        Self {
-            store,
-            slot,
-            lease: Some(lease.clone()),
-        }
-    }
-
-    /// It is known whose it is.
-    pub(super) fn end(mut self) {
-        self.lease = None;
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            give_back(self.store, self.slot, lease, Duration::ZERO, None);
+        match self.renewal.take() {
+            // Who renews and does not end it is not to be followed by the next one at once, as there is something to use.
+            Some(renewal) => lease::keep(&self.store, &self.slot, lease, renewal),
+            None => give_back(&self.store, &self.slot, lease),
         }
     }
 }
 
-/// In the background, after a pause.
-fn give_back(
-    store: &Arc<Inner>,
-    slot: &Slot,
-    lease: Lease,
-    pause: Duration,
-    renewal: Option<Renewal>,
-) {
-    let (store, slot) = (Arc::clone(store), slot.clone());
-    if let Ok(runtime) = Handle::try_current() {
-        runtime.spawn(async move {
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
-            drop(renewal);
-            let released = store.remote.release(&slot, &lease.blob, lease.beside);
-            if let Err(error) = released.await {
-                // It ends by itself.
-                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
-            }
-        });
-    }
-}
-
-/// How long nobody else renews what one has failed to.
-const RETRY: Duration = Duration::from_secs(1);
+/// For how long it is told that a load failed, or was not to be stored: longer than who waits takes to look again.
+const REMAINS: Duration = Duration::from_millis(250);
 
 impl fmt::Debug for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

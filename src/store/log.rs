@@ -1,8 +1,9 @@
 //! The purge log in Redis, and what this process knows of it.
 //!
 //! It is read when somebody needs to know and the last look is too long ago, as soon as something is added to it, and
-//! regularly for as long as somebody needs it. Each look begins with the record that was last in the one before: if that is not there any more, or is another
-//! one, the log was flushed, trimmed or taken back by a failover, and is read from its beginning.
+//! regularly for as long as somebody needs it. Each look begins with the record that was last in the one before: if that
+//! is not there any more, or is another one, the log was flushed, trimmed or taken back by a failover, and is read from
+//! its beginning. Only a server that takes writes is believed: a replica may have lost its primary.
 
 use std::{
     sync::{
@@ -20,8 +21,8 @@ use tokio::{
 
 use super::{
     follow::Signals,
-    life::{Seq, Tag},
-    purges::{Mode, Order, Place, Purged, Purges, Verdict},
+    life::{Seq, Subject, Tag},
+    purges::{Mode, Order, Purged, Purges, Verdict},
 };
 use crate::{
     error::{Error, Kind},
@@ -67,15 +68,23 @@ impl Log {
 
     /// What is known of the log: the mark of what is made from now on.
     pub(crate) fn seq(&self) -> Seq {
-        self.place().seq
-    }
-
-    /// Whether an entry still holds, as far as is known.
-    pub(crate) fn judge(&self, seq: Seq, tags: impl IntoIterator<Item = Tag>) -> Verdict {
         self.purges
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .judge(seq, tags)
+            .last()
+    }
+
+    /// Whether an entry still holds, as far as is known.
+    pub(crate) fn judge(
+        &self,
+        seq: Seq,
+        subject: Subject,
+        tags: impl IntoIterator<Item = Tag> + Clone,
+    ) -> Verdict {
+        self.purges
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .judge(seq, subject, tags)
     }
 
     /// Whether all purges are known that were over this long ago.
@@ -83,10 +92,15 @@ impl Log {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
-        match self.looked_at.load(Ordering::Acquire) {
+        match self.looked_at() {
             0 => false,
             at => clock().saturating_sub(at) <= micros(ago),
         }
+    }
+
+    /// When the last look that succeeded began, on [`clock`].
+    pub(super) fn looked_at(&self) -> u64 {
+        self.looked_at.load(Ordering::Acquire)
     }
 
     /// Learns of all purges that were over before this was called. At most one look is under way: who comes meanwhile
@@ -131,14 +145,19 @@ impl Log {
         let reply: (String, i64, Bytes) = self.redis.run(&PURGE, &self.key, args).await?;
         // Not before: else purges would go one after another.
         let _turn = self.turn.lock().await;
-        let seq = read_id(&reply.0)
+        let (epoch, count) = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
-        let at_ms = u64::try_from(reply.1).unwrap_or(0);
-        let Place { seq: known, token } = self.place();
+        let purged = Purged {
+            epoch,
+            count,
+            order,
+            at_ms: u64::try_from(reply.1).unwrap_or(0),
+        };
+        let (seq, known) = (purged.seq(), self.seq());
         // Counts are given again after a failover that lost some: it has to be the record that is known, too.
-        let follows = Order::decode(&reply.2).token == token;
-        if known.epoch == seq.epoch && known.count + 1 == seq.count && follows {
-            self.change(|purges| purges.apply(&Purged { seq, order, at_ms }));
+        let follows = Order::decode(&reply.2).token == known.token;
+        if known.epoch == epoch && known.count.checked_add(1) == Some(count) && follows {
+            self.change(|purges| purges.apply(&purged));
         } else if known != Seq::default() {
             // Others have purged meanwhile, or this is known already. If this cannot tell what, nothing is used until a look can.
             self.looked_at.store(0, Ordering::Release);
@@ -150,33 +169,29 @@ impl Log {
     /// With the turn held.
     pub(super) async fn look(&self) -> Result<(), Error> {
         let began_at = clock();
-        self.read().await?;
-        self.looked_at.store(began_at, Ordering::Release);
         let extended_at = self.extended_at.load(Ordering::Relaxed);
-        if began_at.saturating_sub(extended_at) > micros(LIFE / 48) {
+        let is_due = extended_at == 0 || began_at.saturating_sub(extended_at) > micros(LIFE / 48);
+        self.read(if is_due { LIFE } else { Duration::ZERO })
+            .await?;
+        self.looked_at.store(began_at, Ordering::Release);
+        if is_due {
             self.extended_at.store(began_at, Ordering::Relaxed);
-            if let Err(error) = self.redis.extend(&self.key, LIFE).await {
-                // There are many more looks before it matters.
-                self.extended_at.store(extended_at, Ordering::Relaxed);
-                tracing::debug!(target: "tower_fred::store", %error, "the purge log may end early");
-            }
         }
         Ok(())
     }
 
-    /// Reads what is new.
-    async fn read(&self) -> Result<(), Error> {
+    /// Reads what is new, and lets the log live on for `life` at least.
+    async fn read(&self, life: Duration) -> Result<(), Error> {
         loop {
-            let place = self.place();
-            if place.seq == Seq::default() {
-                return self.read_anew(place).await;
+            let known = self.seq();
+            if known == Seq::default() {
+                return self.read_anew(known).await;
             }
-            let from = format!("{}-{}", place.seq.epoch, place.seq.count);
-            let records = self.redis.records(&self.key, &from, PAGE).await?;
+            let from = format!("{}-{}", known.epoch, known.count);
+            let records = self.redis.records(&self.key, &from, PAGE, life).await?;
             let mut purged = records.iter().map(read_record);
-            match purged.next() {
-                Some(first) if first.seq == place.seq && first.order.token == place.token => {}
-                _ => return self.read_anew(place).await,
+            if purged.next().is_none_or(|first| first.seq() != known) {
+                return self.read_anew(known).await;
             }
             self.change(|purges| purged.for_each(|record| purges.apply(&record)));
             if records.len() < PAGE {
@@ -185,29 +200,28 @@ impl Log {
         }
     }
 
-    /// Reads the whole log, after it was found that `place` is no longer in it.
-    async fn read_anew(&self, place: Place) -> Result<(), Error> {
+    /// Reads the whole log, after it was found that the record that was `known` last is no longer in it.
+    async fn read_anew(&self, known: Seq) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let mut purges = Purges::default();
             let mut first = None;
             let mut from = "-".to_owned();
             loop {
-                let records = self.redis.records(&self.key, &from, PAGE).await?;
+                let records = self.redis.records(&self.key, &from, PAGE, LIFE).await?;
                 for record in records.iter().map(read_record) {
-                    first.get_or_insert(record.seq);
+                    first.get_or_insert(record.seq());
                     purges.apply(&record);
-                    from = format!("({}-{}", record.seq.epoch, record.seq.count);
+                    from = format!("({}-{}", record.epoch, record.count);
                 }
                 if records.len() < PAGE {
                     break;
                 }
             }
-            let found = purges.place().seq;
-            let is_trimmed =
-                |first: Seq| found.epoch == place.seq.epoch && first.count > place.seq.count;
+            let found = purges.last();
+            let is_trimmed = |first: Seq| found.epoch == known.epoch && first.count > known.count;
             let ended = match first {
                 None => String::new(),
-                Some(first) if found.epoch > place.seq.epoch || is_trimmed(first) => {
+                Some(first) if found.epoch > known.epoch || is_trimmed(first) => {
                     self.change(|known| *known = purges);
                     return Ok(());
                 }
@@ -228,13 +242,6 @@ impl Log {
         ))
     }
 
-    fn place(&self) -> Place {
-        self.purges
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .place()
-    }
-
     fn change(&self, change: impl FnOnce(&mut Purges)) {
         change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner));
     }
@@ -244,18 +251,16 @@ fn read_record(record: &Record) -> Purged {
     let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
     let (epoch, count) = record.id;
     Purged {
-        seq: Seq { epoch, count },
+        epoch,
+        count,
         order: Order::decode(record.field(b"order").map_or(&[], |order| order)),
         at_ms: record.field(b"at").and_then(|at| number(at)).unwrap_or(0),
     }
 }
 
-fn read_id(id: &str) -> Option<Seq> {
+fn read_id(id: &str) -> Option<(u64, u64)> {
     let (epoch, count) = id.split_once('-')?;
-    Some(Seq {
-        epoch: epoch.parse().ok()?,
-        count: count.parse().ok()?,
-    })
+    Some((epoch.parse().ok()?, count.parse().ok()?))
 }
 
 /// The record that begins a log.
@@ -281,7 +286,7 @@ pub(super) fn clock() -> u64 {
     micros(START.elapsed()) + 1
 }
 
-fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -296,7 +301,8 @@ static EPOCH: Script = Script::new(include_str!("epoch.lua"));
 pub(crate) const RECENT: Duration = Duration::from_millis(50);
 const PAGE: usize = 1000;
 const ATTEMPTS: u32 = 3;
-/// Some 10 MB in Redis. A process that starts later takes what is older than the first of them as purged.
+/// Some 10 MB in Redis, whoever asks for the purges. A process that starts later takes what is older than the first of
+/// them as purged.
 const MOST_RECORDS: i64 = 100_000;
 /// How long the log lives when nobody uses it.
 const LIFE: Duration = Duration::from_secs(48 * 60 * 60);

@@ -7,7 +7,7 @@ use tokio::try_join;
 use super::{
     entry::Entry,
     key::Digest,
-    log::RECENT,
+    log::{RECENT, clock},
     near::Held,
     purges::Verdict,
     remote::{Sight, Slot},
@@ -17,7 +17,7 @@ use super::{
 use crate::error::Error;
 
 impl Inner {
-    pub(super) async fn lookup(&self, slot: &Slot) -> Result<Found, Error> {
+    pub(super) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {
         if let Some(usable) = self.look_here(slot).await {
             return Ok(Found {
                 seen: usable.seen.clone(),
@@ -26,7 +26,7 @@ impl Inner {
         }
         // Of what this process is about to store, Redis may not know yet.
         let landed = self.flights.landed(slot.digest());
-        let sight = self.knowing(self.remote.get(slot)).await?;
+        let sight = self.look_there(slot).await?;
         let seen = sight.seen.clone();
         if let Some(usable) = self.admit(slot, sight) {
             return Ok(Found {
@@ -45,28 +45,33 @@ impl Inner {
         }
     }
 
-    pub(super) fn peek(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
+    pub(super) fn peek(self: &Arc<Self>, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
         let near = self.near.as_ref()?;
         if !self.log.is_known(RECENT) {
             return None;
         }
-        let Held { entry, .. } = near.get(slot.digest())?;
-        // Nobody has more luck. Who might have enough of it tries it when looking further.
+        let kept = near.get(slot.digest())?;
+        let entry = &kept.held.entry;
+        // Early renewal needs a random number. Whoever might renew with the highest one looks further, and draws it there.
         let luck = || self.settings.eagerness * MOST_LUCK;
-        let state = self.state(slot, &entry, now_ms, luck)?;
-        (state == State::Fresh).then_some(entry)
+        let state = self.state(slot, entry, now_ms, luck)?;
+        let is_usable = state == State::Fresh && self.is_confirmed(slot, &kept);
+        is_usable.then(|| Arc::clone(entry))
     }
 
     /// What this process has, if it may be used.
-    pub(super) async fn look_here(&self, slot: &Slot) -> Option<Usable> {
+    pub(super) async fn look_here(self: &Arc<Self>, slot: &Slot) -> Option<Usable> {
         // Else a caller that always finds something would have the thread for itself.
         tokio::task::coop::consume_budget().await;
         let is_known = self.log.is_known(RECENT);
-        let held = self.held(slot.digest())?;
-        let is_known = is_known
-            || self.log.catch_up().await.is_ok()
-            || self.log.is_known(self.settings.serve_for);
-        if !is_known {
+        let kept = self.near.as_ref().and_then(|near| near.get(slot.digest()));
+        let held = match &kept {
+            Some(kept) => kept.held.clone(),
+            // It is about to be stored.
+            None => self.flights.landed(slot.digest())?,
+        };
+        let is_known = is_known || self.log.catch_up().await.is_ok();
+        if !is_known && !self.log.is_known(self.settings.serve_for) {
             return None;
         }
         let usable = self.usable(slot, held);
@@ -74,13 +79,27 @@ impl Inner {
             self.forget_near(slot.digest());
         }
         // One that is stale here may have been made anew elsewhere.
-        usable.filter(|usable| usable.state <= State::Early)
+        let usable = usable.filter(|usable| usable.state <= State::Early)?;
+        match kept {
+            Some(kept) if is_known && !self.confirm(slot, &kept).await => None,
+            _ => Some(usable),
+        }
     }
 
-    /// What this process has, of its own or about to be stored.
-    fn held(&self, digest: &Digest) -> Option<Held> {
-        let near = self.near.as_ref().and_then(|near| near.get(digest));
-        near.or_else(|| self.flights.landed(digest))
+    /// What is in Redis, and all that is to be known of it.
+    pub(super) async fn look_there(&self, slot: &Slot) -> Result<Sight, Error> {
+        let sight = self.knowing(self.remote.get(slot)).await?;
+        self.reach(&sight).await?;
+        Ok(sight)
+    }
+
+    /// Learns of what the maker of an entry knew: it may know of purges that this process does not, or of such that a
+    /// failover has lost.
+    pub(super) async fn reach(&self, sight: &Sight) -> Result<(), Error> {
+        match &sight.entry {
+            Some(entry) if entry.seq().is_ahead_of(&self.log.seq()) => self.log.catch_up().await,
+            _ => Ok(()),
+        }
     }
 
     /// Waits for `look`, and in the same time for what there is to know of purges.
@@ -101,7 +120,7 @@ impl Inner {
         let entry = Arc::new(entry?);
         let usable = self.usable(slot, Held { entry, seen })?;
         if let (Some(near), State::Fresh) = (&self.near, usable.state) {
-            near.offer(slot.digest(), &blob, &usable.seen);
+            near.offer(slot.digest(), &blob, &usable.seen, clock());
         }
         Some(usable)
     }
@@ -125,7 +144,7 @@ impl Inner {
     ) -> Option<State> {
         let tags = entry.life().map_or(&[][..], |life| &life.tags);
         let tags = tags.iter().copied().chain([slot.group()]);
-        let verdict = self.log.judge(entry.seq(), tags);
+        let verdict = self.log.judge(entry.seq(), slot.subject(), tags);
         match entry.life() {
             Some(life) => judge(life, verdict, now_ms, luck()),
             // Soft purges are for the answers, not for what leads to them.

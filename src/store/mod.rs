@@ -5,19 +5,26 @@
 
 mod begin;
 mod entry;
+mod failures;
 mod flight;
 mod follow;
+mod history;
 pub(crate) mod key;
 mod lead;
+mod lease;
 mod life;
 mod listen;
 mod log;
 mod look;
 mod near;
+mod outdated;
 #[cfg(feature = "compression")]
 mod pack;
+mod pulse;
 mod purge;
 mod purges;
+mod recheck;
+mod refresh;
 mod remote;
 mod settings;
 mod state;
@@ -26,6 +33,7 @@ mod state;
     reason = "a file per type: this one is the store's"
 )]
 mod store;
+mod tags;
 mod tasks;
 mod writer;
 

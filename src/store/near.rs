@@ -5,12 +5,13 @@ use std::{
     hash::{BuildHasherDefault, Hasher},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
+use tokio::sync::Notify;
 
 use super::{
     entry::{Entry, PACKED},
@@ -25,11 +26,23 @@ pub(crate) struct Held {
     pub(crate) seen: Seen,
 }
 
+/// An entry that is kept, and when it was last compared with what is in Redis.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) held: Held,
+    weight: u32,
+    /// In microseconds of the clock of the purge log.
+    pub(crate) confirmed_at: AtomicU64,
+    /// Whether it is being compared, and the end of that.
+    pub(crate) rechecking: AtomicBool,
+    pub(crate) rechecked: Notify,
+}
+
 /// A bounded number of bytes of entries, of which the least used leave first.
 ///
 /// Whether an entry may be used is for its reader to judge, each time.
 pub(crate) struct Near {
-    cache: Cache<Digest, (Held, u32), Weight, BuildHasherDefault<Even>>,
+    cache: Cache<Digest, Arc<Kept>, Weight, BuildHasherDefault<Even>>,
     /// What was offered lately. Who is offered a second time is let in: most keys are read once.
     offered: Box<[AtomicU32]>,
 }
@@ -49,16 +62,16 @@ impl Near {
         }
     }
 
-    pub(crate) fn get(&self, digest: &Digest) -> Option<Held> {
-        self.cache.get(digest).map(|(held, _)| held)
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<Kept>> {
+        self.cache.get(digest)
     }
 
     pub(crate) fn remove(&self, digest: &Digest) {
         self.cache.remove(digest);
     }
 
-    /// Offers an entry that was read from `blob`.
-    pub(crate) fn offer(&self, digest: &Digest, blob: &Bytes, seen: &Seen) {
+    /// Offers an entry that was read from `blob` now.
+    pub(crate) fn offer(&self, digest: &Digest, blob: &Bytes, seen: &Seen, now: u64) {
         if !self.is_known(digest) {
             return;
         }
@@ -74,12 +87,15 @@ impl Near {
                 entry: Arc::new(entry),
                 seen: seen.clone(),
             };
-            self.insert(digest, held, weight);
+            let kept = Kept {
+                held,
+                weight,
+                confirmed_at: AtomicU64::new(now),
+                rechecking: AtomicBool::new(false),
+                rechecked: Notify::new(),
+            };
+            self.cache.insert(*digest, Arc::new(kept));
         }
-    }
-
-    fn insert(&self, digest: &Digest, held: Held, weight: u32) {
-        self.cache.insert(*digest, (held, weight));
     }
 
     fn is_known(&self, digest: &Digest) -> bool {
@@ -101,15 +117,15 @@ fn overhead(entry: &Entry) -> u32 {
     u32::try_from(fields)
         .unwrap_or(u32::MAX)
         .saturating_mul(128)
-        .saturating_add(512)
+        .saturating_add(640)
 }
 
 #[derive(Clone, Debug)]
 struct Weight;
 
-impl Weighter<Digest, (Held, u32)> for Weight {
-    fn weight(&self, _: &Digest, (_, weight): &(Held, u32)) -> u64 {
-        u64::from(*weight)
+impl Weighter<Digest, Arc<Kept>> for Weight {
+    fn weight(&self, _: &Digest, kept: &Arc<Kept>) -> u64 {
+        u64::from(kept.weight)
     }
 }
 
@@ -160,9 +176,9 @@ mod tests {
     fn what_is_offered_twice_is_let_in() {
         let near = Near::new(1 << 20);
         let digest = digest(1);
-        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing);
+        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing, 1);
         assert!(near.get(&digest).is_none());
-        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing);
+        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing, 1);
         assert!(near.get(&digest).is_some());
         near.remove(&digest);
         assert!(near.get(&digest).is_none());
@@ -173,10 +189,10 @@ mod tests {
         let near = Near::new(1 << 20);
         let digest = digest(1);
         let blob = blob(&digest, 10);
-        near.offer(&digest, &blob, &Seen::Nothing);
-        near.offer(&digest, &blob, &Seen::Nothing);
-        let held = near.get(&digest).expect("an entry");
-        let Entry::Value(value) = &*held.entry else {
+        near.offer(&digest, &blob, &Seen::Nothing, 1);
+        near.offer(&digest, &blob, &Seen::Nothing, 1);
+        let kept = near.get(&digest).expect("an entry");
+        let Entry::Value(value) = &*kept.held.entry else {
             panic!("a value");
         };
         assert_eq!(value.bytes, vec![b'x'; 10]);
@@ -189,11 +205,11 @@ mod tests {
         let near = Near::new(BYTES);
         let one = digest(0);
         for _ in 0..2 {
-            near.offer(&one, &blob(&one, 200), &Seen::Nothing);
+            near.offer(&one, &blob(&one, 200), &Seen::Nothing, 1);
         }
-        let (held, weight) = near.cache.get(&one).expect("an entry");
+        let kept = near.cache.get(&one).expect("an entry");
         for number in 0..1_000_000 {
-            near.insert(&digest(number), held.clone(), weight);
+            near.cache.insert(digest(number), Arc::clone(&kept));
             if number % 1000 == 0 {
                 assert!(near.cache.weight() <= BYTES as u64);
             }

@@ -20,6 +20,8 @@ use crate::{error::Error, redis::Redis};
 /// later on, 50 ms at most. What is being made while the purge runs counts as made before it, on every node, however long
 /// it takes.
 ///
+/// A process that cannot find out what was purged uses nothing that is stored: see [what it relies on](#what-it-relies-on).
+///
 /// ```no_run
 /// # async fn example(redis: tower_fred::Redis) -> Result<(), Box<dyn std::error::Error>> {
 /// let purge = redis.purge();
@@ -33,6 +35,28 @@ use crate::{error::Error, redis::Redis};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # What it relies on
+///
+/// Purges are records in a log, a Redis stream. A process asks the server for new records at least every 50 ms, in a way
+/// that only a primary answers: a replica refuses, whether it has its primary or not, and so does a primary that was made
+/// a replica (but not one with `replica-read-only no`). Each stored entry names the last record that was known when it was
+/// made, so that entries are not used that were made with a record that a failover has lost.
+///
+/// Two things are beyond it. Redis replicates in the background: a purge that was confirmed, and that no replica had when
+/// the primary failed, is lost, and processes that had not heard of it use what it named. And a primary that is cut off
+/// from its replicas, together with a process, does not know that one of them was made primary: for as long as it answers,
+/// that process does not hear of new purges. In a cluster it stops within `cluster-node-timeout`. Elsewhere set
+/// `min-replicas-to-write 1` and `min-replicas-max-lag`: a primary that lost its replicas then refuses, and the process uses
+/// nothing that is stored.
+///
+/// # What is remembered
+///
+/// Each process remembers 262,144 tags and URLs that were purged. Beyond that it forgets the older half, and what
+/// was made before those is not used again. What unsafe requests make outdated, which clients choose, has a memory of its
+/// own, of up to 9 MB: 200,000 URLs one by one, and 1.6 million older ones in Bloom filters, which take up to one in 600
+/// other responses for outdated too. Beyond that, responses that were made before the oldest of them are not used again.
+/// After two million records of either kind, nothing that was made before them is.
 ///
 /// # What it does not know
 ///

@@ -1,23 +1,32 @@
 //! Entries in Redis.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 
 use super::{
     entry::{Entry, MARK},
     key::Digest,
-    life::Tag,
+    lease::Lease,
+    life::{Subject, Tag},
 };
 use crate::{
     error::Error,
-    redis::{Redis, Script},
+    redis::{Health, Redis, Script},
 };
 
 /// The entries of one namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     redis: Redis,
+    /// Whether the last entry that was sent was not taken.
+    is_refused: Arc<AtomicBool>,
 }
 
 /// Where an entry is kept, and the digest that proves it is that one.
@@ -56,6 +65,13 @@ impl Slot {
         &self.digest
     }
 
+    pub(crate) fn subject(&self) -> Subject {
+        match self.kind {
+            'm' => Subject::Value,
+            _ => Subject::Response,
+        }
+    }
+
     /// What a purge of the whole resource names.
     pub(crate) fn group(&self) -> Tag {
         Tag::of_group(&self.resource)
@@ -64,7 +80,15 @@ impl Slot {
 
 impl Remote {
     pub(crate) fn new(redis: Redis) -> Self {
-        Self { redis }
+        Self {
+            redis,
+            is_refused: Arc::default(),
+        }
+    }
+
+    /// Whether Redis answers and took the last entry that it was sent.
+    pub(crate) fn takes_writes(&self) -> bool {
+        !self.is_refused.load(Ordering::Relaxed) && self.redis.health() != Health::Down
     }
 
     /// The slot that a resource is looked up in first.
@@ -138,15 +162,24 @@ impl Remote {
         Ok((sight, is_ours))
     }
 
-    /// Takes the lease for making anew what is in a slot; false when somebody else has it.
+    /// Whether what was seen is still there.
+    pub(crate) async fn has(&self, slot: &Slot, seen: &Seen) -> Result<bool, Error> {
+        match self.redis.get_start(&self.key(slot), MARK).await {
+            Ok(start) => Ok(matches!(seen, Seen::Mark(mark) if *mark == start)),
+            Err(error) if error.is_corrupt() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lease for making anew what is in a slot; otherwise gives what is there, such as somebody else's.
     pub(crate) async fn lease_beside(
         &self,
         slot: &Slot,
         lease: &Bytes,
         ttl: Duration,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<Bytes>, Error> {
         let key = self.lease_key(slot);
-        self.redis.set_new(&key, lease.clone(), ttl).await
+        self.redis.get_or_set(&key, lease.clone(), ttl).await
     }
 
     fn see(
@@ -168,7 +201,8 @@ impl Remote {
             Err(error) => return Err(error),
         };
         let entry = Entry::decode(blob.clone(), &slot.digest);
-        if entry.is_none() && matches!(seen, Seen::Mark(_)) {
+        let is_readable = entry.is_some() || Entry::is_of_another_version(&blob);
+        if !is_readable && matches!(seen, Seen::Mark(_)) {
             tracing::warn!(target: "tower_fred::store", key, "unreadable data under a cache key");
             self.redis.doubt(key);
         }
@@ -184,18 +218,30 @@ impl Remote {
         ttl: Duration,
         beside: Option<&Bytes>,
     ) -> Result<bool, Error> {
+        let filled = self.send(slot, seen, blob, ttl, beside).await;
+        self.is_refused.store(filled.is_err(), Ordering::Relaxed);
+        filled
+    }
+
+    async fn send(
+        &self,
+        slot: &Slot,
+        seen: &Seen,
+        blob: Bytes,
+        ttl: Duration,
+        beside: Option<&Bytes>,
+    ) -> Result<bool, Error> {
         let key = self.key(slot);
         match seen {
             Seen::Nothing => self.redis.set_new(&key, blob, ttl).await,
             Seen::Foreign => self.set(slot, blob, ttl).await.map(|()| true),
             Seen::Unknown => Ok(false),
             Seen::Mark(mark) => {
-                let millis = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1);
                 let beside = beside.map_or_else(Bytes::new, |lease| lease.slice(..MARK));
                 let args = [
                     mark.clone().into(),
                     blob.into(),
-                    millis.into(),
+                    millis(ttl).into(),
                     beside.into(),
                 ];
                 let (filled,): (i64,) = self.redis.run(&FILL, &key, args).await?;
@@ -231,21 +277,39 @@ impl Remote {
         }
     }
 
-    /// Gives a lease back that is in a slot, or beside it.
-    pub(crate) async fn release(
-        &self,
-        slot: &Slot,
-        lease: &Bytes,
-        beside: bool,
-    ) -> Result<(), Error> {
-        let key = if beside {
-            self.lease_key(slot)
-        } else {
-            self.key(slot)
-        };
-        let mark = [lease.slice(..MARK).into()];
+    /// Gives a lease back.
+    pub(super) async fn release(&self, slot: &Slot, lease: &Lease) -> Result<(), Error> {
+        let key = self.key_of(slot, lease);
+        let mark = [lease.blob().slice(..MARK).into()];
         self.redis.run::<()>(&RELEASE, &key, mark).await
     }
+
+    /// Puts `blob` in the place of a lease for `ttl`; false when the lease is not there any more.
+    pub(super) async fn replace_lease(
+        &self,
+        slot: &Slot,
+        lease: &Lease,
+        blob: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let key = self.key_of(slot, lease);
+        let mark = lease.blob().slice(..MARK);
+        let args = [mark.into(), blob.into(), millis(ttl).into()];
+        let (replaced,): (i64,) = self.redis.run(&HOLD, &key, args).await?;
+        Ok(replaced == 1)
+    }
+
+    /// Where a lease is.
+    fn key_of(&self, slot: &Slot, lease: &Lease) -> String {
+        match lease.is_beside() {
+            true => self.lease_key(slot),
+            false => self.key(slot),
+        }
+    }
+}
+
+fn millis(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 impl Seen {
@@ -260,4 +324,5 @@ impl Seen {
 }
 
 static FILL: Script = Script::new(include_str!("fill.lua"));
+static HOLD: Script = Script::new(include_str!("hold.lua"));
 static RELEASE: Script = Script::new(include_str!("release.lua"));

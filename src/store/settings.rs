@@ -15,6 +15,12 @@ pub(crate) struct Settings {
     pub(crate) wait: Duration,
     /// What takes less to make is made by each process for itself.
     pub(crate) lease_above: Duration,
+    /// How long nobody tries again what has failed, while there is a stale entry to use.
+    pub(crate) error_pause: Duration,
+    /// How many entries are made anew in the background at a time.
+    pub(crate) refreshes: usize,
+    /// How long one of them may take.
+    pub(crate) refresh_limit: Duration,
 }
 
 impl Default for Settings {
@@ -25,6 +31,9 @@ impl Default for Settings {
             eagerness: 0.0,
             wait: Duration::from_secs(10),
             lease_above: Duration::from_millis(20),
+            error_pause: Duration::from_secs(1),
+            refreshes: 64,
+            refresh_limit: Duration::from_secs(60),
         }
     }
 }

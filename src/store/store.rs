@@ -2,22 +2,23 @@
 
 use std::{
     fmt,
-    future::Future,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use tokio::try_join;
+use tokio::{sync::Semaphore, try_join};
 
 use super::{
     entry::Entry,
+    failures::Failures,
     flight::Flights,
     lead::Lead,
     life::{Life, Seq, Tag},
     log::Log,
     near::Near,
     purges::Mode,
+    recheck::MOST_RECHECKS,
     remote::{Remote, Seen, Slot},
     settings::Settings,
     state::State,
@@ -28,17 +29,20 @@ use crate::{error::Error, redis::Redis};
 /// Entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Store {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// Beside the rest, so that a task that holds the rest does not hold itself.
-    tasks: Arc<Tasks>,
+    pub(super) tasks: Arc<Tasks>,
 }
 
 pub(super) struct Inner {
     pub(super) remote: Remote,
     pub(super) log: Arc<Log>,
     pub(super) near: Option<Near>,
+    /// How many copies may be compared with Redis at once.
+    pub(super) rechecks: Arc<Semaphore>,
     pub(super) flights: Flights,
     pub(super) refusals: Refusals,
+    pub(super) failures: Failures,
     pub(super) settings: Settings,
     pub(super) renewals: Renewals,
     /// How many milliseconds it took lately to make an entry, plus one; 0 before the first.
@@ -73,18 +77,21 @@ pub(crate) enum Turn {
 
 impl Store {
     pub(crate) fn new(redis: &Redis, settings: Settings) -> Self {
+        let tasks = Tasks::new(settings.refreshes);
         Self {
             inner: Arc::new(Inner {
                 remote: Remote::new(redis.clone()),
                 log: Log::of(redis),
                 near: settings.near.map(Near::new),
+                rechecks: Arc::new(Semaphore::new(MOST_RECHECKS)),
                 flights: Flights::default(),
                 refusals: Refusals::default(),
+                failures: Failures::default(),
                 settings,
                 renewals: Renewals::default(),
                 cost: AtomicU64::new(0),
             }),
-            tasks: Arc::default(),
+            tasks: Arc::new(tasks),
         }
     }
 
@@ -92,7 +99,7 @@ impl Store {
     pub(crate) fn without_tasks(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
-            tasks: Arc::default(),
+            tasks: Arc::new(Tasks::new(1)),
         }
     }
 
@@ -119,22 +126,9 @@ impl Store {
         self.inner.begin(slot, seen).await
     }
 
-    /// The right to make anew what is there and still usable; `None` when another caller or process has it.
-    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable) -> Option<Lead> {
-        self.inner.renew(slot, usable).await
-    }
-
-    /// The same for a task of this store, which must not hold it.
-    pub(crate) fn renewal(
-        &self,
-        slot: Slot,
-        usable: Usable,
-    ) -> impl Future<Output = Option<(Lead, Slot)>> + Send + 'static {
-        let inner = Arc::clone(&self.inner);
-        async move {
-            let lead = inner.renew(&slot, &usable).await?;
-            Some((lead, slot))
-        }
+    /// Whether the last attempt to make what is in a slot failed.
+    pub(crate) fn is_failing(&self, slot: &Slot) -> bool {
+        self.inner.failures.has(slot.digest())
     }
 
     /// The right to make an entry that nobody waits for, in the place of one that may be used if that fails.
@@ -165,9 +159,12 @@ impl Store {
         self.inner.remote.set(slot, blob, ttl).await
     }
 
-    /// Takes everything that has one of these tags out of use on every node.
+    /// Takes every response that has one of these tags out of use on every node, as an unsafe request asks for.
     pub(crate) async fn purge(&self, tags: Vec<Tag>) -> Result<(), Error> {
-        self.inner.log.purge(Mode::Hard, tags).await?;
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.inner.log.purge(Mode::Outdated, tags).await?;
         Ok(())
     }
 
@@ -183,11 +180,6 @@ impl Store {
     pub(crate) async fn discard(&self, slot: &Slot, usable: &Usable) -> Result<(), Error> {
         self.inner.forget_near(slot.digest());
         self.inner.remote.discard(slot, &usable.seen).await
-    }
-
-    /// Runs `task` in the background, until the last clone of this store is gone; whether there was room for it.
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.tasks.spawn(task)
     }
 }
 

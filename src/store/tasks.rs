@@ -8,29 +8,59 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
 
 use super::key::Digest;
+use crate::log_pace::{LogPace, uptime};
 
-/// Tasks that end when this is dropped.
-#[derive(Default)]
+/// Tasks that end when this is dropped. Some run, and the others wait for their turn in the order in which they came.
 pub(crate) struct Tasks {
-    running: Mutex<JoinSet<()>>,
+    all: Mutex<JoinSet<()>>,
+    turns: Arc<Semaphore>,
+    pace: LogPace,
 }
 
 impl Tasks {
-    /// Runs `task`, unless there are too many already or there is no runtime; whether it does.
+    /// At most `at_once` run at a time.
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self {
+            all: Mutex::default(),
+            turns: Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))),
+            pace: LogPace::new(),
+        }
+    }
+
+    /// Runs `task` when it is its turn, unless too many wait or there is no runtime; whether it will.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
         let Ok(runtime) = Handle::try_current() else {
             return false;
         };
-        let mut running = lock(&self.running);
-        while running.try_join_next().is_some() {}
-        if running.len() >= MOST_TASKS {
+        let mut all = lock(&self.all);
+        while all.try_join_next().is_some() {}
+        let must_wait = self.turns.available_permits() == 0;
+        if must_wait && all.len() >= MOST_TASKS {
+            drop(all);
+            self.warn();
             return false;
         }
-        running.spawn_on(task, &runtime);
+        let turns = Arc::clone(&self.turns);
+        let task = async move {
+            // It is never closed.
+            if let Ok(_turn) = turns.acquire_owned().await {
+                task.await;
+            }
+        };
+        all.spawn_on(task, &runtime);
         true
+    }
+
+    fn warn(&self) {
+        if let Some(omitted) = self.pace.admit(uptime()) {
+            tracing::warn!(
+                target: "tower_fred::store", waiting = MOST_TASKS, omitted,
+                "too many background refreshes wait for their turn: one is left out"
+            );
+        }
     }
 }
 
@@ -105,7 +135,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const MOST_TASKS: usize = 64;
+/// How many may run and wait.
+const MOST_TASKS: usize = 4096;
 const MOST_REFUSALS: usize = 4096;
 const REFUSAL: Duration = Duration::from_secs(2);
 
@@ -120,7 +151,7 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_are_bounded_and_end_with_their_owner() {
-        let tasks = Tasks::default();
+        let tasks = Tasks::new(2);
         let alive = Arc::new(());
         for _ in 0..MOST_TASKS {
             let alive = Arc::clone(&alive);
@@ -128,6 +159,7 @@ mod tests {
                 std::future::pending::<()>().await;
                 drop(alive);
             }));
+            tokio::task::yield_now().await;
         }
         assert!(!tasks.spawn(async {}));
         drop(tasks);
@@ -137,9 +169,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_task_waits_for_its_turn_and_one_that_panics_gives_it_back() {
+        let tasks = Tasks::new(2);
+        let (running, done) = (Arc::new(Mutex::new(0)), Arc::new(Semaphore::new(0)));
+        for number in 0..100 {
+            let (running, done) = (Arc::clone(&running), Arc::clone(&done));
+            tasks.spawn(async move {
+                *lock(&running) += 1;
+                tokio::task::yield_now().await;
+                assert!(*lock(&running) <= 2, "too many at once");
+                *lock(&running) -= 1;
+                done.add_permits(1);
+                assert!(number % 7 > 0, "a bug in a task");
+            });
+        }
+        let all = done.acquire_many(100).await;
+        assert!(all.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_task_that_ended_makes_room() {
-        let tasks = Tasks::default();
-        for _ in 0..10 * MOST_TASKS {
+        let tasks = Tasks::new(64);
+        for _ in 0..2 * MOST_TASKS {
             while !tasks.spawn(async {}) {
                 tokio::task::yield_now().await;
             }

@@ -80,15 +80,36 @@ impl Writer {
         self.blob.len() - self.body_at
     }
 
-    /// Makes a complete body smaller if it is longer than `above` and that is worth it. Nothing is to be pushed after it.
-    pub(crate) fn pack(&mut self, above: Option<usize>) {
-        if above.is_some_and(|above| self.body_len() > above) {
-            if let Some(packed) = pack(&self.blob[self.body_at..]) {
-                self.blob.truncate(self.body_at);
-                self.push(&packed);
-                self.blob[11] |= PACKED;
-            }
+    /// What of the body was pushed.
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.blob[self.body_at..]
+    }
+
+    /// What of the body was pushed, without what else was written.
+    pub(crate) fn into_body(mut self) -> Bytes {
+        self.blob.split_off(self.body_at).freeze()
+    }
+
+    /// Makes a complete body smaller if it is longer than `above` and that is worth it; then the body as it was before.
+    /// Nothing is to be pushed after it.
+    pub(crate) fn pack(&mut self, above: Option<usize>) -> Option<Bytes> {
+        if above.is_none_or(|above| self.body_len() <= above) {
+            return None;
         }
+        let packed = pack(self.body())?;
+        let body = self.blob.split_off(self.body_at).freeze();
+        self.push(&packed);
+        self.blob[11] |= PACKED;
+        Some(body)
+    }
+
+    /// The entry, whose body is made smaller as by [`pack`](Self::pack), and the body as it was pushed.
+    pub(crate) fn finish_both(mut self, pack_above: Option<usize>) -> (Bytes, Bytes) {
+        let body_at = self.body_at;
+        let unpacked = self.pack(pack_above);
+        let blob = self.finish();
+        let body = unpacked.unwrap_or_else(|| blob.slice(body_at..));
+        (blob, body)
     }
 
     pub(crate) fn finish(mut self) -> Bytes {
@@ -112,6 +133,7 @@ impl Writer {
         ] {
             self.push(&number.to_le_bytes());
         }
+        self.push(&life.seq.token);
         self.push(&[u8::from(life.is_told)]);
         let tags = &life.tags[..life.tags.len().min(usize::from(u16::MAX))];
         self.push(&(tags.len() as u16).to_le_bytes());

@@ -31,6 +31,9 @@ mod store;
 // The layers alone and together, on every server.
 mod compose;
 
+// Pages behind a login, cached.
+mod guarded;
+
 // Everything under load, while Redis is harmed.
 mod faults;
 

@@ -63,15 +63,15 @@ fn only_a_stated_lifetime_is_stored() {
         said("max-age=60").map(|verdict| verdict.life.lifetime_ms),
         Ok(60_000)
     );
-    assert_eq!(said("public"), Err("no lifetime"));
-    assert_eq!(with(&[], 200, &[], None), Err("no lifetime"));
+    assert_eq!(said("public"), Err("no-lifetime"));
+    assert_eq!(with(&[], 200, &[], None), Err("no-lifetime"));
     let modified = date::format(NOW - 100_000);
     assert_eq!(
         with(&[], 200, &[("last-modified", &modified)], None),
-        Err("no lifetime")
+        Err("no-lifetime")
     );
-    assert_eq!(said("max-age=0"), Err("stale"));
-    assert_eq!(said("max-age=oops"), Err("stale"));
+    assert_eq!(said("max-age=0"), Err("expired"));
+    assert_eq!(said("max-age=oops"), Err("expired"));
 }
 
 #[test]
@@ -80,28 +80,25 @@ fn restrictions_prevent_storing_with_or_without_a_ttl() {
         (("cache-control", "max-age=60, No-StOrE"), "no-store"),
         (("cache-control", "Private, max-age=60"), "private"),
         (("set-cookie", "a=b"), "set-cookie"),
-        (("vary", "accept, *"), "Vary: *"),
-        (("vary", "Cookie"), "Vary: Cookie or Authorization"),
-        (
-            ("vary", "accept, authorization"),
-            "Vary: Cookie or Authorization",
-        ),
+        (("vary", "accept, *"), "vary-any"),
+        (("vary", "Cookie"), "vary-cookie"),
+        (("vary", "accept, authorization"), "vary-authorization"),
         (
             ("content-type", "Text/Event-Stream; charset=utf-8"),
-            "event stream",
+            "event-stream",
         ),
-        (("cache-control", "max-age=0"), "stale"),
-        (("expires", "0"), "stale"),
+        (("cache-control", "max-age=0"), "expired"),
+        (("expires", "0"), "expired"),
     ] {
         assert_eq!(with(&[], 200, &[response], TTL), Err(why), "{response:?}");
         let fresh = ("cache-control", "s-maxage=60");
         let both = with(&[], 200, &[response, fresh], TTL);
         // A longer life is a matter of freshness, not of permission.
-        assert_eq!(both.is_err(), why != "stale", "{response:?}");
+        assert_eq!(both.is_err(), why != "expired", "{response:?}");
     }
     assert_eq!(
         with(&[("cache-control", "no-store")], 200, &[], TTL),
-        Err("no-store in the request")
+        Err("request-no-store")
     );
 }
 
@@ -115,7 +112,7 @@ fn a_ttl_covers_what_says_nothing() {
         );
     }
     for status in [201, 202, 302, 303, 307, 400, 401, 403, 405, 500, 503, 599] {
-        assert_eq!(with(&[], status, &[], TTL), Err("no lifetime"), "{status}");
+        assert_eq!(with(&[], status, &[], TTL), Err("no-lifetime"), "{status}");
     }
     let own = with(&[], 200, &[("cache-control", "max-age=5")], TTL);
     assert_eq!(own.map(|verdict| verdict.life.lifetime_ms), Ok(5000));
@@ -189,7 +186,7 @@ fn what_is_too_old_on_arrival_is_not_stored() {
     let date = date::format(NOW - 7200);
     for old in [("age", "3600"), ("age", "7200, 0"), ("date", &*date)] {
         let lines = [("cache-control", "max-age=3600"), old];
-        assert_eq!(with(&[], 200, &lines, None), Err("stale"), "{old:?}");
+        assert_eq!(with(&[], 200, &lines, None), Err("expired"), "{old:?}");
     }
     let young = [("cache-control", "max-age=3600"), ("age", "3599")];
     assert_eq!(
@@ -212,12 +209,12 @@ fn what_can_be_validated_is_stored_stale() {
             assert_eq!(life.lifetime_ms, lifetime_ms, "{directives}");
             assert_eq!(life.keep_ms == 3_600_000, keeps, "{directives}");
         }
-        assert_eq!(said(directives), Err("stale"), "{directives}");
+        assert_eq!(said(directives), Err("expired"), "{directives}");
     }
     // Nothing says that it may be stored.
     assert_eq!(
         with(&[], 200, &[("etag", "\"a\"")], None),
-        Err("no lifetime")
+        Err("no-lifetime")
     );
 }
 
@@ -260,7 +257,7 @@ fn a_guess_is_for_what_is_cacheable_by_default() {
     for status in [201, 202, 302, 403, 500, 502, 503, 599] {
         assert_eq!(
             life(status, &modified(-600), "x"),
-            Err("no lifetime"),
+            Err("no-lifetime"),
             "{status}"
         );
         assert_eq!(
@@ -270,8 +267,8 @@ fn a_guess_is_for_what_is_cacheable_by_default() {
         );
     }
     assert_eq!(life(200, &modified(-86_400_000), "x"), Ok(3_600_000));
-    assert_eq!(life(200, &modified(600), "x"), Err("no lifetime"));
-    assert_eq!(life(200, "yesterday", "x"), Err("no lifetime"));
+    assert_eq!(life(200, &modified(600), "x"), Err("no-lifetime"));
+    assert_eq!(life(200, "yesterday", "x"), Err("no-lifetime"));
     assert_eq!(life(200, &modified(-600), "max-age=5"), Ok(5000));
 }
 
@@ -310,7 +307,7 @@ fn policies_choose_statuses_and_negative_lifetimes() {
         (404, Ok(2000)),
         (405, Ok(2000)),
         (501, Ok(2000)),
-        (500, Err("no lifetime")),
+        (500, Err("no-lifetime")),
     ] {
         assert_eq!(life(&policy, status), lifetime, "{status}");
     }

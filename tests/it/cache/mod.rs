@@ -12,6 +12,9 @@ mod isolation;
 // Bodies that are long, endless, broken or left behind.
 mod bodies;
 
+// Bodies that are read at their own pace, whatever their first client does.
+mod filling;
+
 // Foreign data, and Redis gone or hung.
 mod faults;
 
@@ -23,6 +26,15 @@ mod proxy;
 
 // Staleness: in the background, in place of errors, and by the client's leave.
 mod staleness;
+
+// What the handler says of a stored answer when it is asked whether it holds.
+mod validation;
+
+// A handler that fails while something is stored.
+mod failing;
+
+// Why an answer was not stored.
+mod details;
 
 // Many at once: one asks, all get complete answers.
 mod flight;

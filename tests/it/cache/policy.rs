@@ -232,7 +232,10 @@ async fn axum_handlers_return_their_decision() {
     assert!(was_hit);
     for _ in 0..3 {
         let answer = server.get("/not", &[]).await;
-        assert_eq!(answer.headers()["cache-status"], "tower-fred; fwd=uri-miss");
+        assert_eq!(
+            answer.headers()["cache-status"],
+            "tower-fred; fwd=uri-miss; detail=handler"
+        );
     }
 }
 

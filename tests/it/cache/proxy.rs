@@ -3,6 +3,9 @@
 // How messages begin and end, and which host they are for.
 mod framing;
 
+// What a message says to the next neighbour only, and what is for all recipients.
+mod neighbours;
+
 // The proxy as a process, its clients and its origins.
 mod talk;
 

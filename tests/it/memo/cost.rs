@@ -92,7 +92,7 @@ async fn until_stored_for_good(admin: &Client) {
     loop {
         if let [only] = &*values(admin).await {
             let left: i64 = admin.pttl(only).await.expect("PTTL");
-            // A lease is for ten seconds, the value for sixty.
+            // A lease is for one second, the value for sixty.
             if left > 20_000 {
                 return;
             }

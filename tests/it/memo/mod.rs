@@ -3,6 +3,7 @@
 mod coherence;
 mod cost;
 mod flight;
+mod progress;
 mod settings;
 
 use std::{

@@ -7,11 +7,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, request::Parts};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_fred::{
     RateLimitLayer,
-    rate_limit::{Key, PeerAddr, Quota},
+    rate_limit::{AsyncKey, Key, PeerAddr, Policy, Quota},
 };
 
 use crate::support::Server;
@@ -97,4 +97,63 @@ async fn an_outage_is_logged_once_and_nobody_is_named() {
     let all = log.lines("");
     assert_eq!(all.len(), 4, "{all:#?}");
     assert!(!all.concat().contains("192.0.2.77"), "{all:#?}");
+}
+
+/// An upgraded connection that nobody counts was no news.
+#[tokio::test]
+async fn an_upgrade_without_its_place_is_logged_once() {
+    let server = Server::shared();
+    let (log, _guard) = Log::of_this_thread();
+    let policy = Policy::concurrency("sockets", 2);
+    let layer = RateLimitLayer::new(server.redis().await, policy);
+    let answers = |method: &'static str, status: u16| {
+        let service = layer.layer(service_fn(move |_: Request<()>| async move {
+            let response = Response::builder().status(status);
+            Ok::<_, Infallible>(response.body(String::new()).expect("a response"))
+        }));
+        let request = Request::builder().method(method).uri("example.com:80");
+        service.oneshot(request.body(()).expect("a request"))
+    };
+    for (method, status) in [("CONNECT", 405), ("CONNECT", 200), ("GET", 101)] {
+        let Ok(_) = answers(method, status).await;
+    }
+    let lines = log.lines("WARN");
+    let upgrades: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("upgraded"))
+        .collect();
+    let [line] = upgrades[..] else {
+        panic!("one warning: {lines:?}");
+    };
+    assert!(line.contains("sockets"), "{line}");
+}
+
+/// A search that failed was logged as a missing key.
+#[tokio::test]
+async fn a_search_that_fails_is_logged_as_what_it_is() {
+    let server = Server::shared();
+    let (log, _guard) = Log::of_this_thread();
+    let layer = RateLimitLayer::new(server.redis().await, Quota::per_day(9)).by(AsyncKey::try_new(
+        |request: &Parts| {
+            let fails = request.extensions.get::<PeerAddr>().is_none();
+            async move {
+                if fails {
+                    Err("no database")
+                } else {
+                    Ok(Some(1))
+                }
+            }
+        },
+    ));
+    for peer in [None, None, Some("192.0.2.1"), None, None] {
+        send(&layer, peer).await;
+    }
+    let lines = log.lines("WARN");
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    for line in &lines {
+        assert!(
+            line.contains("cannot look up") && line.contains("no database"),
+            "{line}"
+        );
+    }
 }

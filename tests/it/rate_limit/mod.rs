@@ -5,11 +5,13 @@ mod layer;
 mod limiter;
 mod logs;
 mod memory;
+mod missing_keys;
 mod policies;
 mod processes;
 mod responses;
 mod script;
 mod settings;
+mod upgrades;
 
 use std::time::Duration;
 

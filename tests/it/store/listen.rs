@@ -63,8 +63,9 @@ async fn a_purge_ends_the_wait_for_it_and_the_next_one_is_waited_for() {
     let calls = info
         .split_once("cmdstat_xread:calls=")
         .and_then(|(_, rest)| rest.split(',').next()?.parse::<u32>().ok());
-    // One wait that ended for each of the records, of which `set` makes one too.
-    assert!(calls.is_some_and(|calls| calls >= 6), "{calls:?}");
+    // One wait that ended for each of the purges. Those of `set` may be known before the next wait begins, and not all
+    // servers count one that goes on.
+    assert!(calls.is_some_and(|calls| calls >= 3), "{calls:?}");
 }
 
 #[tokio::test]

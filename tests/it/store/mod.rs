@@ -4,3 +4,5 @@ mod listen;
 mod log;
 mod near;
 mod purge;
+mod replica;
+mod requests;

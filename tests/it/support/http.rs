@@ -52,7 +52,7 @@ impl HttpServer {
                 tokio::spawn(async move {
                     // A client that goes away is none of the server's business.
                     let _ = auto::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
+                        .serve_connection_with_upgrades(TokioIo::new(stream), service)
                         .await;
                 });
             }

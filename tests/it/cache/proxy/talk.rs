@@ -46,6 +46,10 @@ impl Proxy {
         Self { child, address }
     }
 
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     pub(super) fn connect(&self) -> Client {
         let stream = TcpStream::connect(&self.address).expect("the proxy");
         stream

@@ -1,0 +1,128 @@
+//! Keys whose last load failed while there is a stale entry to use instead.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    begin::Claim,
+    key::Digest,
+    lead::Lead,
+    lease::Lease,
+    remote::Slot,
+    state::State,
+    store::{Inner, Turn},
+};
+
+/// When the next attempt is due for each such key.
+#[derive(Debug, Default)]
+pub(super) struct Failures(Mutex<HashMap<Digest, Instant>>);
+
+impl Failures {
+    pub(super) fn note(&self, key: &Digest, pause: Duration) {
+        let now = Instant::now();
+        let mut all = self.lock();
+        if all.len() >= MOST {
+            all.retain(|_, due| *due > now);
+            if all.len() >= MOST {
+                all.clear();
+            }
+        }
+        all.insert(*key, now + pause);
+    }
+
+    pub(super) fn forget(&self, key: &Digest) {
+        self.lock().remove(key);
+    }
+
+    /// Whether the last load failed.
+    pub(super) fn has(&self, key: &Digest) -> bool {
+        self.lock().contains_key(key)
+    }
+
+    /// Whether it is too early for another attempt.
+    pub(super) fn is_paused(&self, key: &Digest) -> bool {
+        let due = self.lock().get(key).copied();
+        due.is_some_and(|due| Instant::now() < due)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// What to do where the last load failed: one caller at a time of all processes tries again after each pause, and the
+    /// others use the stale entry without waiting. `None` when that is not so, or there is no stale entry any more.
+    pub(super) async fn probe(self: &Arc<Self>, slot: &Slot) -> Option<Turn> {
+        let key = slot.digest();
+        if !self.failures.has(key) {
+            return None;
+        }
+        let usable = self.lookup(slot).await.ok()?.usable;
+        let Some(usable) = usable.filter(|usable| usable.state <= State::IfError) else {
+            self.failures.forget(key);
+            return None;
+        };
+        if usable.state <= State::Early {
+            // Another process had more luck.
+            self.failures.forget(key);
+        }
+        if usable.state <= State::WhileRevalidate || self.failures.is_paused(key) {
+            return Some(Turn::Follow(usable));
+        }
+        let Some(seat) = self.flights.try_lead(*key, self.log.seq()) else {
+            return Some(Turn::Follow(usable));
+        };
+        let lease = Lease::new(key).ok()?.beside();
+        Some(match self.claim_beside(slot, lease, false).await {
+            Ok(Some(Claim::Ours { seen, lease, stale })) => {
+                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
+            }
+            Ok(Some(Claim::Found(found))) => Turn::Follow(found),
+            Ok(Some(Claim::InVain(_)) | None) => Turn::Follow(usable),
+            // Redis is no longer there to say who tries.
+            Err(_) => {
+                let seen = usable.seen.clone();
+                Turn::Lead(Lead::new(self, slot, seen, None, Some(usable)).seated(seat))
+            }
+        })
+    }
+}
+
+/// More than this are forgotten: their callers wait for one another again.
+const MOST: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::key::KeyBuilder;
+
+    fn key(number: u64) -> Digest {
+        KeyBuilder::new("test").part(&number.to_le_bytes()).finish()
+    }
+
+    #[test]
+    fn a_failure_is_known_until_it_is_forgotten_and_its_pause_ends() {
+        let failures = Failures::default();
+        failures.note(&key(1), Duration::from_secs(60));
+        failures.note(&key(2), Duration::ZERO);
+        assert!(failures.has(&key(1)) && failures.is_paused(&key(1)));
+        assert!(failures.has(&key(2)) && !failures.is_paused(&key(2)));
+        assert!(!failures.has(&key(3)) && !failures.is_paused(&key(3)));
+        failures.forget(&key(1));
+        assert!(!failures.has(&key(1)) && !failures.is_paused(&key(1)));
+    }
+
+    #[test]
+    fn their_number_is_bounded() {
+        let failures = Failures::default();
+        for number in 0..3 * MOST as u64 {
+            failures.note(&key(number), Duration::from_secs(60));
+        }
+        assert!(failures.lock().len() <= MOST);
+    }
+}
