@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::{
     codec::decode,
-    index::{AT_ONCE, PAGE, Revoking},
     outcome::Ended,
     record::{number, time},
+    revocation::{AT_ONCE, PAGE, Revoking},
     store::SessionStore,
 };
 use crate::{

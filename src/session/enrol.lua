@@ -1,6 +1,6 @@
 -- Lists a session among those of its user, before the session becomes the user's.
--- KEYS[1]  the user's index: session ids by their end in ms; under '!' the negative of when all were revoked, and the
---          same under '!' and an id for the one that was kept
+-- KEYS[1]  the user's index: session ids by their end in ms; the negative of when all were revoked under '!', for
+--          logins, and under '!!', for uses; the same under '!' and an id for the one that was kept
 -- ARGV     from the third: ms since the credentials began to be checked; id; ms that the session may live; ms that ARGV[2]
 --          is ahead of when this was sent; most sessions, or 0; what to do with more (ask, refuse, evict); when this
 --          login's own request revoked all, 0, or -1 to be refused by any revocation; ms for which the place is kept until the
@@ -15,7 +15,8 @@ if revoked then
   if revoked > now_ms then
     -- The clock was set back, or is another server's: heal, so that nobody is locked out.
     revoked = now_ms
-    redis.call('ZADD', KEYS[1], string.format('%.0f', -revoked), '!')
+    local mark = string.format('%.0f', -revoked)
+    redis.call('ZADD', KEYS[1], 'XX', 'GT', mark, '!', mark, '!!')
   end
   -- This server's time when the check began, rather too early than too late.
   local began = math.min(now_ms, (limit_ms > 0 and limit_ms or now_ms) - patience) - age - 2

@@ -18,7 +18,8 @@ if op == 'end' then
   redis.call('DEL', KEYS[2])
   redis.call('SET', KEYS[1], '', 'PX', ARGV[4])
   return reply('over', new[1] or '', new[2] or '', new[3] or '', new[4] or '')
-elseif held == '' then
+elseif held == '' or held == '1' then
+  -- '1' is what earlier versions note.
   return over()
 elseif op == 'claim' then
   if held and held ~= turn then

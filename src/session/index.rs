@@ -11,16 +11,15 @@
 //! A server that evicts keys may drop the list. So a use of a session asks it, at most once a touch interval (listing.rs):
 //! the session is listed again, and is over when all were revoked since its login was listed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use tokio::task::JoinSet;
 
 use super::{
     changes::{Changes, Renewal},
     login::Login,
-    outcome::{Begun, Ended, Held, Outcome, Place},
+    outcome::{Begun, Held, Outcome, Place},
     record::{millis, number},
     records::unix_millis,
     store::SessionStore,
@@ -193,36 +192,6 @@ impl SessionStore {
         i64::from(refuses) * longest.saturating_add(1000)
     }
 
-    /// One page of the ids listed. Notes that all were revoked just now, if that is what they are read for, and says when.
-    pub(super) async fn listed(
-        &self,
-        user: &str,
-        from: usize,
-        revoking: Revoking<'_>,
-    ) -> Result<(i64, Vec<String>), Error> {
-        let known_for = match revoking {
-            Revoking::No => "".into(),
-            Revoking::Now(_) => {
-                let settings = &self.settings;
-                let life = settings.absolute.max(settings.remembered);
-                millis(life.max(REVOCATION_KNOWN))
-                    .saturating_add(CLOCK_SKEW)
-                    .into()
-            }
-        };
-        let kept = match revoking {
-            Revoking::No => "",
-            Revoking::Now(kept) => kept.unwrap_or_default(),
-        };
-        let from = i64::try_from(from).unwrap_or(i64::MAX);
-        let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let args: [Value; 4] = [from.into(), page.into(), known_for, kept.into()];
-        let mut words: Vec<String> = self.redis.run(&LIST, &self.index(user), args).await?;
-        let ids = words.split_off(words.len().min(1));
-        let at = words.first().and_then(|at| at.parse().ok());
-        Ok((at.unwrap_or(0), ids))
-    }
-
     /// Takes sessions that are over out of the index. Failing is harmless: they are left out when they are met.
     pub(super) async fn unlist(&self, user: &str, ids: &[String]) {
         if ids.is_empty() {
@@ -233,52 +202,6 @@ impl SessionStore {
         if let Err(error) = done {
             tracing::debug!(target: "tower_fred::session", %error, "sessions that are over stay listed");
         }
-    }
-
-    /// Ends a session whoever holds it: if it is this user's, or anybody's, and of a login that was listed then, if that
-    /// is said.
-    pub(super) async fn revoke_one(
-        &self,
-        id: &str,
-        user: Option<&str>,
-        listed_at: Option<i64>,
-    ) -> Result<Ended, Error> {
-        let listed_at = listed_at.map_or_else(|| "".into(), Value::from);
-        let args: [Value; 2] = [user.unwrap_or_default().into(), listed_at];
-        let words: Vec<String> = self.redis.run(&REVOKE, &self.key(id), args).await?;
-        match words.as_slice() {
-            [word, user] if word == "done" => {
-                self.log("revoked", id);
-                Ok(Ended::Done(Some(user.clone())))
-            }
-            _ => Ok(Ended::Gone),
-        }
-    }
-
-    /// Ends sessions whoever holds them: how many there were, of this user if one is named.
-    pub(super) async fn revoke_all_of(
-        &self,
-        ids: &[String],
-        user: Option<&str>,
-    ) -> Result<usize, Error> {
-        let mut ended = 0;
-        for chunk in ids.chunks(AT_ONCE) {
-            let mut tasks = JoinSet::new();
-            for id in chunk {
-                let (store, id) = (self.clone(), id.clone());
-                tasks.spawn(async move { store.revoke_one(&id, None, None).await });
-            }
-            while let Some(result) = tasks.join_next().await {
-                let outcome = result.map_err(|error| {
-                    Error::new(Kind::Unavailable, "a revocation did not end").caused_by(error)
-                })?;
-                ended += usize::from(match outcome? {
-                    Ended::Done(owner) => user.is_none() || owner.as_deref() == user,
-                    _ => false,
-                });
-            }
-        }
-        Ok(ended)
     }
 
     pub(super) fn index(&self, user: &str) -> String {
@@ -300,28 +223,8 @@ fn revoked() -> Error {
     )
 }
 
-/// Whether a list is read in order to revoke all of it, and which session that keeps.
-#[derive(Clone, Copy)]
-pub(super) enum Revoking<'a> {
-    No,
-    Now(Option<&'a str>),
-}
-
 /// How far this host's clock may be behind Redis's, in milliseconds, before a live session is left out of the list.
 pub(super) const CLOCK_SKEW: i64 = 60_000;
 
 static ENROL: Script = Script::new(include_str!("enrol.lua"));
-static LIST: Script = Script::new(include_str!("list.lua"));
 static UNLIST: Script = Script::new(include_str!("unlist.lua"));
-static REVOKE: Script = Script::new(concat!(
-    include_str!("tell.lua"),
-    include_str!("revoke.lua")
-));
-
-/// How many ids a list is read at a time.
-pub(super) const PAGE: usize = 1000;
-/// How many sessions are asked about at once.
-pub(super) const AT_ONCE: usize = 32;
-/// How long it is known at least that all sessions of a user were revoked: browsers keep no cookie for longer, whoever set
-/// it. A session that may live for longer is known for as long.
-const REVOCATION_KNOWN: Duration = Duration::from_secs(400 * 24 * 60 * 60);

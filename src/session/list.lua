@@ -7,9 +7,11 @@
 redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))
 local noted = ''
 if ARGV[5] ~= '' then
-  local mark = { string.format('%.0f', -now_ms), '!' }
+  local at = string.format('%.0f', -now_ms)
+  -- Earlier versions note '!' alone, and not which session they keep: no session may end for that.
+  local mark = { at, '!', at, '!!' }
   if ARGV[6] ~= '' then
-    mark[3], mark[4] = mark[1], '!' .. ARGV[6]
+    mark[5], mark[6] = at, '!' .. ARGV[6]
   end
   redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(0')
   local added = redis.pcall('ZADD', KEYS[1], unpack(mark))

@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    index::AT_ONCE,
     record::{Found, number},
+    revocation::AT_ONCE,
     wait::{Wait, Waits},
 };
 use crate::{
@@ -77,8 +77,11 @@ impl<'a> Ear<'a> {
                 self.was_refused = false;
                 Some(subscription)
             }
-            // An application's client of a cluster: nothing will change that.
-            Ok(None) => pending().await,
+            // An application's own client of a cluster: there are only looks.
+            Ok(None) => {
+                self.was_refused = true;
+                None
+            }
             Err(error) => {
                 self.note(&error);
                 None

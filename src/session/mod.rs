@@ -206,6 +206,7 @@ mod index;
 mod keys;
 mod layer;
 mod listing;
+mod load;
 mod login;
 mod look;
 mod marked;
@@ -215,6 +216,7 @@ mod nested;
 mod outcome;
 mod record;
 mod records;
+mod revocation;
 #[cfg(feature = "seal")]
 mod seal;
 mod service;

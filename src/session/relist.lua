@@ -3,7 +3,7 @@
 -- ARGV     third: id; fourth: ms that the session may live; fifth: when its login was listed
 -- Replies  revoked, or done
 local id, life = ARGV[3], tonumber(ARGV[4])
-local revoked = tonumber(redis.call('ZSCORE', KEYS[1], '!') or nil)
+local revoked = tonumber(redis.call('ZSCORE', KEYS[1], '!!') or nil)
 if revoked and -revoked >= tonumber(ARGV[5]) then
   local kept = tonumber(redis.call('ZSCORE', KEYS[1], '!' .. id) or nil)
   if not kept or kept > revoked then

@@ -6,12 +6,13 @@ use bytes::Bytes;
 
 use super::{
     changes::{Changes, Renewal},
-    outcome::{Ended, Held, Place},
+    outcome::{Held, Place},
     record::{Due, Record},
     token::Token,
 };
 use crate::error::{Error, Kind};
 
+mod ending;
 mod written;
 
 pub(super) struct State {
@@ -139,24 +140,6 @@ impl State {
         }
     }
 
-    pub(super) fn log_out(&mut self) {
-        match std::mem::replace(&mut self.origin, Origin::Unverified(Vec::new())) {
-            Origin::Unverified(tokens) | Origin::Unreachable(tokens) => {
-                self.ending.extend(tokens.into_iter().map(Held::unproved));
-            }
-            Origin::Verified(held, _) => self.ending.push(held),
-            // Still refused: a late request must not replace the cookie of a newer session.
-            Origin::Interrupted => self.origin = Origin::Interrupted,
-        }
-        let unopened = std::mem::take(&mut self.unopened);
-        if !self.stale {
-            self.ending.extend(unopened);
-        }
-        self.changes = Changes::default();
-        self.due = Due::default();
-        self.logouts = self.logouts.wrapping_add(1);
-    }
-
     pub(super) fn is_sent(&self) -> bool {
         self.sent
     }
@@ -229,21 +212,6 @@ impl State {
         if job.logouts == self.logouts {
             let tokens = job.held.iter().map(|held| held.token.clone());
             self.origin = Origin::Unreachable(tokens.collect());
-        }
-    }
-
-    pub(super) fn ending(&self) -> Vec<Held> {
-        self.ending.clone()
-    }
-
-    /// Takes note of how the sessions in `ended` fared.
-    pub(super) fn ended(&mut self, outcomes: &[Ended]) {
-        self.ending.drain(..outcomes.len());
-        let done = |end: &Ended| matches!(end, Ended::Done(_));
-        if outcomes.iter().any(done) || outcomes.iter().all(|end| *end == Ended::Gone) {
-            self.cookie = Some(Cookie::Remove);
-        } else if outcomes.contains(&Ended::Stale) {
-            self.interrupt();
         }
     }
 

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::{
-    super::{keys::Key, token::Token},
+    super::{keys::Key, outcome::Held, settings::Settings, token::Token},
+    stored::*,
     *,
 };
 

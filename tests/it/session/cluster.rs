@@ -1,10 +1,14 @@
 //! The promises that rest on what is stored, on a cluster: sessions and their users' lists are in different slots there.
 
+use std::time::Duration;
+
+use tower_fred::Redis;
+
 use super::{
     browser::Place, devices, failures, handover, life, memory, pages, races, security, sockets,
     timeouts, updates, values,
 };
-use crate::support::topology::Cluster;
+use crate::support::{server::namespace, topology::Cluster};
 
 #[tokio::test]
 async fn d04_to_d09_on_a_cluster() {
@@ -60,4 +64,17 @@ async fn the_end_of_a_session_is_told_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
     sockets::check_the_end_is_told(&place).await;
     sockets::check_a_lost_hint(&place).await;
+}
+
+/// An application's own client of a cluster hears no hints: waiting never ended.
+#[tokio::test]
+async fn the_end_of_a_session_is_told_without_hints() {
+    let cluster = Cluster::start().await;
+    let client = cluster.application_client().await;
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .deadline(Duration::from_secs(10))
+        .client(client)
+        .expect("a handle");
+    sockets::check_looks_alone(&redis).await;
 }

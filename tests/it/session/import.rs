@@ -321,6 +321,26 @@ async fn a_logout_that_cannot_reach_the_old_session_is_an_error() {
 }
 
 /// An old cookie logged in after all sessions of its user were revoked.
+/// During a roll-out, a request with the cookie waited for a process that was not at work, and was an error.
+#[tokio::test]
+async fn what_an_earlier_version_took_over_is_over() {
+    let server = Server::shared();
+    let (layer, _, keys) = Place::Server(server.clone()).stage().await;
+    let layer = layer.import_tower_sessions(by_user());
+    let values = serde_json::json!({ "seed": 7 });
+    let id = old_session(&server, values, Duration::from_secs(3600)).await;
+    let cookie = format!("id={id}");
+    assert_eq!(read(&layer, &cookie).await.0, Some(7));
+    end_grace(&keys).await;
+    let all = keys.all().await;
+    let note = all.iter().find(|key| key.contains(":i:")).unwrap();
+    keys.admin
+        .set::<(), _, _>(note, "1", None, None, false)
+        .await
+        .unwrap();
+    assert_eq!(read(&layer, &cookie).await.0, None);
+}
+
 #[tokio::test]
 async fn an_old_session_is_older_than_any_revocation_of_its_user() {
     let server = Server::shared();

@@ -29,6 +29,8 @@ mod memory;
 mod nested;
 // CSRF tokens, a second cookie, events, a cookie for tests.
 mod pages;
+// Records and lists of the version before.
+mod rollout;
 // Requests that overlap each other, logins and logouts.
 mod races;
 // Fixation, replay, secrets at rest and in logs.

@@ -246,6 +246,23 @@ pub(super) async fn check_a_lost_hint(place: &Place) {
     }
 }
 
+/// Where nothing can be heard, only the looks tell: of a logout, and of a timeout.
+pub(super) async fn check_looks_alone(redis: &Redis) {
+    let store = SessionStore::new(redis.clone())
+        .check_ended_every(Duration::from_millis(200))
+        .idle_timeout(Duration::from_secs(3));
+    let layer = SessionLayer::over(store);
+    let (one, other) = (
+        Browser::with_session(&layer).await,
+        Browser::with_session(&layer).await,
+    );
+    let waiting = [wait(&open(&one).await), wait(&open(&other).await)];
+    one.log_out().await;
+    for waiting in waiting {
+        ends("the slow look", waiting).await;
+    }
+}
+
 /// A hint is believed as little as its sender: who can publish can end nothing.
 #[tokio::test]
 async fn a_false_hint_ends_nothing() {
