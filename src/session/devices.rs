@@ -136,9 +136,16 @@ impl SessionStore {
     /// before this; to be sure of that, also when it began a few milliseconds later. So change the password first, then
     /// call this.
     ///
+    /// A session that is not in the user's list, because Redis evicted the list, is not counted. It ends at its next use,
+    /// or within a touch interval of it (60 seconds, or a tenth of the idle timeout if that is less): a use asks the list,
+    /// which knows of this revocation for 400 days, or for the longest timeout if that is more. See
+    /// [eviction](crate::session#eviction).
+    ///
     /// # Errors
     ///
-    /// As [`list`](Self::list); some sessions may live on then. Call it again.
+    /// As [`list`](Self::list); some sessions may live on then. Call it again. An [unavailable](Error::is_unavailable) one
+    /// also when Redis's memory is full: the sessions that are listed were deleted, but the revocation may not be noted, so
+    /// that a login on its way is not refused.
     pub async fn revoke_all(&self, user: &str) -> Result<usize, Error> {
         Ok(self.revoke_except(user, None).await?.0)
     }

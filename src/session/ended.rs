@@ -23,6 +23,10 @@ impl Session {
     /// which every end is published. That is only a hint. What counts is the session's record, which is looked at when
     /// there was a hint, when the session's time is over, and [now and then](SessionStore::check_ended_every) in any case,
     /// those of many waiting sessions by one command. While Redis does not answer, nobody knows of an end, and this waits.
+    /// Over an application's own client of a cluster, no hint is heard.
+    ///
+    /// A revocation that found the user's list [evicted](crate::session#eviction) is told when a use of the session notices
+    /// it.
     ///
     /// ```no_run
     /// # use tower_fred::{Error, Session};
@@ -101,8 +105,8 @@ impl Session {
 impl SessionStore {
     /// How often a session that [somebody waits](Session::ended) for is looked at without a reason; default 30 seconds.
     ///
-    /// It bounds how late an end is noticed when its hint was lost, as it may be while a connection breaks or when the
-    /// Redis user may not `PUBLISH` and `SUBSCRIBE`. One command looks at up to 256 sessions, in a cluster at one.
+    /// It bounds how late an end is noticed when its hint was lost, as it may be while a connection breaks, or when none
+    /// is heard: when the Redis user may not `PUBLISH` and `SUBSCRIBE`, and over an application's own client of a cluster. One command looks at up to 256 sessions, in a cluster at one.
     ///
     /// # Panics
     ///

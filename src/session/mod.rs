@@ -69,14 +69,16 @@
 //! | writes without reading, [`incr`](Session::incr) | 1 | no |
 //! | reads and writes, [`update`](Session::update) | 2 | no |
 //! | first write of a browser without session | 1 | yes |
-//! | [`rotate`](Session::rotate) | as a write | yes |
+//! | [`rotate`](Session::rotate) | as a write; with a [pepper](SessionStore::pepper) it reads first | yes |
 //! | [`login`](Session::login) | 3: a read, the user's list, the session | yes |
 //! | [`logout`](Session::logout) | 1, and 1 for the user's list | yes |
 //!
 //! Waiting for the [end](Session::ended) of a session costs no command per socket.
 //!
 //! Reading counts as use: at most once per 60 seconds, or tenth of the idle timeout where that is less, it is noted and
-//! the record's life prolonged. The response does not wait for that.
+//! the record's life prolonged. The response does not wait for that. Where a user is logged in, a use that is due also asks
+//! the list of that user's sessions: one round trip more, at most once per touch interval, before a read shows the session
+//! and after a write.
 //!
 //! # When it is written
 //!
@@ -169,12 +171,28 @@
 //! [`evict_above`](SessionStore::evict_above) and [`refuse_above`](SessionStore::refuse_above) bound their number.
 //!
 //! In a cluster, a session and its user's list are on different servers. So a session is listed before it becomes the
-//! user's, and what is listed and over is left out when it is met: no session of a user is ever not listed.
+//! user's, and what is listed and over is left out when it is met: every session of a user is listed, unless Redis evicted
+//! the list.
+//!
+//! # Eviction
+//!
+//! Every key has a time to live, so every eviction policy but `noeviction` may remove sessions and lists; `connect` warns of
+//! them. A session that is evicted is over. A list that is evicted is made anew by the uses of its sessions, each within a
+//! touch interval. Until then [`list`](SessionStore::list) does not show a session, [`evict_above`](SessionStore::evict_above)
+//! and [`refuse_above`](SessionStore::refuse_above) do not count it, and [`revoke_all`](SessionStore::revoke_all) does not
+//! delete it. It ends all the same, since `revoke_all` notes when it ran: the next use that asks the list, at most a touch
+//! interval later, finds that the login is older, deletes the session, and shows none. A session that nobody uses ends by
+//! its idle timeout. Only when the list is evicted once more between the revocation and that use is nothing known of the
+//! revocation: use `noeviction` where that matters.
+//!
+//! With `noeviction` and a full memory, sessions are read and prolonged, and logouts and revocations delete. Logins and
+//! other writes get an [unavailable](crate::Error::is_unavailable) error.
 //!
 //! # What is stored
 //!
-//! One hash per session, with a field per key, and the SHA-256 of the token's secret, or an HMAC of it with a
-//! [pepper](SessionStore::pepper). Nobody can make a cookie of what is in Redis. A token that the server did not issue is
+//! One hash per session, with a field per key, and the SHA-256 of the token's secret, or, with a
+//! [pepper](SessionStore::pepper), an HMAC of its id and secret, and one of these and the user. Nobody can make a cookie of
+//! what is in Redis. A token that the server did not issue is
 //! never taken over. Values are JSON of at most [`MAX_VALUE`] bytes under keys of at most [`MAX_KEY`], as `MessagePack`
 //! or sealed if you say so; each tells how it was written. Redis stores a session compactly while every value is at most
 //! `hash-max-listpack-value` bytes long (64 by default; 1024 suits sessions).

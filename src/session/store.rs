@@ -178,8 +178,21 @@ impl SessionStore {
         self.with(|settings| settings.realm = Some(realm))
     }
 
-    /// Stores HMACs of the tokens' secrets under this key, instead of plain hashes: whoever can write to Redis can make no
-    /// session then. Sessions that were stored without a pepper are nobody's from now on.
+    /// Stores HMACs under this key instead of plain hashes: one of a session's id and its token's secret, and one of these
+    /// and the user. Sessions that were stored without a pepper are nobody's from now on.
+    ///
+    /// It protects from somebody who can write to Redis and does not know the key: they can make no session, and neither a
+    /// hash nor a user that is copied into another session's record opens anything. It does not protect the rest of a
+    /// record: they can still change values and times, the one of the login as well (see
+    /// [`Session::require_recent_auth`](super::Session::require_recent_auth)), delete a session, and put back an earlier
+    /// state of the same session. `seal` binds values to their session. Nor does it protect from somebody who has the
+    /// application's memory or a browser's cookie.
+    ///
+    /// Records that an earlier version stored under this pepper, with an HMAC of the secret alone, are still read; their
+    /// user is not bound. The next use that reads the session and is noted stores both HMACs. A write without a read does
+    /// not: it knows no user. Such a new record is nobody's to a process of the earlier version. So with a pepper, replace
+    /// all processes at once, or their users are logged out while both versions run. Without a pepper, processes of both
+    /// versions work side by side.
     ///
     /// # Panics
     ///
@@ -191,7 +204,8 @@ impl SessionStore {
     }
 
     /// A pepper that was in use before: sessions stored under it are found, and stored under the
-    /// [new one](Self::pepper) when they are next written or prolonged. Drop it after the longest timeout.
+    /// [new one](Self::pepper) when a request that read them writes them or is noted as use. A write without a read leaves
+    /// them as they are. Drop it after the longest timeout.
     ///
     /// # Panics
     ///
