@@ -78,7 +78,7 @@ async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their
     let list = keys.all().await;
     let lists: Vec<&String> = list.iter().filter(|key| key.contains(":u:")).collect();
     assert_eq!(lists.len(), 2);
-    configure(&keys.admin, "maxmemory-samples", "4096").await;
+    configure(&keys.admin, "maxmemory-samples", "64").await;
     configure(&keys.admin, "maxmemory-policy", "allkeys-lru").await;
     let limit = used_memory(&keys.admin).await;
     configure(&keys.admin, "maxmemory", &limit.to_string()).await;
