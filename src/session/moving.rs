@@ -29,7 +29,7 @@ use crate::{
 /// What became of an old session that a browser names.
 pub(super) enum Moved {
     /// This request made a new session of it.
-    Here(Begun, Changes),
+    Here(Begun, Box<Changes>),
     /// Another request did so a moment ago: this is what it made.
     Elsewhere(Held),
     /// All sessions of its user were revoked.
@@ -113,10 +113,10 @@ impl SessionStore {
         ];
         let words = self.note(name, settle).await?;
         if words.first().is_some_and(|word| *word == "settled") {
-            return Ok(Moved::Here(begun, changes));
+            return Ok(Moved::Here(begun, Box::new(changes)));
         }
         // It took too long, or a logout came first.
-        self.revoke_all_of(&[id.clone()], None).await?;
+        self.revoke_all_of(std::slice::from_ref(&id), None).await?;
         if let Some(user) = user {
             self.unlist(&user, &[id]).await;
         }

@@ -210,6 +210,26 @@ proptest! {
     }
 }
 
+fn held(token: &Token) -> Held {
+    Held::unproved(token.clone())
+}
+
+/// The user of a session, or an error for a record of somebody else.
+fn judge_user(
+    fields: &[(&str, &[u8])],
+    held: &Held,
+    settings: &Settings,
+) -> Result<Option<String>, ()> {
+    let mut fields = fields.to_vec();
+    let end = at(1);
+    fields.push(("!x", &end));
+    match stored(&fields).judge(held, NOW, settings).unwrap() {
+        Found::Live(record, _) => Ok(record.user().map(str::to_owned)),
+        Found::Stale | Found::Unknown => panic!("another answer"),
+        Found::Mismatch => Err(()),
+    }
+}
+
 /// Whoever could write to Redis copied a hash, or the name of a user, into another record and was that user.
 #[test]
 fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
@@ -221,17 +241,7 @@ fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
         if rotated {
             settings.peppers.insert_first(Key::new(&[2; 32]));
         }
-        let held = |token: &Token| Held::unproved(token.clone());
-        let judge = |fields: &[(&str, &[u8])], held: &Held| {
-            let mut fields = fields.to_vec();
-            let end = at(1);
-            fields.push(("!x", &end));
-            match stored(&fields).judge(held, NOW, &settings).unwrap() {
-                Found::Live(record, _) => Ok(record.user().map(str::to_owned)),
-                Found::Stale | Found::Unknown => panic!("another answer"),
-                Found::Mismatch => Err(()),
-            }
-        };
+        let judge = |fields: &[(&str, &[u8])], held: &Held| judge_user(fields, held, &settings);
         let hash = made.hashes(&ours).first();
         let tag = made.tag(&ours, Some("alice"));
         let alice: &[(&str, &[u8])] = &[("!h", &hash), ("!u", b"alice"), ("!t", &tag)];
@@ -263,7 +273,23 @@ fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
             ),
             Err(())
         );
-        // The same for the token from before a renewal.
+    }
+}
+
+#[test]
+fn with_a_pepper_earlier_tokens_and_records_are_one_user_s() {
+    let (ours, other) = (Token::generate().unwrap(), Token::generate().unwrap());
+    for rotated in [false, true] {
+        let mut settings = Settings::new();
+        settings.peppers.push(Key::new(&[1; 32]));
+        let made = settings.peppers.clone();
+        if rotated {
+            settings.peppers.insert_first(Key::new(&[2; 32]));
+        }
+        let judge = |fields: &[(&str, &[u8])], held: &Held| judge_user(fields, held, &settings);
+        let (hash, tag) = (made.hashes(&ours).first(), made.tag(&ours, Some("alice")));
+        let foreign = made.tag(&other, Some("root"));
+        // The token from before a renewal.
         let next = ours.renewed().unwrap();
         let (current, soon) = (made.hashes(&next).first(), at(1));
         for (tag, user) in [(&tag[..], true), (b"", false), (&foreign, false)] {
