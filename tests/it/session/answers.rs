@@ -98,7 +98,7 @@ async fn the_predicate_decides_which_responses_commit() {
         let code = StatusCode::from_u16(status).expect("a status");
         browser
             .visit_as(code, |session| async move {
-                session.insert("a", &1).expect("an answer")
+                session.insert("a", &1).expect("an answer");
             })
             .await;
         assert_eq!(browser.get("a").await.is_some(), kept, "{status}");

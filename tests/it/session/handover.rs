@@ -16,11 +16,11 @@ async fn administrator(place: &Place) -> (Browser, super::browser::Keys) {
     let browser = Browser::logged_in(&layer, "alice").await;
     browser
         .visit(|session| async move {
-            let mut rights = session.typed::<Rights>().await.unwrap();
+            let mut rights = session.typed::<Rights>().await.expect("an answer");
             rights.is_admin = true;
-            rights.save().unwrap();
-            session.insert("cart", &1).unwrap();
-            session.flash("for alice").unwrap();
+            rights.save().expect("an answer");
+            session.insert("cart", &1).expect("an answer");
+            session.flash("for alice").expect("an answer");
         })
         .await;
     assert_eq!(browser.get("cart").await, Some(1));
@@ -32,14 +32,14 @@ async fn counted(keys: &super::browser::Keys, browser: &Browser) -> (usize, Stri
     use tower_fred::fred::interfaces::HashesInterface;
     let key = keys.key(&browser.token());
     let all: std::collections::HashMap<String, bytes::Bytes> =
-        keys.admin.hgetall(key).await.unwrap();
+        keys.admin.hgetall(key).await.expect("an answer");
     let own = all.iter().filter(|(name, _)| !name.starts_with('!'));
     let (mut count, mut bytes) = (0, 0);
     for (name, value) in own {
         count += 1;
         bytes += name.len() + value.len();
     }
-    let text = |name: &str| String::from_utf8(all[name].to_vec()).unwrap();
+    let text = |name: &str| String::from_utf8(all[name].to_vec()).expect("an answer");
     assert_eq!(
         (text("!f"), text("!b")),
         (count.to_string(), bytes.to_string())
@@ -60,18 +60,21 @@ pub(super) async fn check_another_user_inherits_nothing(place: &Place) {
             browser
                 .visit(move |session| async move {
                     if read_first {
-                        assert_eq!(session.get::<i64>("cart").await.unwrap(), Some(1));
+                        assert_eq!(
+                            session.get::<i64>("cart").await.expect("an answer"),
+                            Some(1)
+                        );
                     }
                     // Still alice's: it goes with her.
-                    session.insert("before", &1).unwrap();
-                    session.insert("both", &1).unwrap();
-                    session.flash("before").unwrap();
-                    session.login("bob").unwrap();
-                    session.insert("both", &2).unwrap();
-                    session.insert("after", &2).unwrap();
-                    session.flash("welcome").unwrap();
+                    session.insert("before", &1).expect("an answer");
+                    session.insert("both", &1).expect("an answer");
+                    session.flash("before").expect("an answer");
+                    session.login("bob").expect("an answer");
+                    session.insert("both", &2).expect("an answer");
+                    session.insert("after", &2).expect("an answer");
+                    session.flash("welcome").expect("an answer");
                     if commit {
-                        session.commit().await.unwrap();
+                        session.commit().await.expect("an answer");
                     }
                     // The same request sees what the next one will.
                     for (key, value) in [
@@ -81,19 +84,26 @@ pub(super) async fn check_another_user_inherits_nothing(place: &Place) {
                         ("both", Some(2)),
                         ("after", Some(2)),
                     ] {
-                        assert_eq!(session.get::<i64>(key).await.unwrap(), value, "{key}");
+                        assert_eq!(
+                            session.get::<i64>(key).await.expect("an answer"),
+                            value,
+                            "{key}"
+                        );
                     }
-                    assert!(!session.typed::<Rights>().await.unwrap().is_admin);
+                    assert!(!session.typed::<Rights>().await.expect("an answer").is_admin);
                 })
                 .await;
             assert_eq!(browser.user().await.as_deref(), Some("bob"));
             let (count, ..) = counted(&keys, &browser).await;
             assert_eq!(count, 3, "both, after, the message");
             let messages = browser.visit(|session| async move {
-                assert!(!session.typed::<Rights>().await.unwrap().is_admin);
-                assert_eq!(session.get::<i64>("cart").await.unwrap(), None);
-                assert_eq!(session.get::<i64>("both").await.unwrap(), Some(2));
-                session.take_flashes::<String>().await.unwrap()
+                assert!(!session.typed::<Rights>().await.expect("an answer").is_admin);
+                assert_eq!(session.get::<i64>("cart").await.expect("an answer"), None);
+                assert_eq!(
+                    session.get::<i64>("both").await.expect("an answer"),
+                    Some(2)
+                );
+                session.take_flashes::<String>().await.expect("an answer")
             });
             assert_eq!(messages.await.value, ["welcome"]);
         }
@@ -110,17 +120,23 @@ async fn what_the_next_login_does_not_change_hands_with_stays() {
     ] {
         let (browser, keys) = administrator(&place).await;
         let answer = browser.visit(move |session| async move {
-            session.insert("before", &1).unwrap();
-            session.login(login).unwrap();
-            assert_eq!(session.get::<i64>("before").await.unwrap(), Some(1));
-            assert_eq!(session.get::<i64>("cart").await.unwrap(), Some(1));
+            session.insert("before", &1).expect("an answer");
+            session.login(login).expect("an answer");
+            assert_eq!(
+                session.get::<i64>("before").await.expect("an answer"),
+                Some(1)
+            );
+            assert_eq!(
+                session.get::<i64>("cart").await.expect("an answer"),
+                Some(1)
+            );
         });
         answer.await;
         assert_eq!(browser.user().await.as_deref(), Some(user));
         assert_eq!(browser.get("before").await, Some(1));
         let messages = browser.visit(|session| async move {
-            assert!(session.typed::<Rights>().await.unwrap().is_admin);
-            session.take_flashes::<String>().await.unwrap()
+            assert!(session.typed::<Rights>().await.expect("an answer").is_admin);
+            session.take_flashes::<String>().await.expect("an answer")
         });
         assert_eq!(messages.await.value, ["for alice"]);
         counted(&keys, &browser).await;
@@ -130,9 +146,9 @@ async fn what_the_next_login_does_not_change_hands_with_stays() {
     for browser in [Browser::with_session(&layer).await, Browser::new(&layer)] {
         let had = browser.cookie_header().is_some();
         let answer = browser.visit(|session| async move {
-            session.insert("cart", &7).unwrap();
-            session.login("alice").unwrap();
-            session.insert("theme", &1).unwrap();
+            session.insert("cart", &7).expect("an answer");
+            session.login("alice").expect("an answer");
+            session.insert("theme", &1).expect("an answer");
         });
         answer.await;
         assert_eq!(browser.get("cart").await, Some(7));
@@ -155,14 +171,17 @@ async fn two_logins_of_one_request_are_two_users() {
             Browser::logged_in(&layer, "carol").await,
         ] {
             let answer = browser.visit(move |session| async move {
-                session.login("alice").unwrap();
-                session.insert("is_admin", &1).unwrap();
+                session.login("alice").expect("an answer");
+                session.insert("is_admin", &1).expect("an answer");
                 if commit {
-                    session.commit().await.unwrap();
+                    session.commit().await.expect("an answer");
                 }
-                session.login("bob").unwrap();
-                assert_eq!(session.get::<i64>("is_admin").await.unwrap(), None);
-                session.insert("after", &1).unwrap();
+                session.login("bob").expect("an answer");
+                assert_eq!(
+                    session.get::<i64>("is_admin").await.expect("an answer"),
+                    None
+                );
+                session.insert("after", &1).expect("an answer");
             });
             answer.await;
             assert_eq!(browser.user().await.as_deref(), Some("bob"));

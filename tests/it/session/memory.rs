@@ -26,7 +26,7 @@ async fn list_key(keys: &Keys) -> Option<String> {
 async fn drop_lists(keys: &Keys) {
     for key in keys.all().await {
         if key.contains(":u:") {
-            keys.admin.del::<(), _>(key).await.unwrap();
+            keys.admin.del::<(), _>(key).await.expect("an answer");
         }
     }
 }
@@ -40,15 +40,15 @@ async fn age(keys: &Keys, browser: &Browser) {
 async fn configure(admin: &Client, name: &str, value: &str) {
     run::<String>(admin, "CONFIG", &["SET", name, value])
         .await
-        .unwrap();
+        .expect("an answer");
 }
 
 async fn used_memory(admin: &Client) -> u64 {
-    let info: String = run(admin, "INFO", &["memory"]).await.unwrap();
+    let info: String = run(admin, "INFO", &["memory"]).await.expect("an answer");
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("used_memory:"));
-    line.unwrap().trim().parse().unwrap()
+    line.expect("an answer").trim().parse().expect("an answer")
 }
 
 /// The list is touched by logins alone, so LRU took it first: `revoke_all` ended none of 40 active sessions.
@@ -67,7 +67,7 @@ async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their
     let fill = async |number: usize| {
         let (key, filler) = (format!("filler{number}"), "x".repeat(10_000));
         let set = keys.admin.set::<(), _, _>(key, filler, None, None, false);
-        set.await.unwrap();
+        set.await.expect("an answer");
     };
     tokio::time::sleep(Duration::from_millis(2_100)).await;
     for number in 0..200 {
@@ -86,8 +86,16 @@ async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their
     let limit = used_memory(&keys.admin).await;
     configure(&keys.admin, "maxmemory", &limit.to_string()).await;
     let mut number = 200;
-    while keys.admin.exists::<u64, _>(lists[0]).await.unwrap()
-        + keys.admin.exists::<u64, _>(lists[1]).await.unwrap()
+    while keys
+        .admin
+        .exists::<u64, _>(lists[0])
+        .await
+        .expect("an answer")
+        + keys
+            .admin
+            .exists::<u64, _>(lists[1])
+            .await
+            .expect("an answer")
         > 0
     {
         fill(number).await;
@@ -97,7 +105,7 @@ async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their
     configure(&keys.admin, "maxmemory", "0").await;
 
     assert_eq!(
-        store.revoke_all("alice").await.unwrap(),
+        store.revoke_all("alice").await.expect("an answer"),
         0,
         "none is listed"
     );
@@ -116,12 +124,12 @@ async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their
     }
     assert!(bob.user().await.is_some());
     patiently("a use that lists him again", async {
-        while store.list("bob").await.unwrap().is_empty() {
+        while store.list("bob").await.expect("an answer").is_empty() {
             assert!(bob.user().await.is_some());
         }
     })
     .await;
-    assert_eq!(store.revoke_all("bob").await.unwrap(), 1);
+    assert_eq!(store.revoke_all("bob").await.expect("an answer"), 1);
     keys.assert_all_expire().await;
 }
 
@@ -138,20 +146,20 @@ pub(super) async fn check_a_use_meets_its_list(place: &Place) {
     drop_lists(&keys).await;
     assert!(browser.user().await.is_some());
     assert!(
-        store.list("alice").await.unwrap().is_empty(),
+        store.list("alice").await.expect("an answer").is_empty(),
         "not asked yet"
     );
     age(&keys, &browser).await;
     assert!(browser.user().await.is_some());
-    let listed = store.list("alice").await.unwrap();
+    let listed = store.list("alice").await.expect("an answer");
     assert_eq!(listed.len(), 1);
     let life: i64 = keys
         .admin
-        .pttl(list_key(&keys).await.unwrap())
+        .pttl(list_key(&keys).await.expect("an answer"))
         .await
-        .unwrap();
+        .expect("an answer");
     assert!(life > 11 * 3_600_000, "{life}");
-    assert_eq!(store.revoke_all("alice").await.unwrap(), 1);
+    assert_eq!(store.revoke_all("alice").await.expect("an answer"), 1);
 
     // Evicted and revoked: over at the first use that asks, of whatever kind.
     for kind in ["read", "load", "alive", "write", "add", "login"] {
@@ -159,23 +167,31 @@ pub(super) async fn check_a_use_meets_its_list(place: &Place) {
         let name = user.clone();
         let browser = Browser::with_session(&layer).await;
         browser
-            .visit(|session| async move { session.login(name).unwrap() })
+            .visit(|session| async move { session.login(name).expect("an answer") })
             .await;
         let token = browser.token();
         drop_lists(&keys).await;
-        assert_eq!(store.revoke_all(&format!("carol-{kind}")).await.unwrap(), 0);
+        assert_eq!(
+            store
+                .revoke_all(&format!("carol-{kind}"))
+                .await
+                .expect("an answer"),
+            0
+        );
         assert!(browser.user().await.is_some(), "{kind}: not asked yet");
         age(&keys, &browser).await;
         match kind {
-            "load" => assert!(store.load(&token).await.unwrap().is_none()),
+            "load" => assert!(store.load(&token).await.expect("an answer").is_none()),
             _ => {
                 let answer = browser.visit(move |session| async move {
                     match kind {
-                        "read" => assert_eq!(session.get::<i64>("seed").await.unwrap(), None),
-                        "alive" => assert!(!session.is_alive().await.unwrap()),
-                        "write" => session.insert("a", &1).unwrap(),
-                        "add" => drop(session.incr("a", 1).await.unwrap()),
-                        _ => session.login(user).unwrap(),
+                        "read" => {
+                            assert_eq!(session.get::<i64>("seed").await.expect("an answer"), None)
+                        }
+                        "alive" => assert!(!session.is_alive().await.expect("an answer")),
+                        "write" => session.insert("a", &1).expect("an answer"),
+                        "add" => drop(session.incr("a", 1).await.expect("an answer")),
+                        _ => session.login(user).expect("an answer"),
                     }
                 });
                 answer.await;
@@ -187,19 +203,20 @@ pub(super) async fn check_a_use_meets_its_list(place: &Place) {
             }
         })
         .await;
-        assert!(store.load(&token).await.unwrap().is_none());
+        assert!(store.load(&token).await.expect("an answer").is_none());
     }
 
     // The one that is kept goes on, and so does a login after the revocation; what was not listed does not.
     let kept = Browser::logged_in(&layer, "dora").await;
     let other = Browser::logged_in(&layer, "dora").await;
     drop_lists(&keys).await;
-    let count = kept.visit(|session| async move { session.revoke_others().await.unwrap() });
+    let count =
+        kept.visit(|session| async move { session.revoke_others().await.expect("an answer") });
     assert_eq!(count.await.value, 0);
     let later = Browser::with_session(&layer).await;
     patiently("a login after the revocation", async {
         while later
-            .visit(|session| async move { session.login("dora").unwrap() })
+            .visit(|session| async move { session.login("dora").expect("an answer") })
             .await
             .status
             != StatusCode::OK
@@ -211,18 +228,18 @@ pub(super) async fn check_a_use_meets_its_list(place: &Place) {
         assert_eq!(browser.user().await.is_some(), alive);
     }
     // Until the next one.
-    store.revoke_others("dora", "").await.unwrap();
+    store.revoke_others("dora", "").await.expect("an answer");
     assert!(kept.user().await.is_none() && later.user().await.is_none());
 
     // What does not hold, as the docs say: both the list and the mark are gone.
     let browser = Browser::logged_in(&layer, "erin").await;
     drop_lists(&keys).await;
-    store.revoke_all("erin").await.unwrap();
+    store.revoke_all("erin").await.expect("an answer");
     drop_lists(&keys).await;
     age(&keys, &browser).await;
     assert!(browser.user().await.is_some());
     // It is listed again, so the next one ends it.
-    assert_eq!(store.revoke_all("erin").await.unwrap(), 1);
+    assert_eq!(store.revoke_all("erin").await.expect("an answer"), 1);
     assert!(browser.user().await.is_none());
     keys.assert_all_expire().await;
 }
@@ -241,7 +258,7 @@ async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions(
     // Scripts that the server does not have are sent again while it is full.
     run::<String>(&keys.admin, "SCRIPT", &["FLUSH"])
         .await
-        .unwrap();
+        .expect("an answer");
     configure(&keys.admin, "maxmemory", "1").await;
 
     // Reads go on, and prolong the session; with the list asked, and without.
@@ -250,7 +267,7 @@ async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions(
         keys.admin
             .pexpire::<(), _>(keys.key(&token), 60_000, None)
             .await
-            .unwrap();
+            .expect("an answer");
         // The field has as many digits as before, and Redis refuses even that from others.
         let field = if asked { "!e" } else { "!s" };
         configure(&keys.admin, "maxmemory", "0").await;
@@ -264,19 +281,23 @@ async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions(
             }
         })
         .await;
-        let noted = keys.field(&token, field).await.unwrap();
-        let noted: i64 = String::from_utf8(noted).unwrap().parse().unwrap();
+        let noted = keys.field(&token, field).await.expect("an answer");
+        let noted: i64 = String::from_utf8(noted)
+            .expect("an answer")
+            .parse()
+            .expect("an answer");
         assert!(noted > now() - 60_000, "{field} is noted");
     }
     // Writes are an error of the server and change nothing.
     let answer = users[4].set("seed", 2).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let answer = users[4].visit(|session| async move {
-        let error = session.incr("seed", 1).await.unwrap_err();
+        let error = session.incr("seed", 1).await.expect_err("an error");
         (error.is_unavailable(), error.is_codec())
     });
     assert_eq!(answer.await.value, (true, false));
-    let answer = users[4].visit(|session| async move { session.login("carol").unwrap() });
+    let answer =
+        users[4].visit(|session| async move { session.login("carol").expect("an answer") });
     assert_eq!(answer.await.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(users[4].get("seed").await, Some(1));
     assert_eq!(users[4].user().await.as_deref(), Some("carol"));
@@ -285,8 +306,10 @@ async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions(
     let token = users[4].token();
     users[4].log_out().await.assert_removes_cookie();
     assert!(!keys.exists(&token).await);
-    let id = store.list("dora").await.unwrap()[0].id().to_owned();
-    assert!(store.revoke("dora", &id).await.unwrap());
+    let id = store.list("dora").await.expect("an answer")[0]
+        .id()
+        .to_owned();
+    assert!(store.revoke("dora", &id).await.expect("an answer"));
     let unlisted = users[0].token();
     let list = keys.all().await;
     for key in list.iter().filter(|key| key.contains(":u:")) {
@@ -297,9 +320,9 @@ async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions(
             &[key, &store_id(&store, &unlisted).await],
         )
         .await
-        .unwrap();
+        .expect("an answer");
     }
-    assert_eq!(store.revoke_all("alice").await.unwrap(), 2);
+    assert_eq!(store.revoke_all("alice").await.expect("an answer"), 2);
     assert!(users[1].user().await.is_none() && users[2].user().await.is_none());
     // The revocation was noted as well.
     configure(&keys.admin, "maxmemory", "0").await;
@@ -311,11 +334,17 @@ async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions(
 }
 
 async fn store_id(store: &SessionStore, token: &str) -> String {
-    store.load(token).await.unwrap().unwrap().id().to_owned()
+    store
+        .load(token)
+        .await
+        .expect("an answer")
+        .expect("an answer")
+        .id()
+        .to_owned()
 }
 
 async fn log_in(browser: &Browser) -> StatusCode {
-    let visit = browser.visit(|session| async move { session.login("alice").unwrap() });
+    let visit = browser.visit(|session| async move { session.login("alice").expect("an answer") });
     visit.await.status
 }
 
@@ -332,7 +361,8 @@ async fn a_login_that_is_under_way_keeps_its_place() {
                 true => Browser::with_session(&layer).await,
                 false => Browser::new(&layer),
             };
-            let login = browser.visit(|session| async move { session.login("alice").unwrap() });
+            let login =
+                browser.visit(|session| async move { session.login("alice").expect("an answer") });
             let mut login = pin!(login);
             if cut_off(login.as_mut(), polls).await || list_key(&keys).await.is_none() {
                 continue;
@@ -355,7 +385,7 @@ async fn a_login_that_was_cut_off_gives_its_place_back() {
     let builder = Redis::builder()
         .namespace(namespace())
         .deadline(Duration::from_millis(500));
-    let redis = builder.connect(&server.url()).await.unwrap();
+    let redis = builder.connect(&server.url()).await.expect("an answer");
     let keys = place.keys(&redis).await;
     let store = SessionStore::new(redis).refuse_above(1);
     let layer = SessionLayer::over(store.clone());
@@ -366,7 +396,8 @@ async fn a_login_that_was_cut_off_gives_its_place_back() {
                 true => Browser::with_session(&layer).await,
                 false => Browser::new(&layer),
             };
-            let visit = browser.visit(|session| async move { session.login("alice").unwrap() });
+            let visit =
+                browser.visit(|session| async move { session.login("alice").expect("an answer") });
             if cut_off(visit, polls).await {
                 // A login that was done is no place to give back.
                 browser.log_out().await;
@@ -389,13 +420,15 @@ async fn a_login_that_was_cut_off_gives_its_place_back() {
         let bound = Duration::from_secs(12);
         tokio::time::timeout(bound, again).await.expect("a place");
         // A login that was confirmed keeps its place for longer than that.
-        let list = list_key(&keys).await.unwrap();
-        let id = store.list("alice").await.unwrap()[0].id().to_owned();
+        let list = list_key(&keys).await.expect("an answer");
+        let id = store.list("alice").await.expect("an answer")[0]
+            .id()
+            .to_owned();
         patiently("a place that is confirmed", async {
             let hours = (now() + 11 * 3_600_000) as f64;
             while run::<f64>(&keys.admin, "ZSCORE", &[&list, &id])
                 .await
-                .unwrap()
+                .expect("an answer")
                 < hours
             {
                 tokio::task::yield_now().await;
@@ -409,18 +442,20 @@ async fn a_login_that_was_cut_off_gives_its_place_back() {
     // Nor does a session that another user took over, and that is still listed.
     let first = Browser::new(&layer);
     assert_eq!(log_in(&first).await, StatusCode::OK);
-    let list = list_key(&keys).await.unwrap();
-    let id = store.list("alice").await.unwrap()[0].id().to_owned();
+    let list = list_key(&keys).await.expect("an answer");
+    let id = store.list("alice").await.expect("an answer")[0]
+        .id()
+        .to_owned();
     first
-        .visit(|session| async move { session.login("bob").unwrap() })
+        .visit(|session| async move { session.login("bob").expect("an answer") })
         .await;
     let end = (now() + 3_600_000).to_string();
     run::<i64>(&keys.admin, "ZADD", &[&list, &end, &id])
         .await
-        .unwrap();
+        .expect("an answer");
     run::<i64>(&keys.admin, "PEXPIRE", &[&list, "3600000"])
         .await
-        .unwrap();
+        .expect("an answer");
     assert_eq!(log_in(&Browser::new(&layer)).await, StatusCode::OK);
     assert_eq!(first.user().await.as_deref(), Some("bob"));
 }

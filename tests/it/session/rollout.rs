@@ -10,7 +10,9 @@ use crate::support::topology::run;
 
 async fn list_key(keys: &Keys) -> String {
     let all = keys.all().await;
-    all.into_iter().find(|key| key.contains(":u:")).unwrap()
+    all.into_iter()
+        .find(|key| key.contains(":u:"))
+        .expect("an answer")
 }
 
 /// As if the list of the session's user had been asked long ago.
@@ -30,29 +32,29 @@ async fn a_revocation_by_an_earlier_version_does_not_end_the_session_that_it_kep
     for _ in 0..2 {
         run::<i64>(&keys.admin, "ZADD", &[&list, &mark, "!"])
             .await
-            .unwrap();
+            .expect("an answer");
         age(&keys, &browser).await;
         assert_eq!(browser.user().await.as_deref(), Some("alice"));
         // Nor does one of this version that came before.
         let id = browser.visit(|session| async move {
-            session.user().await.unwrap();
-            session.id().unwrap()
+            session.user().await.expect("an answer");
+            session.id().expect("an answer")
         });
         let id = id.await.value;
         let store = SessionStore::new(redis.clone());
-        store.revoke_others("alice", &id).await.unwrap();
+        store.revoke_others("alice", &id).await.expect("an answer");
     }
     // A list of an earlier version that lost its clock refuses nobody for ever.
     let future = (-now() - 3_600_000).to_string();
     for mark in ["!", "!!"] {
         run::<i64>(&keys.admin, "ZADD", &[&list, &future, mark])
             .await
-            .unwrap();
+            .expect("an answer");
     }
     let later = Browser::with_session(&layer).await;
     crate::support::patiently("a login", async {
         while later
-            .visit(|session| async move { session.login("alice").unwrap() })
+            .visit(|session| async move { session.login("alice").expect("an answer") })
             .await
             .status
             != 200
@@ -74,9 +76,9 @@ async fn a_session_of_an_earlier_version_goes_on_and_is_revoked() {
         keys.admin
             .hdel::<(), _, _>(&key, vec!["!e", "!r"])
             .await
-            .unwrap();
+            .expect("an answer");
         assert_eq!(browser.user().await.as_deref(), Some("alice"));
-        assert_eq!(store.list("alice").await.unwrap().len(), 1);
+        assert_eq!(store.list("alice").await.expect("an answer").len(), 1);
         assert_eq!(browser.set("seed", 2).await.status, 200);
     }
     // What an earlier version does not know is not there, as there is no pepper.
@@ -86,9 +88,9 @@ async fn a_session_of_an_earlier_version_goes_on_and_is_revoked() {
     keys.admin
         .hdel::<(), _, _>(&key, vec!["!e", "!r"])
         .await
-        .unwrap();
+        .expect("an answer");
     let list = list_key(&keys).await;
-    keys.admin.del::<(), _>(list).await.unwrap();
-    assert_eq!(store.revoke_all("alice").await.unwrap(), 0);
+    keys.admin.del::<(), _>(list).await.expect("an answer");
+    assert_eq!(store.revoke_all("alice").await.expect("an answer"), 0);
     assert_eq!(browser.user().await, None);
 }
