@@ -167,14 +167,21 @@ impl Error {
 }
 
 /// 503 with `Retry-After` when Redis [is unavailable](Error::is_unavailable), 409 when the session
-/// [was interrupted](Error::is_interrupted), 403 when it [may not](Error::is_forbidden), otherwise 500. The cause is logged, not sent.
+/// [was interrupted](Error::is_interrupted), 403 when it [may not](Error::is_forbidden), otherwise 500. The cause of a 500 is logged, at
+/// most one line a second, and not sent.
 #[cfg(feature = "axum")]
 impl axum::response::IntoResponse for Error {
     fn into_response(self) -> axum::response::Response {
+        use crate::log_pace::{LogPace, uptime};
+
         let response = self.response();
         // An outage has its own warning, once.
         if response.status() == http::StatusCode::INTERNAL_SERVER_ERROR {
-            tracing::error!(target: "tower_fred", error = %self, "a handler failed");
+            // A client may cause it at will, such as by a value that is too large.
+            static FAILED: LogPace = LogPace::new();
+            if let Some(omitted) = FAILED.admit(uptime()) {
+                tracing::error!(target: "tower_fred", error = %self, omitted, "a handler failed");
+            }
         }
         response.map(axum::body::Body::from)
     }

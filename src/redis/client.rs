@@ -163,9 +163,21 @@ impl Redis {
     }
 
     /// Whether keys may be on different servers: one script then has only keys of one hash tag.
-    #[cfg(feature = "rate-limit")]
+    #[cfg(any(feature = "rate-limit", feature = "session"))]
     pub(crate) fn is_cluster(&self) -> bool {
         self.client().is_clustered()
+    }
+
+    /// Whether a key of one is the same key in the other, as far as can be told: the same handle, or one with the same
+    /// namespace on the same server and database.
+    #[cfg(feature = "session")]
+    pub(crate) fn has_keys_of(&self, other: &Self) -> bool {
+        let place = |redis: &Self| {
+            let config = redis.client().client_config();
+            (config.server, config.database.unwrap_or(0))
+        };
+        Arc::ptr_eq(&self.inner, &other.inner)
+            || (self.namespace() == other.namespace() && place(self) == place(other))
     }
 
     pub(super) fn new(deployment: Deployment, board: Arc<Board>, builder: RedisBuilder) -> Self {

@@ -68,6 +68,8 @@ mod script;
 mod sentinel;
 mod shared;
 mod stream;
+#[cfg(feature = "session")]
+mod subscription;
 #[cfg(feature = "cache")]
 mod tail;
 #[cfg(feature = "tls")]
@@ -80,5 +82,7 @@ pub use options::RedisBuilder;
 pub(crate) use fred::types::Value;
 pub(crate) use script::Script;
 pub(crate) use stream::Record;
+#[cfg(feature = "session")]
+pub(crate) use subscription::{Heard, Subscription};
 #[cfg(feature = "cache")]
 pub(crate) use tail::Tail;

@@ -72,7 +72,7 @@ impl Redis {
 
     /// As [`run`](Self::run), on several keys, of which there is at least one. In a [cluster](Self::is_cluster) they share
     /// a hash tag.
-    #[cfg(feature = "rate-limit")]
+    #[cfg(any(feature = "rate-limit", feature = "session"))]
     pub(crate) async fn run_on<R: FromValue>(
         &self,
         script: &'static Script,

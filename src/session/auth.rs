@@ -12,8 +12,11 @@ impl Session {
     /// Makes this the session of a user, under a new token: the one from before the login is dead.
     ///
     /// Takes the user's name, or a [`Login`] that says more. Call it when the credentials were checked, also when the same
-    /// user proves them again. The values stay; where the session may belong to somebody else, call
-    /// [`logout`](Self::logout) first. A login never fails because the old session just ended: a new one begins then.
+    /// user proves them again. A login never fails because the old session just ended: a new one begins then.
+    ///
+    /// The values stay when nobody was logged in (a shopping cart) or the same user was. When another user was, they are
+    /// removed, with flash messages and with what this request changed before the login; what it changes after the login
+    /// stays. [`Login::keeping_values`] keeps them all.
     ///
     /// It is written when the response leaves, and may be refused then: the response becomes a 403 when the user has
     /// [too many](super::SessionStore::refuse_above) sessions, or all of them were
@@ -79,13 +82,18 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody logged in or it is longer ago than `age`;
-    /// otherwise as [`get`](Self::get).
+    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody logged in, when the login is longer ago than
+    /// `age`, and when it is more than 60 seconds in the future: one of the clocks was set back then, and the age of the
+    /// login is not known. Otherwise as [`get`](Self::get).
     pub async fn require_recent_auth(&self, age: Duration) -> Result<(), Error> {
-        let at = self.auth_at().await?;
-        let elapsed = at.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-        if elapsed.is_some_and(|elapsed| elapsed <= age) {
-            return Ok(());
+        if let Some(at) = self.auth_at().await? {
+            let recent = match SystemTime::now().duration_since(at) {
+                Ok(elapsed) => elapsed <= age,
+                Err(ahead) => ahead.duration() <= CLOCK_SKEW,
+            };
+            if recent {
+                return Ok(());
+            }
         }
         Err(Error::new(
             Kind::Forbidden,
@@ -93,11 +101,14 @@ impl Session {
         ))
     }
 
-    /// Ends the session when the response leaves, whatever its status, and removes the cookie.
+    /// Ends the session when the response leaves, whatever its status, and removes the cookie: also that of a session that
+    /// has ended already, but not the cookie of a login that replaced the token of this request.
     ///
     /// Changes made before are dropped; changes made after begin a new session that has nothing of this one.
     pub fn logout(&self) {
         self.used().log_out();
+        #[cfg(feature = "tower-sessions-import")]
+        self.log_out_imported();
     }
 
     /// Replaces the token when the response leaves: the old one is dead. [`login`](Self::login) does so by itself.
@@ -110,7 +121,8 @@ impl Session {
         }
     }
 
-    /// Whether the session is still there, asked anew: for a WebSocket or a stream, to end it with the session.
+    /// Whether the session is still there, asked anew: for a WebSocket or a stream, before something that matters. It
+    /// counts as use. [`ended`](Self::ended) waits for the end without a command each time.
     ///
     /// False after a logout, a revocation, a timeout, and after a login or rotation elsewhere, which is another's. A token
     /// that was only renewed does not end it.
@@ -124,7 +136,11 @@ impl Session {
         let held: Option<Held> = self.state().held().cloned();
         match held {
             None => Ok(false),
-            Some(held) => Ok(matches!(self.store().find(&held).await?, Found::Live(..))),
+            Some(held) => {
+                let found = self.store().find(&held).await?;
+                self.use_after_response();
+                Ok(matches!(found, Found::Live(..)))
+            }
         }
     }
 
@@ -171,3 +187,6 @@ impl Session {
         Ok(count)
     }
 }
+
+/// How far Redis's clock may be ahead of this host's before the age of a login counts as unknown.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);

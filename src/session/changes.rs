@@ -15,6 +15,19 @@ pub(super) struct Changes {
     pub(super) renewal: Renewal,
     /// A session is wanted even if nothing is in it.
     pub(super) begin: bool,
+    /// The values that are stored are removed first: they are another user's.
+    pub(super) drops_values: bool,
+    /// A buffered login, until it is known whose session it is for.
+    heir: Option<Heir>,
+}
+
+/// What decides on the values from before a buffered login: the user of the first such login, whether it keeps the values
+/// of another user, and what was buffered before it.
+#[derive(Clone)]
+struct Heir {
+    user: String,
+    keeps_values: bool,
+    before: BTreeMap<String, Option<Bytes>>,
 }
 
 /// Whether the token is replaced, and why.
@@ -47,8 +60,44 @@ impl Changes {
     }
 
     pub(super) fn log_in(&mut self, login: Login) -> Result<(), Error> {
-        self.renewal = Renewal::Login(login.check()?);
+        let login = login.check()?;
+        match self.login().map(|pending| pending.user == login.user) {
+            None => {
+                self.heir = Some(Heir {
+                    user: login.user.clone(),
+                    keeps_values: login.keeps_values,
+                    before: std::mem::take(&mut self.fields),
+                });
+            }
+            // The values would have become those of the user before.
+            Some(false) if !login.keeps_values => {
+                self.heir = None;
+                self.fields.clear();
+                self.drops_values = true;
+            }
+            Some(_) => {}
+        }
+        self.renewal = Renewal::Login(login);
         Ok(())
+    }
+
+    /// Decides on the values from before a buffered login, now that it is known whose the session is.
+    pub(super) fn inherit_from(&mut self, user: Option<&str>) {
+        let Some(heir) = self.heir.take() else {
+            return;
+        };
+        if !heir.keeps_values && user.is_some_and(|user| user != heir.user) {
+            self.drops_values = true;
+            return;
+        }
+        for (key, value) in heir.before {
+            self.fields.entry(key).or_insert(value);
+        }
+    }
+
+    /// The same where the session has ended, so that nobody knows whose it was: nothing is kept.
+    pub(super) fn inherit_nothing(&mut self) {
+        self.drops_values |= self.heir.take().is_some();
     }
 
     /// A login that is buffered is by who revoked the user's sessions then.
@@ -80,7 +129,10 @@ impl Changes {
 
     /// The steps that write the values to the session with this id.
     pub(super) fn ops(&self, codec: &Codec, id: &str) -> Result<Vec<Op<'_>>, Error> {
-        let mut ops = Vec::with_capacity(self.fields.len());
+        let mut ops = Vec::with_capacity(self.fields.len() + 1);
+        if self.drops_values {
+            ops.push(Op::Clear);
+        }
         for (key, value) in &self.fields {
             ops.push(match value {
                 Some(plain) => Op::Set(key, codec.close(id, key, plain)?),
@@ -92,6 +144,9 @@ impl Changes {
 
     /// Leaves out what would change nothing in `record`.
     pub(super) fn prune(&mut self, record: &Record) {
+        if self.drops_values {
+            return;
+        }
         self.fields
             .retain(|key, value| match (record.plain(key), value) {
                 (Ok(stored), value) => stored.as_ref() != value.as_ref(),
@@ -106,6 +161,7 @@ impl Changes {
             .retain(|key, value| written.fields.get(key) != Some(value));
         if self.renewal == written.renewal {
             self.renewal = Renewal::Keep;
+            self.drops_values = false;
         }
         self.begin &= !written.begin;
     }
@@ -123,7 +179,7 @@ mod tests {
         Changes {
             fields,
             renewal,
-            begin: false,
+            ..Changes::default()
         }
     }
 
@@ -162,6 +218,70 @@ mod tests {
         let mut same = written.clone();
         same.settle(&written);
         assert!(same.is_empty());
+    }
+
+    fn logged_in(logins: &[Login]) -> Changes {
+        let mut pending = changes(&[("before", Some("1"))], Renewal::Keep);
+        for (number, login) in logins.iter().enumerate() {
+            pending.log_in(login.clone()).unwrap();
+            let value = Some(Bytes::from_static(b"1"));
+            pending.fields.insert(format!("after{number}"), value);
+        }
+        pending
+    }
+
+    /// The user's own values were another user's after a second login: `is_admin` was inherited.
+    #[test]
+    fn values_stay_with_nobody_and_the_same_user_and_go_with_another() {
+        let keeping = || Login::of("b").keeping_values();
+        let (a, b) = (Login::of("a"), Login::of("b"));
+        let all = &["before", "after0"][..];
+        for (logins, stored, kept, drops) in [
+            (vec![b.clone()], None, all, false),
+            (vec![b.clone()], Some("b"), all, false),
+            (vec![b.clone()], Some("a"), &["after0"][..], true),
+            (vec![keeping()], Some("a"), all, false),
+            (
+                vec![b.clone(), b.clone()],
+                Some("a"),
+                &["after0", "after1"],
+                true,
+            ),
+            // Also when the other user's login was never written.
+            (vec![a.clone(), b.clone()], None, &["after1"], true),
+            (vec![a.clone(), b.clone()], Some("b"), &["after1"], true),
+            (
+                vec![a.clone(), keeping()],
+                None,
+                &["before", "after0", "after1"],
+                false,
+            ),
+            // To keep what is the first login's keeps nothing of the one before that.
+            (
+                vec![a.clone(), keeping()],
+                Some("c"),
+                &["after0", "after1"],
+                true,
+            ),
+        ] {
+            let mut pending = logged_in(&logins);
+            pending.inherit_from(stored);
+            pending.inherit_from(Some("somebody else"));
+            let mut expected = kept.to_vec();
+            expected.sort_unstable();
+            let left: Vec<&str> = pending.fields.keys().map(String::as_str).collect();
+            assert_eq!(left, expected, "{logins:?} {stored:?}");
+            assert_eq!(pending.drops_values, drops, "{logins:?} {stored:?}");
+            let ops = pending.ops(&Codec::default(), "id").unwrap();
+            assert_eq!(matches!(ops[0], Op::Clear), drops);
+        }
+        let mut pending = logged_in(&[b]);
+        pending.inherit_nothing();
+        let left: Vec<&str> = pending.fields.keys().map(String::as_str).collect();
+        assert_eq!((left, pending.drops_values), (vec!["after0"], true));
+        let written = pending.clone();
+        pending.settle(&written);
+        assert!(pending.is_empty() && !pending.drops_values);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::seal::Seal;
 use crate::error::{Error, Kind};
 
 /// How values are written. All forms are read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Codec {
     pub(super) format: Format,
     #[cfg(feature = "seal")]

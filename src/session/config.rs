@@ -29,7 +29,7 @@ pub(super) struct CookieConfig {
 impl CookieConfig {
     pub(super) fn new() -> Self {
         let config = Self {
-            bare_name: "id".into(),
+            bare_name: DEFAULT_NAME.into(),
             domain: None,
             path: "/".into(),
             same_site: SameSite::Lax,
@@ -156,6 +156,8 @@ fn is_token_byte(byte: u8) -> bool {
 /// Prefixes that browsers give a meaning, in lower case: RFC 6265bis §5.4 compares them so.
 const PREFIXES: [&str; 4] = ["__host-", "__secure-", "__http-", "__host-http-"];
 const MAX_NAME: usize = 128;
+/// The name of the cookie, before its prefix, unless another is set.
+pub(super) const DEFAULT_NAME: &str = "id";
 
 #[cfg(test)]
 mod tests {

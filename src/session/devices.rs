@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::{
     codec::decode,
-    index::{AT_ONCE, PAGE, Revoking},
     outcome::Ended,
     record::{number, time},
+    revocation::{AT_ONCE, PAGE, Revoking},
     store::SessionStore,
 };
 use crate::{
@@ -122,7 +122,7 @@ impl SessionStore {
         if user.is_empty() || !is_id(id) {
             return Ok(false);
         }
-        let ended = self.revoke_one(id, Some(user)).await?;
+        let ended = self.revoke_one(id, Some(user), None).await?;
         if matches!(ended, Ended::Done(_)) {
             self.unlist(user, &[id.to_owned()]).await;
             return Ok(true);
@@ -136,9 +136,16 @@ impl SessionStore {
     /// before this; to be sure of that, also when it began a few milliseconds later. So change the password first, then
     /// call this.
     ///
+    /// A session that is not in the user's list, because Redis evicted the list, is not counted. It ends at its next use,
+    /// or within a touch interval of it (60 seconds, or a tenth of the idle timeout if that is less): a use asks the list,
+    /// which knows of this revocation for 400 days, or for the longest timeout if that is more. See
+    /// [eviction](crate::session#eviction).
+    ///
     /// # Errors
     ///
-    /// As [`list`](Self::list); some sessions may live on then. Call it again.
+    /// As [`list`](Self::list); some sessions may live on then. Call it again. An [unavailable](Error::is_unavailable) one
+    /// also when Redis's memory is full: the sessions that are listed were deleted, but the revocation may not be noted, so
+    /// that a login on its way is not refused.
     pub async fn revoke_all(&self, user: &str) -> Result<usize, Error> {
         Ok(self.revoke_except(user, None).await?.0)
     }
@@ -159,20 +166,27 @@ impl SessionStore {
         user: &str,
         kept: Option<&str>,
     ) -> Result<(usize, i64), Error> {
-        let (at, mut page) = self.listed(user, 0, Revoking::Now).await?;
+        let (at, mut page) = self.listed(user, 0, Revoking::Now(kept)).await?;
         let (mut ended, mut from) = (0, 0);
         loop {
             let length = page.len();
             page.retain(|id| Some(id.as_str()) != kept);
             // The one that is kept stays in the list, before what is read next.
             from += length - page.len();
-            ended += self.revoke_all_of(&page).await?;
+            ended += self.revoke_all_of(&page, Some(user)).await?;
             self.unlist(user, &page).await;
             if length < PAGE {
-                return Ok((ended, at));
+                break;
             }
             (_, page) = self.listed(user, from, Revoking::No).await?;
         }
+        if at == 0 {
+            return Err(Error::new(
+                Kind::Unavailable,
+                "the sessions that are listed were ended, but the revocation could not be noted",
+            ));
+        }
+        Ok((ended, at))
     }
 
     /// What the sessions of these ids are, in any order.

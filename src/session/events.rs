@@ -77,6 +77,12 @@ impl Hook {
     }
 }
 
+impl PartialEq for Hook {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 impl fmt::Debug for Hook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Hook(..)")
@@ -94,6 +100,12 @@ impl Describe {
 
     pub(super) fn call(&self, parts: &Parts) -> String {
         (self.0)(parts)
+    }
+}
+
+impl PartialEq for Describe {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 

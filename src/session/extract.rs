@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use http::{StatusCode, request::Parts};
 
 use super::{marked::Marked, session::Session};
+use crate::log_pace::{LogPace, uptime};
 
 /// The session of the request, without asking Redis for it.
 ///
@@ -30,10 +31,14 @@ fn extension<T: Clone + Send + Sync + 'static>(
     missing: &'static str,
 ) -> Result<T, (StatusCode, &'static str)> {
     parts.extensions.get::<T>().cloned().ok_or_else(|| {
-        tracing::error!(target: "tower_fred::session", path = parts.uri.path(), "{missing}");
+        if let Some(omitted) = NO_LAYER.admit(uptime()) {
+            tracing::error!(target: "tower_fred::session", path = parts.uri.path(), omitted, "{missing}");
+        }
         (StatusCode::INTERNAL_SERVER_ERROR, missing)
     })
 }
+
+static NO_LAYER: LogPace = LogPace::new();
 
 const MISSING: &str = "no session: add `SessionLayer` around this route";
 const MISSING_MARKED: &str =

@@ -58,8 +58,9 @@ impl Session {
         self.load().await?;
         let mut state = self.state();
         let is_flash = |key: &&str| key.starts_with(FLASH);
+        state.inherit();
         let mut keys: Vec<String> = Vec::new();
-        if let Some(record) = state.record() {
+        if let Some(record) = state.record().filter(|_| !state.changes.drops_values) {
             keys.extend(record.keys().filter(is_flash).map(str::to_owned));
         }
         let pending = state.changes.fields.keys().map(String::as_str);

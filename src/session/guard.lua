@@ -2,10 +2,12 @@
 -- KEYS[1]  the record
 -- ARGV     third: the hashes that the caller's secret may be stored as, 32 bytes each, the one to store first; fourth: the
 --          lineage that the caller once proved to hold, or ''
--- Gives    `stored`, `ends`, `holder` (current, previous: replaced by a renewal and still good, or kin: of a lineage that
+-- Gives    `restore` (stores the hash and the tag anew, if they were made in another way; the tag is what ties the user
+--          to the token when there is a pepper, or ''), `stored`, `ends`, `holder` (current, previous: replaced by a renewal and still good, or kin: of a lineage that
 --          goes on), `hash` (the first of the hashes)
 -- Replies  gone (no record), stale (replaced lately by a login or rotation), unknown (another secret), corrupt
-local stored = redis.call('HMGET', KEYS[1], '!h', '!x', '!p', '!g', '!k', '!v', '!i', '!u', '!b', '!f', '!o')
+local stored = redis.call('HMGET', KEYS[1], '!h', '!x', '!p', '!g', '!k', '!v', '!i', '!u', '!b', '!f', '!o',
+  '!e', '!r', '!a', '!t')
 local ends = tonumber(stored[2])
 local hash = string.sub(ARGV[3], 1, 32)
 local function is_callers(candidate)
@@ -36,4 +38,19 @@ elseif ARGV[4] ~= '' and ARGV[4] == stored[6] then
 else
   local lately = is_callers(stored[3]) and now_ms < (tonumber(stored[4]) or 0)
   return reply(lately and 'stale' or 'unknown')
+end
+local function set(name, value)
+  if value ~= '' then
+    redis.call('HSET', KEYS[1], name, value)
+  else
+    redis.call('HDEL', KEYS[1], name)
+  end
+end
+local function restore(tag)
+  -- A caller that does not know the user cannot make the tag: all stays as it is.
+  local complete = tag ~= '' or not stored[8]
+  if complete and (stored[1] ~= hash or (stored[15] or '') ~= tag) then
+    redis.call('HSET', KEYS[1], '!h', hash)
+    set('!t', tag)
+  end
 end

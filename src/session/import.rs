@@ -4,28 +4,23 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, header};
 use serde_json::Value as Json;
-use sha2::{Digest, Sha256};
 
 use super::{
-    bounds::encode,
-    changes::Changes,
     config::CookieConfig,
     cookie::{set_cookie, values},
     layer::SessionLayer,
-    login::Login,
-    record::{Record, millis},
+    moving::Moved,
+    record::Record,
     records::unix_millis,
     session::Session,
     state::Cookie,
-    store::SessionStore,
 };
-use crate::{error::Error, redis::Script};
+use crate::error::Error;
 
 /// Where tower-sessions kept its sessions, for [`SessionLayer::import_tower_sessions`].
 ///
@@ -44,17 +39,28 @@ use crate::{error::Error, redis::Script};
 #[derive(Clone)]
 pub struct TowerSessions {
     cookie: CookieConfig,
-    prefix: String,
-    user_from: Option<UserFrom>,
+    pub(super) prefix: String,
+    pub(super) user_from: Option<UserFrom>,
 }
 
 type UserFrom = Arc<dyn Fn(&HashMap<String, Json>) -> Option<String> + Send + Sync>;
 
 /// A session that the browser names, and its cookie.
 pub(super) struct Legacy {
-    id: i128,
-    settings: TowerSessions,
-    taken_over: bool,
+    pub(super) id: i128,
+    pub(super) settings: TowerSessions,
+    pub(super) stage: Stage,
+}
+
+/// What this request did with the old session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Nothing yet.
+    Untouched,
+    /// It is to be ended.
+    LoggedOut,
+    /// It is a new one now, or ended: its cookie is removed.
+    Over,
 }
 
 impl TowerSessions {
@@ -120,7 +126,7 @@ impl TowerSessions {
         Some(Legacy {
             id: found?,
             settings: self.clone(),
-            taken_over: false,
+            stage: Stage::Untouched,
         })
     }
 }
@@ -135,10 +141,22 @@ impl SessionLayer {
     /// Takes over the sessions that tower-sessions 0.14 and its Redis store 0.16 left on this server.
     ///
     /// When a browser without a session of ours uses its session and names an old one, its values become those of a new
-    /// session with a new token, and the old cookie is removed. The old record is only read, and only once: the next
-    /// browser with the same cookie finds nothing. Values that no session of ours can have are left out, with a warning.
+    /// session with a new token, and the old cookie is removed. The old record is only read. Values that no session of
+    /// ours can have are left out, with a warning.
+    ///
+    /// Of requests that come at once with the same old cookie, one makes the new session and brings its cookie. The others
+    /// wait for it and are given the same session, without a cookie of their own; so are those that come within the
+    /// [grace](super::SessionStore::renewal_grace) after it. Later, the old cookie opens nothing. When the one that makes
+    /// the session does not finish, another does it after a moment; a request that waits for longer than two deadlines
+    /// gets an [unavailable](Error::is_unavailable) error, 503 with `Retry-After` as a response.
+    ///
+    /// [`Session::logout`] also ends an old session that was not taken over yet. [`SessionStore::revoke_all`] does so for
+    /// a user whom [`user_from`](TowerSessions::user_from) names: an old session is older than any revocation, so it is
+    /// not taken over, and its cookie is removed. Without `user_from`, a revocation knows nothing of old sessions.
     ///
     /// The Redis user must be allowed to `GET` the old keys.
+    ///
+    /// [`SessionStore::revoke_all`]: super::SessionStore::revoke_all
     #[must_use]
     pub fn import_tower_sessions(mut self, from: TowerSessions) -> Self {
         Arc::make_mut(&mut self.shared).import = Some(from);
@@ -156,44 +174,87 @@ impl Session {
         let Some(Ok(job)) = target else {
             return Ok(());
         };
-        let settings = match &*self.legacy() {
-            Some(legacy) if job.held.is_empty() && !job.verified && !legacy.taken_over => {
+        let named = match &*self.legacy() {
+            Some(legacy) if legacy.stage == Stage::Untouched => {
                 (legacy.id, legacy.settings.clone())
             }
             _ => return Ok(()),
         };
-        let (id, settings) = settings;
-        let imported = self.store().take_over(id, &settings).await;
-        let imported = match imported {
+        if !job.held.is_empty() || job.verified {
+            return Ok(());
+        }
+        let (id, settings) = named;
+        let moved = match self.store().take_over(id, &settings).await {
             Err(error) if error.is_unavailable() && self.inner.shared.anonymous_on_failure => {
                 return Ok(());
             }
-            imported => imported?,
-        };
-        let Some((token, changes)) = imported else {
-            *self.legacy() = None;
-            return Ok(());
+            moved => moved?,
         };
         let codec = self.store().settings.codec.clone();
-        let record = Record::new(token.id(), token.lineage(), codec);
-        let now = unix_millis();
-        self.state()
-            .created(&job, token, record, None, &changes, now);
-        if let Some(legacy) = self.legacy().as_mut() {
-            legacy.taken_over = true;
+        match moved {
+            Moved::Here(begun, changes) => {
+                let token = begun.token;
+                let record = Record::new(token.id(), token.lineage(), codec);
+                let now = unix_millis();
+                let mut state = self.state();
+                state.place = begun.place;
+                state.created(&job, token, record, begun.remembered, &changes, now);
+                drop(state);
+                self.leave(Stage::Over);
+            }
+            // Another request brings the cookie.
+            Moved::Elsewhere(held) => {
+                self.state().adopted(&job, held);
+                *self.legacy() = None;
+            }
+            Moved::Refused => self.leave(Stage::Over),
+            Moved::Nothing => *self.legacy() = None,
         }
         Ok(())
     }
 
-    /// Removes the cookie of a session that was taken over.
+    /// Notes that the old session is to be ended as well.
+    pub(super) fn log_out_imported(&self) {
+        if let Some(legacy) = self.legacy().as_mut() {
+            legacy.stage = Stage::LoggedOut;
+        }
+    }
+
+    /// Whether an old session that was logged out can still be taken over.
+    pub(super) fn imported_goes_on(&self) -> bool {
+        let legacy = self.legacy();
+        legacy
+            .as_ref()
+            .is_some_and(|legacy| legacy.stage == Stage::LoggedOut)
+    }
+
+    /// Ends the old session, if it was logged out: nobody takes it over from now on, and what another request made of it a
+    /// moment ago ends. The caller holds the I/O lock.
+    pub(super) async fn end_imported(&self) -> Result<(), Error> {
+        let id = match &*self.legacy() {
+            Some(legacy) if legacy.stage == Stage::LoggedOut => legacy.id,
+            _ => return Ok(()),
+        };
+        self.store().end_old(id).await?;
+        self.leave(Stage::Over);
+        Ok(())
+    }
+
+    /// Removes the cookie of a session that was taken over or ended.
     pub(super) fn forget_imported(&self, headers: &mut HeaderMap) {
         let removal = match &*self.legacy() {
-            Some(legacy) if legacy.taken_over => {
+            Some(legacy) if legacy.stage == Stage::Over => {
                 set_cookie(&legacy.settings.cookie, &Cookie::Remove)
             }
             _ => return,
         };
         headers.append(header::SET_COOKIE, removal);
+    }
+
+    fn leave(&self, stage: Stage) {
+        if let Some(legacy) = self.legacy().as_mut() {
+            legacy.stage = stage;
+        }
     }
 
     fn legacy(&self) -> std::sync::MutexGuard<'_, Option<Legacy>> {
@@ -202,61 +263,9 @@ impl Session {
     }
 }
 
-impl SessionStore {
-    /// A new session with the values of an old one, unless there is none or it was taken over before.
-    async fn take_over(
-        &self,
-        id: i128,
-        from: &TowerSessions,
-    ) -> Result<Option<(super::token::Token, Changes)>, Error> {
-        let name = URL_SAFE_NO_PAD.encode(id.to_le_bytes());
-        let Some(bytes) = self.redis.get(&format!("{}{name}", from.prefix)).await? else {
-            return Ok(None);
-        };
-        let Some(values) = parse(&bytes, id) else {
-            tracing::warn!(target: "tower_fred::session", "an old session is not one of tower-sessions");
-            return Ok(None);
-        };
-        let mut changes = Changes::default();
-        for (key, value) in &values {
-            match encode(&self.settings.codec, key, value) {
-                Ok(value) => drop(changes.fields.insert(key.clone(), Some(value))),
-                Err(error) => {
-                    tracing::warn!(target: "tower_fred::session", %error, "a value of an old session is left out");
-                }
-            }
-        }
-        let user = from
-            .user_from
-            .as_ref()
-            .and_then(|user_from| user_from(&values));
-        let token = match user {
-            None => self.begin(&changes).await?,
-            Some(user) => {
-                let login = Login::of(user).check()?;
-                changes.log_in(login.clone())?;
-                self.begin_for(&login, &changes, Instant::now()).await?.0
-            }
-        };
-        // Only now: had this been cut off before, the values would be lost.
-        let digest = Sha256::digest(name.as_bytes());
-        let note = URL_SAFE_NO_PAD.encode(&digest[..16]);
-        let key = format!("{}:i:{{{note}}}", self.redis.namespace());
-        let (word,): (String,) = self
-            .redis
-            .run(&IMPORT, &key, [millis(NOTED).into()])
-            .await?;
-        if word == "first" {
-            return Ok(Some((token, changes)));
-        }
-        self.revoke_all_of(&[token.id()]).await?;
-        Ok(None)
-    }
-}
-
 /// The values of an old record that is the one asked for and has not ended: an array of the id, the values, and the end as
 /// year, day of the year, hour, minute, second, nanosecond and the offset from UTC in hours, minutes and seconds.
-fn parse(bytes: &[u8], id: i128) -> Option<HashMap<String, Json>> {
+pub(super) fn parse(bytes: &[u8], id: i128) -> Option<HashMap<String, Json>> {
     type Time = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let (found, values, end): (i128, HashMap<String, Json>, Time) =
         rmp_serde::from_slice(bytes).ok()?;
@@ -281,13 +290,8 @@ fn parse(bytes: &[u8], id: i128) -> Option<HashMap<String, Json>> {
     (found == id && end.checked_mul(1000)? > unix_millis()).then_some(values)
 }
 
-static IMPORT: Script = Script::new(include_str!("import.lua"));
-
 /// The day before 1 January 1970, counted from the year 1.
 const EPOCH: i64 = 719_163;
-/// How long it is known that an old session was taken over. An old record that lives longer could be taken over again.
-const NOTED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -7,21 +7,22 @@
 //! Revoking all notes when it ran, lists, and deletes. A login that was listed before is among those deleted, so its
 //! guarded write finds nothing; one that comes to be listed later is refused if the check of its credentials began
 //! before.
+//!
+//! A server that evicts keys may drop the list. So a use of a session asks it, at most once a touch interval (listing.rs):
+//! the session is listed again, and is over when all were revoked since its login was listed.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use tokio::task::JoinSet;
 
 use super::{
     changes::{Changes, Renewal},
     login::Login,
-    outcome::{Ended, Held, Outcome},
-    record::millis,
+    outcome::{Begun, Held, Outcome, Place},
+    record::{millis, number},
     records::unix_millis,
     store::SessionStore,
-    token::Token,
 };
 use crate::{
     error::{Error, Kind},
@@ -29,31 +30,37 @@ use crate::{
 };
 
 impl SessionStore {
-    /// Begins a session with these values, lists it, and makes it the user's. Also says how long the browser is to keep it.
+    /// Begins a session with these values, lists it, and makes it the user's.
     pub(super) async fn begin_for(
         &self,
         login: &Login,
         changes: &Changes,
         began: Instant,
-    ) -> Result<(Token, Option<Duration>), Error> {
+    ) -> Result<Begun, Error> {
         let token = self.begin(changes).await?;
         let (id, next) = (token.id(), token.renewed()?);
-        let held = Held {
-            lineage: token.lineage(),
-            token,
+        let held = Held::made(token);
+        let life = self.life(login, 0);
+        let listed_at = match self.enrol(login, &id, life, began).await {
+            Ok(listed_at) => listed_at,
+            Err(error) => {
+                // Best effort: nobody has its token.
+                let _ = self.end(&held).await;
+                return Err(error);
+            }
         };
-        let enrolled = self.enrol(login, &id, self.life(login, 0), began).await;
-        if let Err(error) = enrolled {
-            // Best effort: nobody has its token.
-            let _ = self.end(&held).await;
-            return Err(error);
-        }
+        let login = Login {
+            listed_at,
+            ..login.clone()
+        };
         let renewal = Renewal::Login(login.clone());
-        match self
-            .commit(&held, &renewal, Some(&next), Vec::new())
-            .await?
-        {
-            Outcome::Done(done) => Ok((next, done.remembered)),
+        let written = self.commit(&held, &renewal, Some(&next), Vec::new());
+        match written.await? {
+            Outcome::Done(done) => Ok(Begun {
+                token: next,
+                remembered: done.remembered,
+                place: self.place(&login, &id, life),
+            }),
             _ => {
                 self.unlist(&login.user, &[id]).await;
                 Err(revoked())
@@ -75,14 +82,15 @@ impl SessionStore {
 
     /// Lists a session among those of who logs in, or says why the login must not happen.
     ///
-    /// `life` is how long the session may live, in milliseconds; the check of the credentials `began` then.
+    /// `life` is how long the session may live, in milliseconds; the check of the credentials `began` then. Gives when it
+    /// was listed, by the clock of the list's server.
     pub(super) async fn enrol(
         &self,
         login: &Login,
         id: &str,
         life: i64,
         began: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<i64, Error> {
         let user = &login.user;
         let words = self
             .ask_to_enrol(login, id, life, began, "ask", &[])
@@ -93,8 +101,12 @@ impl SessionStore {
             return self.enrolled(user, word.as_deref(), words.collect()).await;
         }
         let listed = self.describe_all(words.collect()).await?;
-        // Not those that are not the user's: a login may be about to make them that.
-        let dead = listed.into_iter().filter(|(_, session)| session.is_none());
+        // Those that are another's, too, where all these are confirmed: a login that is on its way is not among them.
+        let all_confirmed = self.provisional() > 0;
+        let dead = listed.into_iter().filter(|(_, session)| {
+            let owner = session.as_ref().map(|session| &session.user);
+            owner.is_none_or(|owner| all_confirmed && owner != user)
+        });
         let dead: Vec<String> = dead.map(|(id, _)| id).collect();
         let evicts = self.settings.per_user.is_some_and(|limit| limit.evicts);
         let policy = if evicts { "evict" } else { "refuse" };
@@ -125,6 +137,7 @@ impl SessionStore {
             i64::from(most).into(),
             policy.into(),
             login.revoked_at.into(),
+            self.provisional().into(),
         ];
         args.extend(dead.iter().map(|id| id.as_str().into()));
         self.redis
@@ -136,10 +149,10 @@ impl SessionStore {
         &self,
         user: &str,
         word: Option<&str>,
-        evicted: Vec<String>,
-    ) -> Result<(), Error> {
+        mut evicted: Vec<String>,
+    ) -> Result<i64, Error> {
         match word {
-            Some("done") => {}
+            Some("done") if !evicted.is_empty() => {}
             Some("revoked") => {
                 return Err(revoked());
             }
@@ -151,32 +164,32 @@ impl SessionStore {
             }
             _ => return Err(Error::new(Kind::Corrupt, "the user's index is not ours")),
         }
+        let listed_at = evicted.remove(0);
         // They stay listed until they are gone: were this cut off, the next login would find them.
         if !evicted.is_empty() {
-            self.revoke_all_of(&evicted).await?;
+            self.revoke_all_of(&evicted, None).await?;
             self.unlist(user, &evicted).await;
         }
-        Ok(())
+        Ok(number(listed_at.as_bytes()).unwrap_or(0))
     }
 
-    /// One page of the ids listed. Notes that all were revoked just now, if that is what they are read for, and says when.
-    pub(super) async fn listed(
-        &self,
-        user: &str,
-        from: usize,
-        revoking: Revoking,
-    ) -> Result<(i64, Vec<String>), Error> {
-        let known_for = match revoking {
-            Revoking::No => "".into(),
-            Revoking::Now => millis(REVOCATION_KNOWN).into(),
-        };
-        let from = i64::try_from(from).unwrap_or(i64::MAX);
-        let page = i64::try_from(PAGE).unwrap_or(i64::MAX);
-        let args: [Value; 3] = [from.into(), page.into(), known_for];
-        let mut words: Vec<String> = self.redis.run(&LIST, &self.index(user), args).await?;
-        let ids = words.split_off(words.len().min(1));
-        let at = words.first().and_then(|at| at.parse().ok());
-        Ok((at.unwrap_or(0), ids))
+    /// The place of a login that is written, to be [confirmed](Self::confirm), if it has to be.
+    pub(super) fn place(&self, login: &Login, id: &str, life: i64) -> Option<Place> {
+        (self.provisional() > 0).then(|| Place {
+            user: login.user.clone(),
+            id: id.to_owned(),
+            life,
+            listed_at: login.listed_at,
+        })
+    }
+
+    /// For how many milliseconds a login that is not confirmed has a place, or 0 when it needs no confirmation: only a
+    /// place that keeps others out is given back by itself.
+    fn provisional(&self) -> i64 {
+        let refuses = self.settings.per_user.is_some_and(|limit| !limit.evicts);
+        // A script runs at most two deadlines after it was sent, and the one before it took at most one.
+        let longest = millis(self.redis.deadline()).saturating_mul(4);
+        i64::from(refuses) * longest.saturating_add(1000)
     }
 
     /// Takes sessions that are over out of the index. Failing is harmless: they are left out when they are met.
@@ -191,38 +204,7 @@ impl SessionStore {
         }
     }
 
-    /// Ends a session whoever holds it: if it is this user's, or anybody's.
-    pub(super) async fn revoke_one(&self, id: &str, user: Option<&str>) -> Result<Ended, Error> {
-        let args: [Value; 1] = [user.unwrap_or_default().into()];
-        let (word,): (String,) = self.redis.run(&REVOKE, &self.key(id), args).await?;
-        if word == "done" {
-            self.log("revoked", id);
-            Ok(Ended::Done(user.map(str::to_owned)))
-        } else {
-            Ok(Ended::Gone)
-        }
-    }
-
-    /// Ends sessions whoever holds them: how many there were.
-    pub(super) async fn revoke_all_of(&self, ids: &[String]) -> Result<usize, Error> {
-        let mut ended = 0;
-        for chunk in ids.chunks(AT_ONCE) {
-            let mut tasks = JoinSet::new();
-            for id in chunk {
-                let (store, id) = (self.clone(), id.clone());
-                tasks.spawn(async move { store.revoke_one(&id, None).await });
-            }
-            while let Some(result) = tasks.join_next().await {
-                let outcome = result.map_err(|error| {
-                    Error::new(Kind::Unavailable, "a revocation did not end").caused_by(error)
-                })?;
-                ended += usize::from(matches!(outcome?, Ended::Done(_)));
-            }
-        }
-        Ok(ended)
-    }
-
-    fn index(&self, user: &str) -> String {
+    pub(super) fn index(&self, user: &str) -> String {
         let namespace = self.redis.namespace();
         // Hashed: any text is a name, none shows in a key, and none chooses its slot.
         let digest = Sha256::digest(user);
@@ -241,24 +223,8 @@ fn revoked() -> Error {
     )
 }
 
-/// Whether a list is read in order to revoke all of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Revoking {
-    No,
-    Now,
-}
-
 /// How far this host's clock may be behind Redis's, in milliseconds, before a live session is left out of the list.
-const CLOCK_SKEW: i64 = 60_000;
+pub(super) const CLOCK_SKEW: i64 = 60_000;
 
 static ENROL: Script = Script::new(include_str!("enrol.lua"));
-static LIST: Script = Script::new(include_str!("list.lua"));
 static UNLIST: Script = Script::new(include_str!("unlist.lua"));
-static REVOKE: Script = Script::new(include_str!("revoke.lua"));
-
-/// How many ids a list is read at a time.
-pub(super) const PAGE: usize = 1000;
-/// How many sessions are asked about at once.
-pub(super) const AT_ONCE: usize = 32;
-/// How long it is known that all sessions of a user were revoked: longer than any login takes.
-const REVOCATION_KNOWN: Duration = Duration::from_secs(60 * 60);

@@ -60,7 +60,7 @@ pub(super) fn pseudonym(key: Option<&Key>, id: &str) -> String {
 }
 
 /// With which keys the hashes of secrets are made: the first for new ones, the others for those that are stored.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Peppers(Vec<Key>);
 
 impl Peppers {
@@ -72,36 +72,101 @@ impl Peppers {
         self.0.insert(0, key);
     }
 
-    /// All that a record may have stored of this token's secret.
-    pub(super) fn hashes(&self, token: &Token) -> Hashes {
-        if self.0.is_empty() {
-            return Hashes(Bytes::copy_from_slice(&token.hash()));
-        }
-        let hashes = self.0.iter().map(|key| mac(&key.0, &[token.secret()]));
-        Hashes(hashes.collect::<Vec<_>>().concat().into())
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
     }
+
+    /// All that a record may have stored of this token's secret: HMACs of the id and the secret, then those of the secret
+    /// alone, which earlier versions stored.
+    pub(super) fn hashes(&self, token: &Token) -> Hashes {
+        if self.are_none() {
+            return Hashes {
+                all: Bytes::copy_from_slice(&token.hash()),
+                bound: HASH,
+            };
+        }
+        let bound = self.0.iter().map(|key| {
+            let parts = [b"tower-fred secret", token.selector(), token.secret()];
+            mac(&key.0, &parts)
+        });
+        let unbound = self.0.iter().map(|key| mac(&key.0, &[token.secret()]));
+        Hashes {
+            all: bound.chain(unbound).collect::<Vec<_>>().concat().into(),
+            bound: self.0.len() * HASH,
+        }
+    }
+
+    /// What ties this user to this token, to be stored beside the hash: an HMAC of id, secret and user. Empty without a
+    /// pepper, and for no user.
+    pub(super) fn tag(&self, token: &Token, user: Option<&str>) -> Bytes {
+        match (self.0.first(), user) {
+            (Some(key), Some(user)) => {
+                Bytes::copy_from_slice(&user_tag(key, token, user.as_bytes()))
+            }
+            _ => Bytes::new(),
+        }
+    }
+
+    /// What ties the parts of a note about an imported session together. Empty without a pepper.
+    #[cfg(feature = "tower-sessions-import")]
+    pub(super) fn seal_move(&self, parts: &[&[u8]; 4]) -> Bytes {
+        let [name, id, lineage, user] = *parts;
+        // All but the last have one length each.
+        let parts = [b"tower-fred import", name, id, lineage, user];
+        self.0.first().map_or_else(Bytes::new, |key| {
+            Bytes::copy_from_slice(&mac(&key.0, &parts))
+        })
+    }
+
+    /// Whether a stored tag ties this user to this token.
+    pub(super) fn vouch(&self, token: &Token, user: &[u8], tag: Option<&Bytes>) -> bool {
+        tag.is_some_and(|tag| {
+            self.0.iter().fold(false, |found, key| {
+                found | same_hash(&user_tag(key, token, user), tag)
+            })
+        })
+    }
+}
+
+fn user_tag(key: &Key, token: &Token, user: &[u8]) -> [u8; HASH] {
+    // Id and secret have one length each, so this is injective.
+    let parts = [b"tower-fred user", token.selector(), token.secret(), user];
+    mac(&key.0, &parts)
 }
 
 /// Hashes of one secret, one after the other; the first is the one to store.
 #[derive(Clone)]
-pub(super) struct Hashes(Bytes);
+pub(super) struct Hashes {
+    all: Bytes,
+    /// The length of those that are bound to the id; those after them are of the secret alone.
+    bound: usize,
+}
 
 impl Hashes {
+    /// Whether `stored` is one that is not bound to the id.
+    pub(super) fn is_unbound(&self, stored: &[u8]) -> bool {
+        is_among(&self.all[self.bound..], stored)
+    }
+
     /// Whether `stored` is one of them, in a time that does not tell how nearly.
     pub(super) fn contain(&self, stored: &[u8]) -> bool {
-        self.0
-            .chunks_exact(HASH)
-            .fold(false, |found, hash| found | same_hash(hash, stored))
+        is_among(&self.all, stored)
     }
 
     pub(super) fn all(&self) -> Bytes {
-        self.0.clone()
+        self.all.clone()
     }
 
     /// The one to store.
     pub(super) fn first(&self) -> Bytes {
-        self.0.slice(..HASH)
+        self.all.slice(..HASH)
     }
+}
+
+fn is_among(hashes: &[u8], stored: &[u8]) -> bool {
+    hashes
+        .chunks_exact(HASH)
+        .fold(false, |found, hash| found | same_hash(hash, stored))
 }
 
 const SHORTEST: usize = 32;

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, request::Parts};
+use http::{Extensions, request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
-    config::{CookieConfig, SameSite},
+    commits::Commits,
+    config::{CookieConfig, DEFAULT_NAME, SameSite},
     events::{Describe, Hook, SecurityEvent},
     marked::Marked,
+    nested::InnermostMarked,
     service::Sessions,
     session::Session,
     store::SessionStore,
@@ -49,10 +51,18 @@ pub(super) struct Shared {
     pub(super) anonymous_on_failure: bool,
     pub(super) hook: Option<Hook>,
     pub(super) describe: Option<Describe>,
+    pub(super) commits: Commits,
     #[cfg(feature = "tower-sessions-import")]
     pub(super) import: Option<super::import::TowerSessions>,
-    /// Puts the session where handlers find it.
+    pub(super) place: Place,
+}
+
+/// Where handlers find the session, and an inner layer that of an outer one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
     pub(super) give: fn(&mut Extensions, Session),
+    /// What a layer outside left there.
+    pub(super) find: fn(&Extensions) -> Option<&Session>,
 }
 
 impl SessionLayer {
@@ -70,10 +80,14 @@ impl SessionLayer {
                 anonymous_on_failure: false,
                 hook: None,
                 describe: None,
+                commits: Commits::default(),
                 #[cfg(feature = "tower-sessions-import")]
                 import: None,
-                give: |extensions, session| {
-                    extensions.insert(session);
+                place: Place {
+                    give: |extensions, session| {
+                        extensions.insert(session);
+                    },
+                    find: |extensions| extensions.get(),
                 },
             }),
         }
@@ -81,15 +95,24 @@ impl SessionLayer {
 
     /// A layer for one more session of the same browser, beside those of other layers: with a cookie and a
     /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`]. A cookie of one layer opens
-    /// nothing in the other.
+    /// nothing in the other. Two layers of one name are [one session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
     ///
-    /// When the name is not of 1 to 64 lower-case letters, digits, `-` and `_`.
+    /// When the name is not of 1 to 64 lower-case letters, digits, `-` and `_`, or is `id`: that is the cookie of a layer
+    /// without a marker.
     pub fn marked<M: 'static>(store: SessionStore, name: &str) -> Self {
+        assert!(
+            name != DEFAULT_NAME,
+            "`{DEFAULT_NAME}` is the cookie of the layer without a marker: give this one another name"
+        );
         let mut layer = Self::over(store.realm(name)).cookie_name(name);
-        Arc::make_mut(&mut layer.shared).give = |extensions, session| {
-            extensions.insert(Marked::<M>::new(session));
+        Arc::make_mut(&mut layer.shared).place = Place {
+            give: |extensions, session| {
+                extensions.insert(InnermostMarked(session.clone()));
+                extensions.insert(Marked::<M>::new(session));
+            },
+            find: |extensions| extensions.get().map(|InnermostMarked(session)| session),
         };
         layer
     }
@@ -123,7 +146,8 @@ impl SessionLayer {
     /// The cookie's name without prefix; default `id`, which is sent as `__Host-id`.
     ///
     /// The prefix is `__Secure-` once a [domain](Self::cookie_domain) or [path](Self::cookie_path) is set, and absent
-    /// [without Secure](Self::no_secure).
+    /// [without Secure](Self::no_secure). Layers around one handler need names of their own, unless they mean
+    /// [the same session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
     ///
@@ -193,6 +217,36 @@ impl SessionLayer {
     #[must_use]
     pub fn anonymous_on_failure(mut self) -> Self {
         Arc::make_mut(&mut self.shared).anonymous_on_failure = true;
+        self
+    }
+
+    /// Which responses write the handler's changes; default: all but 408 and those of 5xx.
+    ///
+    /// A response that this refuses drops the changes, as the [module](crate::session#which-responses-count-as-failed)
+    /// says. A predicate takes the place of the default, so it must refuse 408 and 5xx by itself. Make one that knows the
+    /// status of your own timeouts, load shedding and the like when they answer something else, or mark responses by an
+    /// extension.
+    ///
+    /// ```no_run
+    /// # fn example(layer: tower_fred::SessionLayer) {
+    /// use http::StatusCode;
+    ///
+    /// // A layer inside of this one answers 429 for a handler that it drops.
+    /// let layer = layer.commit_when(|response| {
+    ///     let status = response.status;
+    ///     !status.is_server_error()
+    ///         && status != StatusCode::REQUEST_TIMEOUT
+    ///         && status != StatusCode::TOO_MANY_REQUESTS
+    /// });
+    /// # let _ = layer;
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn commit_when(
+        mut self,
+        commit: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.shared).commits = Commits::new(commit);
         self
     }
 

@@ -1,12 +1,25 @@
 -- The sessions of a user.
 -- KEYS[1]  the user's index, as in enrol.lua
--- ARGV     third: from which place, fourth: how many; fifth: ms for which a revocation of all must be known, or '' for none
+-- ARGV     third: from which place, fourth: how many; fifth: ms for which a revocation of all must be known, or '' for none;
+--          sixth: the id that a revocation keeps, or ''
 -- Replies  when all were revoked, if that was noted now, or ''; then the ids
+-- First: this is allowed when the memory is full, and a script that has written may go on to write.
+redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))
+local noted = ''
 if ARGV[5] ~= '' then
-  redis.call('ZADD', KEYS[1], string.format('%.0f', -now_ms), '!')
-  if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  local at = string.format('%.0f', -now_ms)
+  -- Earlier versions note '!' alone, and not which session they keep: no session may end for that.
+  local mark = { at, '!', at, '!!' }
+  if ARGV[6] ~= '' then
+    mark[5], mark[6] = at, '!' .. ARGV[6]
+  end
+  redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(0')
+  local added = redis.pcall('ZADD', KEYS[1], unpack(mark))
+  if type(added) ~= 'table' then
+    noted = string.format('%.0f', now_ms)
+    if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then
+      redis.call('PEXPIRE', KEYS[1], ARGV[5])
+    end
   end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))
-return reply(ARGV[5] ~= '' and string.format('%.0f', now_ms) or '', unpack(redis.call('ZRANGEBYSCORE', KEYS[1], 0, '+inf', 'LIMIT', ARGV[3], ARGV[4])))
+return reply(noted, unpack(redis.call('ZRANGEBYSCORE', KEYS[1], 0, '+inf', 'LIMIT', ARGV[3], ARGV[4])))

@@ -25,9 +25,13 @@ pub struct Login {
     pub(super) label: String,
     pub(super) metadata: Bytes,
     pub(super) remembered: bool,
+    pub(super) keeps_values: bool,
     pub(super) checked_at: Option<Instant>,
-    /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not.
+    /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not, [`OLDEST`] for a
+    /// login that is older than any revocation.
     pub(super) revoked_at: i64,
+    /// When this login was listed, by the clock of the list's server; 0 before.
+    pub(super) listed_at: i64,
 }
 
 impl Login {
@@ -39,8 +43,10 @@ impl Login {
             label: String::new(),
             metadata: Bytes::new(),
             remembered: false,
+            keeps_values: false,
             checked_at: None,
             revoked_at: 0,
+            listed_at: 0,
         }
     }
 
@@ -77,9 +83,23 @@ impl Login {
 
     /// Keeps the session over the browser's end, for [`SessionStore::remembered_for`](super::SessionStore::remembered_for)
     /// from now. By default the browser drops the cookie when it ends.
+    ///
+    /// Each login decides anew: a later one of the same user that does not say this ends it. The session then lives for
+    /// the [absolute timeout](super::SessionStore::absolute_timeout) from that login, or as long as it had left if that is
+    /// less.
     #[must_use]
     pub fn remembered(mut self) -> Self {
         self.remembered = true;
+        self
+    }
+
+    /// Keeps the session's values when it was another user's until now. By default they are removed: see
+    /// [`Session::login`](super::Session::login).
+    ///
+    /// For an application in which one person has several users, and whose values say nothing of a user's rights.
+    #[must_use]
+    pub fn keeping_values(mut self) -> Self {
+        self.keeps_values = true;
         self
     }
 
@@ -104,6 +124,10 @@ impl Login {
         Ok(self)
     }
 }
+
+/// In the place of a time of revocation: a login that any revocation of its user refuses.
+#[cfg(feature = "tower-sessions-import")]
+pub(super) const OLDEST: i64 = -1;
 
 impl From<String> for Login {
     fn from(user: String) -> Self {

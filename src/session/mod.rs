@@ -69,20 +69,43 @@
 //! | writes without reading, [`incr`](Session::incr) | 1 | no |
 //! | reads and writes, [`update`](Session::update) | 2 | no |
 //! | first write of a browser without session | 1 | yes |
-//! | [`rotate`](Session::rotate) | as a write | yes |
+//! | [`rotate`](Session::rotate) | as a write; with a [pepper](SessionStore::pepper) it reads first | yes |
 //! | [`login`](Session::login) | 3: a read, the user's list, the session | yes |
 //! | [`logout`](Session::logout) | 1, and 1 for the user's list | yes |
 //!
+//! Waiting for the [end](Session::ended) of a session costs no command per socket.
+//!
 //! Reading counts as use: at most once per 60 seconds, or tenth of the idle timeout where that is less, it is noted and
-//! the record's life prolonged. The response does not wait for that.
+//! the record's life prolonged. The response does not wait for that. Where a user is logged in, a use that is due also asks
+//! the list of that user's sessions: one round trip more, at most once per touch interval, before a read shows the session
+//! and after a write.
 //!
 //! # When it is written
 //!
 //! Changes are buffered and leave together, before the response does, so that a redirect finds them written. Only the
 //! values that changed are sent: requests that write different keys at once keep both. A value that depends on the one
-//! before is for [`update`](Session::update) and [`incr`](Session::incr), which lose nothing either. A response of 5xx
-//! drops the changes, but a logout is carried out. A failed write turns the response into a 503, since it would claim what
-//! did not happen.
+//! before is for [`update`](Session::update) and [`incr`](Session::incr), which lose nothing either. A failed write turns the
+//! response into a 503, since it would claim what did not happen.
+//!
+//! # Which responses count as failed
+//!
+//! A response of 5xx, one of 408, and an error of the service in place of a response: the handler did not finish, and its
+//! buffered changes are dropped. A buffered login is one of them: no cookie is set. What the handler wrote by itself, with
+//! `commit`, `update` or `incr`, stays, and a [`logout`](Session::logout) is carried out in any case.
+//!
+//! A timeout layer between this layer and the handler drops the handler in the middle of its work and answers by itself.
+//! This layer sees only that answer. 408, 503 and 504 count as failed by default; when your timeouts, load shedding or
+//! error handlers answer with another status, tell them apart by [`commit_when`](SessionLayer::commit_when). A timeout
+//! layer outside of this one needs nothing: it drops both, and nothing is written.
+//!
+//! # Layers inside of layers
+//!
+//! A module may bring a router with a layer of its own into an application that has one. When both have the same cookie
+//! name and the same sessions (namespace and [realm](SessionStore::realm) on the same server), the inner layer goes on
+//! with the outer one's session: one session, written by the outer layer, with its settings, and one `Set-Cookie`. Other
+//! settings of the inner layer are an error in the log. So is a cookie name that an outer layer has for other sessions:
+//! these stay apart, and the browser keeps the cookie of only one of them, so give each a
+//! [name](SessionLayer::cookie_name) of its own.
 //!
 //! # When the session ends meanwhile
 //!
@@ -94,20 +117,49 @@
 //! # Sockets, streams, middleware
 //!
 //! The [`Session`] in the request's extensions is a handle that may be cloned and kept. After the response it reads, and
-//! writes with [`commit`](Session::commit), `update` and `incr`; only the cookie is out of reach.
-//! [`is_alive`](Session::is_alive) tells when to hang up:
+//! writes with [`commit`](Session::commit), `update` and `incr`; only the cookie is out of reach. Each use prolongs the
+//! session's life, noted at most once per touch interval, so a busy socket is not idle. [`Session::ended`] waits for the
+//! session's end, to hang up with it; [`Session::is_alive`] asks Redis each time.
 //!
 //! ```no_run
-//! # use tower_fred::{Error, Session};
-//! async fn socket(session: Session, mut messages: tokio::sync::mpsc::Receiver<String>) -> Result<(), Error> {
-//!     while let Some(_message) = messages.recv().await {
-//!         if !session.is_alive().await? {
-//!             break;
+//! # #[cfg(feature = "axum")]
+//! # {
+//! use axum::{Router, extract::ws::{WebSocket, WebSocketUpgrade}, response::{Response, Sse, sse::Event}, routing::get};
+//! use futures_util::{Stream, StreamExt, stream};
+//! use tower_fred::{Error, Redis, Session, SessionLayer};
+//!
+//! async fn chat(upgrade: WebSocketUpgrade, session: Session) -> Response {
+//!     upgrade.on_upgrade(async move |mut socket: WebSocket| {
+//!         loop {
+//!             tokio::select! {
+//!                 // Logged out, revoked or timed out: dropping the socket closes it.
+//!                 () = session.ended() => return,
+//!                 message = socket.recv() => {
+//!                     let Some(Ok(message)) = message else { return };
+//!                     // It is use of the session.
+//!                     if session.incr("messages", 1).await.is_err() || socket.send(message).await.is_err() {
+//!                         return;
+//!                     }
+//!                 }
+//!             }
 //!         }
-//!         session.incr("messages", 1).await?;
-//!     }
-//!     Ok(())
+//!     })
 //! }
+//!
+//! async fn news(session: Session) -> Sse<impl Stream<Item = Result<Event, Error>>> {
+//!     let news = stream::iter(["one", "two"]).map(|text| Ok(Event::default().data(text)));
+//!     Sse::new(news.take_until(Box::pin(async move { session.ended().await })))
+//! }
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let redis = Redis::connect("redis://localhost").await?;
+//! let app: Router = Router::new()
+//!     .route("/chat", get(chat))
+//!     .route("/news", get(news))
+//!     .layer(SessionLayer::new(redis));
+//! # Ok(())
+//! # }
+//! # }
 //! ```
 //!
 //! # A user's sessions
@@ -119,12 +171,28 @@
 //! [`evict_above`](SessionStore::evict_above) and [`refuse_above`](SessionStore::refuse_above) bound their number.
 //!
 //! In a cluster, a session and its user's list are on different servers. So a session is listed before it becomes the
-//! user's, and what is listed and over is left out when it is met: no session of a user is ever not listed.
+//! user's, and what is listed and over is left out when it is met: every session of a user is listed, unless Redis evicted
+//! the list.
+//!
+//! # Eviction
+//!
+//! Every key has a time to live, so every eviction policy but `noeviction` may remove sessions and lists; `connect` warns of
+//! them. A session that is evicted is over. A list that is evicted is made anew by the uses of its sessions, each within a
+//! touch interval. Until then [`list`](SessionStore::list) does not show a session, [`evict_above`](SessionStore::evict_above)
+//! and [`refuse_above`](SessionStore::refuse_above) do not count it, and [`revoke_all`](SessionStore::revoke_all) does not
+//! delete it. It ends all the same, since `revoke_all` notes when it ran: the next use that asks the list, at most a touch
+//! interval later, finds that the login is older, deletes the session, and shows none. A session that nobody uses ends by
+//! its idle timeout. Only when the list is evicted once more between the revocation and that use is nothing known of the
+//! revocation: use `noeviction` where that matters.
+//!
+//! With `noeviction` and a full memory, sessions are read and prolonged, and logouts and revocations delete. Logins and
+//! other writes get an [unavailable](crate::Error::is_unavailable) error.
 //!
 //! # What is stored
 //!
-//! One hash per session, with a field per key, and the SHA-256 of the token's secret, or an HMAC of it with a
-//! [pepper](SessionStore::pepper). Nobody can make a cookie of what is in Redis. A token that the server did not issue is
+//! One hash per session, with a field per key, and the SHA-256 of the token's secret, or, with a
+//! [pepper](SessionStore::pepper), an HMAC of its id and secret, and one of these and the user. Nobody can make a cookie of
+//! what is in Redis. A token that the server did not issue is
 //! never taken over. Values are JSON of at most [`MAX_VALUE`] bytes under keys of at most [`MAX_KEY`], as `MessagePack`
 //! or sealed if you say so; each tells how it was written. Redis stores a session compactly while every value is at most
 //! `hash-max-listpack-value` bytes long (64 by default; 1024 suits sessions).
@@ -139,10 +207,12 @@ mod auth;
 mod bounds;
 mod changes;
 mod codec;
+mod commits;
 mod config;
 mod cookie;
 mod csrf;
 mod devices;
+mod ended;
 mod events;
 #[cfg(feature = "axum")]
 mod extract;
@@ -153,11 +223,18 @@ mod import;
 mod index;
 mod keys;
 mod layer;
+mod listing;
+mod load;
 mod login;
+mod look;
 mod marked;
+#[cfg(feature = "tower-sessions-import")]
+mod moving;
+mod nested;
 mod outcome;
 mod record;
 mod records;
+mod revocation;
 #[cfg(feature = "seal")]
 mod seal;
 mod service;
@@ -171,6 +248,7 @@ mod testing;
 mod token;
 mod typed;
 mod update;
+mod wait;
 
 pub use bounds::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE};
 pub use config::SameSite;

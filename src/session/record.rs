@@ -10,14 +10,15 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::{
-    bounds::MARK,
     codec::{Codec, decode},
-    keys::Hashes,
     login::Login,
-    settings::Settings,
-    token::HASH,
+    outcome::Listing,
 };
 use crate::error::{Error, Kind};
+
+mod stored;
+
+pub(super) use stored::Stored;
 
 /// What is stored of a session: its fields, and whose it is.
 #[derive(Clone, Default)]
@@ -25,6 +26,7 @@ pub struct Record {
     id: String,
     user: Option<String>,
     authenticated: Option<i64>,
+    listed_at: i64,
     end: i64,
     lineage: Bytes,
     fields: HashMap<String, Field>,
@@ -57,6 +59,8 @@ pub(super) struct Due {
     pub(super) touch: bool,
     /// To give it a new token.
     pub(super) renewal: bool,
+    /// To ask the list of its user.
+    pub(super) listing: bool,
 }
 
 impl Record {
@@ -121,6 +125,15 @@ impl Record {
         self.end
     }
 
+    /// What the list of the session's user has to know.
+    pub(super) fn listing(&self) -> Option<Listing> {
+        Some(Listing {
+            user: self.user.clone()?,
+            end: self.end,
+            listed_at: self.listed_at,
+        })
+    }
+
     pub(super) fn lineage(&self) -> &Bytes {
         &self.lineage
     }
@@ -132,6 +145,11 @@ impl Record {
     pub(super) fn log_in(&mut self, login: &Login, now: i64) {
         self.user = Some(login.user.clone());
         self.authenticated = Some(now);
+    }
+
+    /// Removes all values.
+    pub(super) fn clear(&mut self) {
+        self.fields.clear();
     }
 
     pub(super) fn apply(&mut self, changes: &BTreeMap<String, Option<Bytes>>) {
@@ -160,93 +178,6 @@ impl fmt::Debug for Record {
     }
 }
 
-/// A record as Redis gave it.
-pub(super) struct Stored {
-    pub(super) id: String,
-    pub(super) fields: HashMap<String, Bytes>,
-}
-
-impl Stored {
-    /// Judges a record by the caller's secret, or the lineage that it proved to hold before, and the time (Unix
-    /// milliseconds).
-    pub(super) fn judge(
-        self,
-        hashes: &Hashes,
-        lineage: &[u8],
-        now: i64,
-        settings: &Settings,
-    ) -> Result<Found, Error> {
-        if self.fields.is_empty() {
-            return Ok(Found::Unknown);
-        }
-        let stored = self.fields.get(SECRET_HASH);
-        let stored = stored.filter(|stored| stored.len() == HASH);
-        let (Some(stored), Some(end)) = (stored, self.millis(END)) else {
-            return Err(not_ours());
-        };
-        if end <= now {
-            return Ok(Found::Unknown);
-        }
-        let current = hashes.contain(stored);
-        let was_ours = |until| {
-            let previous = self.fields.get(PREVIOUS_HASH);
-            self.millis(until).is_some_and(|end| now < end)
-                && previous.is_some_and(|previous| hashes.contain(previous))
-        };
-        let previous = !current && was_ours(GRACE_END);
-        let kin = !lineage.is_empty() && self.fields.get(LINEAGE).is_some_and(|it| it == lineage);
-        if !(current || previous || kin) {
-            let stale = was_ours(PREVIOUS_END);
-            return Ok(if stale { Found::Stale } else { Found::Mismatch });
-        }
-        let due = self.due(current, previous, now, settings);
-        Ok(Found::Live(self.record(end, settings), due))
-    }
-
-    fn due(&self, current: bool, previous: bool, now: i64, settings: &Settings) -> Due {
-        let idle = self.millis(IDLE).unwrap_or_else(|| millis(settings.idle));
-        let interval = (idle / 10).clamp(1, millis(MAX_TOUCH_INTERVAL));
-        let unused = now.saturating_sub(self.millis(SEEN).unwrap_or(0));
-        let handed_over = self.fields.contains_key(HANDED_OVER);
-        let renewal = settings.renewal.is_some_and(|renewal| {
-            let age = now.saturating_sub(self.millis(RENEWED).unwrap_or(0));
-            current && age >= millis(renewal)
-        });
-        // NOTE: commit.lua decides by the same rule.
-        let lost = previous && handed_over && {
-            let end = self.millis(GRACE_END).unwrap_or(0);
-            now >= end.saturating_sub(millis(settings.grace) / 2)
-        };
-        Due {
-            touch: unused >= interval || (current && handed_over),
-            renewal: renewal || lost,
-        }
-    }
-
-    fn record(mut self, end: i64, settings: &Settings) -> Record {
-        let authenticated = self.millis(AUTHENTICATED);
-        let user = self.fields.remove(USER);
-        let lineage = self.fields.remove(LINEAGE).unwrap_or_default();
-        let fields = self.fields.into_iter();
-        let fields = fields.filter(|(key, _)| !key.starts_with(MARK));
-        Record {
-            id: self.id,
-            user: user.map(|user| String::from_utf8_lossy(&user).into_owned()),
-            authenticated,
-            end,
-            lineage,
-            fields: fields
-                .map(|(key, value)| (key, Field::Stored(value)))
-                .collect(),
-            codec: settings.codec.clone(),
-        }
-    }
-
-    fn millis(&self, field: &str) -> Option<i64> {
-        number(self.fields.get(field)?)
-    }
-}
-
 pub(super) fn not_ours() -> Error {
     Error::new(Kind::Corrupt, "the session's record is not one of ours")
 }
@@ -265,25 +196,6 @@ pub(super) fn time(unix_millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(unix_millis).unwrap_or(0));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
-
-const MAX_TOUCH_INTERVAL: Duration = Duration::from_secs(60);
-
-// NOTE: the scripts know these names too.
-const SECRET_HASH: &str = "!h";
-const PREVIOUS_HASH: &str = "!p";
-/// Until when the previous secret is known as such.
-const PREVIOUS_END: &str = "!g";
-/// Until when it is accepted.
-const GRACE_END: &str = "!k";
-/// There while the browser has not shown that it got the token of a renewal.
-const HANDED_OVER: &str = "!o";
-const LINEAGE: &str = "!v";
-const RENEWED: &str = "!n";
-const SEEN: &str = "!s";
-const END: &str = "!x";
-const IDLE: &str = "!i";
-const USER: &str = "!u";
-const AUTHENTICATED: &str = "!a";
 
 #[cfg(test)]
 mod tests;

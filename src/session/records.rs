@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     changes::{Changes, Renewal},
     login::Login,
-    outcome::{Done, Ended, Held, Op, Outcome},
+    outcome::{Done, Ended, Held, Listing, Op, Outcome},
     record::{Found, Stored, millis, not_ours, number},
     store::SessionStore,
     token::Token,
@@ -22,8 +22,8 @@ impl SessionStore {
     pub(super) async fn find(&self, held: &Held) -> Result<Found, Error> {
         let id = held.token.id();
         let fields = self.redis.hash(&self.key(&id)).await?;
-        let hashes = self.settings.peppers.hashes(&held.token);
-        Stored { id, fields }.judge(&hashes, &held.lineage, unix_millis(), &self.settings)
+        let found = Stored { id, fields }.judge(held, unix_millis(), &self.settings)?;
+        Ok(self.ask_list(held, found).await)
     }
 
     /// Begins a session with these values, of nobody, under a selector that nobody has.
@@ -91,14 +91,23 @@ impl SessionStore {
             next.map_or_else(|| "".into(), |next| next.lineage().into()),
         ]);
         args.extend(login_args(login, settings.remembered));
+        let user = login.map_or(held.user.as_deref(), |login| Some(&login.user));
+        let next_tag = next.map(|next| settings.peppers.tag(next, user));
         args.extend([
             millis(settings.absolute).into(),
             count_of(settings.most_fields),
             count_of(settings.most_bytes),
+            login.map_or(0, |login| login.listed_at).into(),
+            settings
+                .peppers
+                .tag(&held.token, held.user.as_deref())
+                .into(),
+            next_tag.unwrap_or_default().into(),
         ]);
         for op in ops {
             args.extend(match op {
                 Op::Expect(key, stored) => ["e".into(), key.into(), stored.into()],
+                Op::Clear => ["c".into(), "".into(), "".into()],
                 Op::Set(key, stored) => ["s".into(), key.into(), stored.into()],
                 Op::Remove(key) => ["d".into(), key.into(), "".into()],
                 Op::Add(key, number) => ["i".into(), key.into(), number.into()],
@@ -107,8 +116,11 @@ impl SessionStore {
         let id = held.token.id();
         let words: Vec<Bytes> = self.redis.run(&COMMIT, &self.key(&id), args).await?;
         let outcome = read_outcome(&words)?;
-        if !kind.is_empty() && matches!(outcome, Outcome::Done(_)) {
-            self.log(kind, &id);
+        if let Outcome::Done(done) = &outcome {
+            if !kind.is_empty() {
+                self.log(kind, &id);
+            }
+            self.ask_list_later(held, next, done);
         }
         Ok(outcome)
     }
@@ -139,8 +151,20 @@ impl SessionStore {
 
     /// Notes that the session is in use. Failing is harmless: the next use tries again.
     pub(super) async fn touch(&self, held: &Held) {
+        self.note_use(held, false).await;
+    }
+
+    /// The same, also that the list of the session's user was asked, if it was.
+    pub(super) async fn note_use(&self, held: &Held, list_was_asked: bool) {
         let mut args = self.guard(held).to_vec();
-        args.push(millis(self.settings.idle).into());
+        args.extend([
+            millis(self.settings.idle).into(),
+            i64::from(list_was_asked).into(),
+            self.settings
+                .peppers
+                .tag(&held.token, held.user.as_deref())
+                .into(),
+        ]);
         let key = self.key(&held.token.id());
         let touched: Result<Vec<Bytes>, Error> = self.redis.run(&TOUCH, &key, args).await;
         if let Err(error) = touched {
@@ -194,6 +218,11 @@ fn read_outcome(words: &[Bytes]) -> Result<Outcome, Error> {
                 .filter(|user| !user.is_empty()),
             lineage: Bytes::copy_from_slice(&word(4)),
             sum: Bytes::copy_from_slice(&word(5)),
+            listing: number(&word(7)).map(|end| Listing {
+                user: String::from_utf8_lossy(&word(6)).into_owned(),
+                end,
+                listed_at: number(&word(8)).unwrap_or(0),
+            }),
         }),
         b"gone" => Outcome::Gone,
         b"stale" => Outcome::Stale,
@@ -223,11 +252,16 @@ pub(super) fn unix_millis() -> i64 {
 }
 
 static COMMIT: Script = Script::new(concat!(
+    include_str!("tell.lua"),
     include_str!("guard.lua"),
     include_str!("commit.lua")
 ));
 static CREATE: Script = Script::new(include_str!("create.lua"));
-static END: Script = Script::new(concat!(include_str!("guard.lua"), include_str!("end.lua")));
+static END: Script = Script::new(concat!(
+    include_str!("tell.lua"),
+    include_str!("guard.lua"),
+    include_str!("end.lua")
+));
 static TOUCH: Script = Script::new(concat!(
     include_str!("guard.lua"),
     include_str!("touch.lua")

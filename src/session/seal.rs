@@ -81,6 +81,14 @@ impl Seal {
     }
 }
 
+/// By the names of the keys, which are parts of their digests.
+impl PartialEq for Seal {
+    fn eq(&self, other: &Self) -> bool {
+        let names = |seal: &Self| -> Vec<_> { seal.keys.iter().map(|(name, _)| *name).collect() };
+        self.lenient == other.lenient && names(self) == names(other)
+    }
+}
+
 impl fmt::Debug for Seal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seal(..)")

@@ -13,10 +13,17 @@ use super::{
     cookie::candidates,
     headers,
     layer::{SessionLayer, Shared},
+    nested,
     session::{Session, Told},
     state::Sending,
 };
-use crate::{body::ResponseBody, error::Error, future::ResponseFuture, personal::Personal};
+use crate::{
+    body::ResponseBody,
+    error::Error,
+    future::ResponseFuture,
+    log_pace::{LogPace, uptime},
+    personal::Personal,
+};
 
 /// The service that [`SessionLayer`] makes. See the [module](crate::session).
 #[derive(Clone, Debug)]
@@ -49,11 +56,19 @@ where
     fn call(&mut self, req: Request<ReqBody>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
         let (mut parts, body) = req.into_parts();
-        let session = Session::new(Arc::clone(&shared), told(&mut parts, &shared));
-        (shared.give)(&mut parts.extensions, session.clone());
+        let outer = nested::outer(&parts.extensions, &shared);
+        let is_ours = outer.is_none();
+        let session =
+            outer.unwrap_or_else(|| Session::new(Arc::clone(&shared), told(&mut parts, &shared)));
+        (shared.place.give)(&mut parts.extensions, session.clone());
         // Called at once, so the service that was made ready is the one that is used.
         let response = self.inner.call(Request::from_parts(parts, body));
-        ResponseFuture::new(run(response, session, shared))
+        if is_ours {
+            ResponseFuture::new(run(response, session, shared))
+        } else {
+            // The outer layer writes the session and sets its cookie.
+            ResponseFuture::new(async { Ok(response.await?.map(ResponseBody::wrapped)) })
+        }
     }
 }
 
@@ -68,6 +83,7 @@ fn told(parts: &mut Parts, shared: &Shared) -> Told {
             .import
             .as_ref()
             .and_then(|import| import.of(&parts.headers)),
+        outer: (shared.place.find)(&parts.extensions).cloned(),
         personal: Personal::of(&mut parts.extensions),
         tokens,
     }
@@ -78,15 +94,18 @@ async fn run<B, E>(
     session: Session,
     shared: Arc<Shared>,
 ) -> Result<Response<ResponseBody<B>>, E> {
-    let result = response.await;
-    let succeeded = matches!(&result, Ok(response) if !response.status().is_server_error());
-    let (written, sending) = session.conclude(succeeded).await;
+    let result = response.await.map(Response::into_parts);
+    let kept = matches!(&result, Ok((head, _)) if shared.commits.call(head));
+    let (written, sending) = session.conclude(kept).await;
     let failure = written
         .err()
         .and_then(|error| judge(error, &sending, &shared));
     let mut response = match (result, failure) {
         (Ok(_), Some(error)) => error.response().map(ResponseBody::own),
-        (result, _) => result?.map(ResponseBody::wrapped),
+        (result, _) => {
+            let (head, body) = result?;
+            Response::from_parts(head, ResponseBody::wrapped(body))
+        }
     };
     if let Some(held) = sending.touch {
         let store = shared.store.clone();
@@ -105,21 +124,26 @@ async fn run<B, E>(
 
 /// Whether the response must not claim that all went well, and logs why.
 fn judge(error: Error, sending: &Sending, shared: &Shared) -> Option<Error> {
-    if error.is_interrupted() {
-        tracing::warn!(target: "tower_fred::session", %error, "changes dropped");
-        return None;
-    }
-    if error.is_unavailable() && shared.anonymous_on_failure && !sending.logout_failed {
-        tracing::warn!(target: "tower_fred::session", %error, "changes dropped");
+    let is_outage = error.is_unavailable() && shared.anonymous_on_failure && !sending.logout_failed;
+    if error.is_interrupted() || is_outage {
+        if let Some(omitted) = DROPPED.admit(uptime()) {
+            tracing::warn!(target: "tower_fred::session", %error, omitted, "changes dropped");
+        }
         return None;
     }
     if error.is_forbidden() {
         tracing::debug!(target: "tower_fred::session", %error, "login refused");
     } else if !error.is_unavailable() {
-        tracing::error!(target: "tower_fred::session", %error, "changes lost");
+        // A client that fills its own session gets here at will.
+        if let Some(omitted) = LOST.admit(uptime()) {
+            tracing::error!(target: "tower_fred::session", %error, omitted, "changes lost");
+        }
     }
     Some(error)
 }
+
+static DROPPED: LogPace = LogPace::new();
+static LOST: LogPace = LogPace::new();
 
 const _: () = {
     const fn shared<T: Clone + Send + Sync + 'static>() {}

@@ -17,6 +17,7 @@ use super::{
     state::State,
     store::SessionStore,
     token::Token,
+    wait::Wait,
 };
 use crate::{error::Error, personal::Personal};
 
@@ -53,12 +54,16 @@ pub(super) struct Inner {
     pub(super) shared: Arc<Shared>,
     /// Tells a cache that this request's answer is for nobody else.
     personal: Personal,
+    /// The session of the next layer outside that left its own in the same place.
+    outer: Option<Session>,
     /// Who asks, where the layer was told how to say that.
     client: Option<String>,
     /// The session of another crate that the browser names.
     #[cfg(feature = "tower-sessions-import")]
     pub(super) legacy: Mutex<Option<super::import::Legacy>>,
     began: Instant,
+    /// Who waits for the session's end.
+    pub(super) wait: Mutex<Option<Arc<Wait>>>,
     /// Never locked over an await.
     state: Mutex<State>,
     /// One load or write at a time: clones that read at once load once.
@@ -70,6 +75,7 @@ pub(super) struct Told {
     pub(super) tokens: Vec<Token>,
     pub(super) client: Option<String>,
     pub(super) personal: Personal,
+    pub(super) outer: Option<Session>,
     #[cfg(feature = "tower-sessions-import")]
     pub(super) legacy: Option<super::import::Legacy>,
 }
@@ -81,9 +87,11 @@ impl Session {
                 shared,
                 personal: told.personal,
                 client: told.client,
+                outer: told.outer,
                 #[cfg(feature = "tower-sessions-import")]
                 legacy: Mutex::new(told.legacy),
                 began: Instant::now(),
+                wait: Mutex::default(),
                 state: Mutex::new(State::new(told.tokens)),
                 io: tokio::sync::Mutex::new(()),
             }),
@@ -101,14 +109,12 @@ impl Session {
     /// record is not one of ours, a [codec](Error::is_codec) one when this value is not a `T`; the other values are
     /// still readable then, and this one stays as it is.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
-        let pending = self.used().changes.fields.get(key).cloned();
+        let pending = self.used().pending(key);
         let value = match pending {
             Some(value) => value,
             None => {
                 self.load().await?;
-                let state = self.state();
-                let stored = state.record().map(|record| record.plain(key));
-                stored.transpose()?.flatten()
+                self.state().value(key)?
             }
         };
         value.map(|bytes| decode(key, &bytes)).transpose()
@@ -139,7 +145,12 @@ impl Session {
     /// The public handle of the session once it was read or written, 22 characters. It stays over logins and rotations,
     /// and opens nothing.
     pub fn id(&self) -> Option<String> {
-        self.used().id()
+        let mut state = self.used();
+        let id = state.id();
+        if id.is_some() {
+            state.note_read();
+        }
+        id
     }
 
     /// Writes the changes now.
@@ -158,6 +169,8 @@ impl Session {
     ///
     /// When the future is dropped, the changes were written or not, all of them, and calling again is safe.
     pub async fn commit(&self) -> Result<(), Error> {
+        // Whether it fails depends on the cookie.
+        self.used().note_read();
         let _io = self.inner.io.lock().await;
         self.flush().await
     }
@@ -170,6 +183,15 @@ impl Session {
 
     pub(super) fn mark_used(&self) {
         self.inner.personal.set();
+    }
+
+    /// This session and those of the layers outside, from the innermost on.
+    pub(super) fn with_outer(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |session| session.inner.outer.as_ref())
+    }
+
+    pub(super) fn has_cookie_of(&self, shared: &Shared) -> bool {
+        self.inner.shared.cookie.name() == shared.cookie.name()
     }
 
     pub(super) fn store(&self) -> &SessionStore {

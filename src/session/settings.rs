@@ -8,13 +8,14 @@ use super::{
 };
 
 /// The settings of a [`SessionStore`](super::SessionStore), with its defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) idle: Duration,
     pub(super) absolute: Duration,
     pub(super) remembered: Duration,
     pub(super) renewal: Option<Duration>,
     pub(super) grace: Duration,
+    pub(super) look: Duration,
     pub(super) most_fields: usize,
     pub(super) most_bytes: usize,
     pub(super) per_user: Option<PerUser>,
@@ -25,7 +26,7 @@ pub(super) struct Settings {
 }
 
 /// How many sessions a user may have, and what becomes of one more.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PerUser {
     pub(super) most: u32,
     pub(super) evicts: bool,
@@ -39,6 +40,7 @@ impl Settings {
             remembered: Duration::from_secs(30 * 24 * 60 * 60),
             renewal: None,
             grace: Duration::from_secs(30),
+            look: Duration::from_secs(30),
             most_fields: 128,
             most_bytes: 256 * 1024,
             per_user: None,
@@ -48,7 +50,25 @@ impl Settings {
             log_key: Key::random(),
         }
     }
+
+    /// How often the use of a session is noted.
+    pub(super) fn touch_interval(&self) -> Duration {
+        (self.idle / 10).clamp(Duration::from_millis(1), MAX_TOUCH_INTERVAL)
+    }
+
+    /// Whether sessions fare the same under both. The key of logs is left out: by default each store has its own.
+    pub(super) fn agree_with(&self, other: &Self) -> bool {
+        let log_key = other.log_key.clone();
+        *other
+            == Self {
+                log_key,
+                ..self.clone()
+            }
+    }
 }
+
+/// See [`Settings::touch_interval`].
+pub(super) const MAX_TOUCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// # Panics
 ///

@@ -1,15 +1,18 @@
 //! What a request knows of its session, and what it will tell the browser. No I/O.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 use super::{
     changes::{Changes, Renewal},
-    outcome::{Ended, Held},
+    outcome::{Held, Place},
     record::{Due, Record},
     token::Token,
 };
 use crate::error::{Error, Kind};
 
+mod ending;
 mod written;
 
 pub(super) struct State {
@@ -17,11 +20,20 @@ pub(super) struct State {
     pub(super) changes: Changes,
     /// Sessions that a logout ended here and that are still to be ended in Redis.
     ending: Vec<Held>,
+    /// Tokens of the browser that opened nothing when they were asked about: a logout asks once more and, if their
+    /// sessions are over, removes the cookie.
+    unopened: Vec<Held>,
+    /// A login or rotation replaced the token: the browser may have a newer cookie, which is not to be removed.
+    stale: bool,
+    /// When a use was last noted, or seen to need no note.
+    pub(super) used_at: Option<Instant>,
     /// What the last read left to be done.
     due: Due,
     cookie: Option<Cookie>,
     /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
     pub(super) revoked_at: i64,
+    /// The place of a login that this request wrote, to be confirmed when the response leaves.
+    pub(super) place: Option<Place>,
     read: bool,
     sent: bool,
     /// Counts logouts, so that I/O begun before one does not bring the session back.
@@ -62,9 +74,13 @@ impl State {
             origin: Origin::Unverified(tokens),
             changes: Changes::default(),
             ending: Vec::new(),
+            unopened: Vec::new(),
+            stale: false,
+            used_at: None,
             due: Due::default(),
             cookie: None,
             revoked_at: 0,
+            place: None,
             read: false,
             sent: false,
             logouts: 0,
@@ -100,33 +116,54 @@ impl State {
         }
     }
 
-    pub(super) fn log_out(&mut self) {
-        match std::mem::replace(&mut self.origin, Origin::Unverified(Vec::new())) {
-            Origin::Unverified(tokens) | Origin::Unreachable(tokens) => {
-                self.ending.extend(tokens.into_iter().map(Held::unproved));
-            }
-            Origin::Verified(held, _) => self.ending.push(held),
-            // Still refused: a late request must not replace the cookie of a newer session.
-            Origin::Interrupted => self.origin = Origin::Interrupted,
+    /// The value under `key` as far as it is known without a read: what this request changed.
+    pub(super) fn pending(&self, key: &str) -> Option<Option<Bytes>> {
+        self.changes.fields.get(key).cloned()
+    }
+
+    /// The value under `key`, once the session was read.
+    pub(super) fn value(&mut self, key: &str) -> Result<Option<Bytes>, Error> {
+        self.inherit();
+        if let Some(pending) = self.pending(key) {
+            return Ok(pending);
         }
-        self.changes = Changes::default();
-        self.due = Due::default();
-        self.logouts = self.logouts.wrapping_add(1);
+        let record = self.record().filter(|_| !self.changes.drops_values);
+        record.map_or(Ok(None), |record| record.plain(key))
+    }
+
+    /// Decides what a buffered login keeps of the values before it, once the session was read.
+    pub(super) fn inherit(&mut self) {
+        match &self.origin {
+            Origin::Interrupted => self.changes.inherit_nothing(),
+            Origin::Verified(_, Some(record)) => self.changes.inherit_from(record.user()),
+            _ => self.changes.inherit_from(None),
+        }
     }
 
     pub(super) fn is_sent(&self) -> bool {
         self.sent
     }
 
+    /// The handler learns something of the session: the response may depend on the cookie.
+    pub(super) fn note_read(&mut self) {
+        self.read = true;
+    }
+
     /// What a read has to ask about, if anything is left to ask.
     pub(super) fn begin_load(&mut self) -> Option<Job> {
-        self.read = true;
+        self.note_read();
         self.unread()
     }
 
-    /// The same for a login, which must know the session to list it.
-    pub(super) fn begin_login(&self) -> Option<Job> {
-        self.changes.login().and_then(|_| self.unread())
+    /// The same for a login, which must know the session to list it, and with a pepper for a rotation, which ties the user
+    /// to the new token.
+    pub(super) fn begin_login(&self, peppered: bool) -> Option<Job> {
+        let reads = match &self.changes.renewal {
+            Renewal::Login(_) => true,
+            Renewal::Rotate => peppered,
+            Renewal::Keep | Renewal::Renew => false,
+        };
+        reads.then(|| self.unread())?
     }
 
     pub(super) fn unread(&self) -> Option<Job> {
@@ -142,6 +179,7 @@ impl State {
             let held = Held {
                 token: token.clone(),
                 lineage: record.lineage().clone(),
+                user: record.user().map(Into::into),
             };
             self.origin = Origin::Verified(held, Some(Box::new(record)));
             self.due = due;
@@ -150,6 +188,8 @@ impl State {
 
     pub(super) fn not_found(&mut self, job: &Job, stale: bool) {
         if job.logouts == self.logouts {
+            self.stale |= stale;
+            self.note_unopened(job);
             if stale || job.verified {
                 self.interrupt();
             } else {
@@ -158,25 +198,20 @@ impl State {
         }
     }
 
+    pub(super) fn note_stale(&mut self) {
+        self.stale = true;
+    }
+
+    fn note_unopened(&mut self, job: &Job) {
+        if !job.held.is_empty() {
+            self.unopened.clone_from(&job.held);
+        }
+    }
+
     pub(super) fn unreachable(&mut self, job: &Job) {
         if job.logouts == self.logouts {
             let tokens = job.held.iter().map(|held| held.token.clone());
             self.origin = Origin::Unreachable(tokens.collect());
-        }
-    }
-
-    pub(super) fn ending(&self) -> Vec<Held> {
-        self.ending.clone()
-    }
-
-    /// Takes note of how the sessions in `ended` fared.
-    pub(super) fn ended(&mut self, outcomes: &[Ended]) {
-        self.ending.drain(..outcomes.len());
-        let done = |end: &Ended| matches!(end, Ended::Done(_));
-        if outcomes.iter().any(done) || outcomes.iter().all(|end| *end == Ended::Gone) {
-            self.cookie = Some(Cookie::Remove);
-        } else if outcomes.contains(&Ended::Stale) {
-            self.interrupt();
         }
     }
 
@@ -190,6 +225,7 @@ impl State {
 
     /// What is to be written, if anything is; refuses what cannot be.
     pub(super) fn begin_write(&mut self) -> Result<Option<(Job, Changes)>, Error> {
+        self.inherit();
         if let Origin::Verified(_, Some(record)) = &self.origin {
             self.changes.prune(record);
         }

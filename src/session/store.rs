@@ -178,8 +178,21 @@ impl SessionStore {
         self.with(|settings| settings.realm = Some(realm))
     }
 
-    /// Stores HMACs of the tokens' secrets under this key, instead of plain hashes: whoever can write to Redis can make no
-    /// session then. Sessions that were stored without a pepper are nobody's from now on.
+    /// Stores HMACs under this key instead of plain hashes: one of a session's id and its token's secret, and one of these
+    /// and the user. Sessions that were stored without a pepper are nobody's from now on.
+    ///
+    /// It protects from somebody who can write to Redis and does not know the key: they can make no session, and neither a
+    /// hash nor a user that is copied into another session's record opens anything. It does not protect the rest of a
+    /// record: they can still change values and times, the one of the login as well (see
+    /// [`Session::require_recent_auth`](super::Session::require_recent_auth)), delete a session, and put back an earlier
+    /// state of the same session. `seal` binds values to their session. Nor does it protect from somebody who has the
+    /// application's memory or a browser's cookie.
+    ///
+    /// Records that an earlier version stored under this pepper, with an HMAC of the secret alone, are still read; their
+    /// user is not bound. The next use that reads the session and is noted stores both HMACs. A write without a read does
+    /// not: it knows no user. Such a new record is nobody's to a process of the earlier version. So with a pepper, replace
+    /// all processes at once, or their users are logged out while both versions run. Without a pepper, processes of both
+    /// versions work side by side.
     ///
     /// # Panics
     ///
@@ -191,7 +204,8 @@ impl SessionStore {
     }
 
     /// A pepper that was in use before: sessions stored under it are found, and stored under the
-    /// [new one](Self::pepper) when they are next written or prolonged. Drop it after the longest timeout.
+    /// [new one](Self::pepper) when a request that read them writes them or is noted as use. A write without a read leaves
+    /// them as they are. Drop it after the longest timeout.
     ///
     /// # Panics
     ///
@@ -274,12 +288,14 @@ impl SessionStore {
         login: impl Into<Login>,
         fields: &T,
     ) -> Result<Token, Error> {
-        let mut changes = self.changes_from(fields)?;
+        let changes = self.changes_from(fields)?;
         let login = login.into().check()?;
         let began = login.checked_at.unwrap_or_else(Instant::now);
-        changes.log_in(login.clone())?;
-        let (token, _) = self.begin_for(&login, &changes, began).await?;
-        Ok(token)
+        let begun = self.begin_for(&login, &changes, began).await?;
+        if let Some(place) = &begun.place {
+            self.confirm(place).await;
+        }
+        Ok(begun.token)
     }
 
     /// The session of a cookie value, if it is a live one. It counts as use.
@@ -297,7 +313,8 @@ impl SessionStore {
             return Ok(None);
         };
         if due.touch {
-            self.touch(&held).await;
+            let user = record.user().map(Into::into);
+            self.touch(&Held { user, ..held }).await;
         }
         Ok(Some(record))
     }
@@ -317,6 +334,11 @@ impl SessionStore {
         }
     }
 
+    /// Whether a token opens the same session in both.
+    pub(super) fn has_sessions_of(&self, other: &Self) -> bool {
+        self.settings.realm == other.settings.realm && self.redis.has_keys_of(&other.redis)
+    }
+
     pub(super) fn pseudonym(&self, id: &str) -> String {
         pseudonym(self.settings.log_key.as_ref(), id)
     }
@@ -330,7 +352,7 @@ impl SessionStore {
         Ok(changes)
     }
 
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(super) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(Arc::make_mut(&mut self.settings));
         self
     }

@@ -1,10 +1,11 @@
-//! Between a session and its record: one load, one write, one end.
+//! Between a session and its record: one write, one end.
 
 use super::{
-    changes::Changes,
+    changes::{Changes, Renewal},
     events::Suspicion,
+    login::Login,
     outcome::{Done, Ended, Held, Op, Outcome},
-    record::{Found, Record},
+    record::Record,
     records::{full, unix_millis},
     session::Session,
     state::{Job, Sending, too_late},
@@ -13,72 +14,6 @@ use super::{
 use crate::error::{Error, Kind};
 
 impl Session {
-    /// Loads the record unless it is known.
-    pub(super) async fn load(&self) -> Result<(), Error> {
-        let _io = self.inner.io.lock().await;
-        self.load_locked().await
-    }
-
-    /// The same for a caller that holds the I/O lock.
-    pub(super) async fn load_locked(&self) -> Result<(), Error> {
-        #[cfg(feature = "tower-sessions-import")]
-        self.import().await?;
-        let job = self.state().begin_load();
-        self.load_by(job).await
-    }
-
-    /// The user, for a layer whose look at the session changes nothing of what the handler answers: neither is the answer
-    /// marked as personal, nor does it say `Vary: Cookie`.
-    #[cfg(feature = "rate-limit")]
-    pub(crate) async fn user_unmarked(&self) -> Result<Option<String>, Error> {
-        let _io = self.inner.io.lock().await;
-        if let Some(login) = self.state().changes.login() {
-            return Ok(Some(login.user.clone()));
-        }
-        #[cfg(feature = "tower-sessions-import")]
-        self.import().await?;
-        let job = self.state().unread();
-        self.load_by(job).await?;
-        let state = self.state();
-        let user = state.record().and_then(Record::user);
-        Ok(user.map(str::to_owned))
-    }
-
-    async fn load_by(&self, job: Option<Job>) -> Result<(), Error> {
-        let Some(job) = job else {
-            return Ok(());
-        };
-        match self.find(&job).await {
-            Err(error) if self.inner.shared.anonymous_on_failure && error.is_unavailable() => {
-                // The outage itself has a warning, once.
-                tracing::debug!(target: "tower_fred::session", %error, "going on with an empty session");
-                self.state().unreachable(&job);
-                Ok(())
-            }
-            result => result,
-        }
-    }
-
-    async fn find(&self, job: &Job) -> Result<(), Error> {
-        let mut stale = false;
-        for held in &job.held {
-            match self.store().find(held).await? {
-                Found::Live(record, due) => {
-                    self.state().loaded(job, &held.token, record, due);
-                    return Ok(());
-                }
-                Found::Stale => {
-                    self.suspect(Suspicion::Stale, &held.token);
-                    stale = true;
-                }
-                Found::Mismatch => self.suspect(Suspicion::Mismatch, &held.token),
-                Found::Unknown => self.suspect(Suspicion::Unknown, &held.token),
-            }
-        }
-        self.state().not_found(job, stale);
-        Ok(())
-    }
-
     /// Ends what was logged out, then writes the changes. The caller holds the I/O lock.
     pub(super) async fn flush(&self) -> Result<(), Error> {
         self.end().await?;
@@ -88,6 +23,8 @@ impl Session {
     }
 
     async fn end(&self) -> Result<(), Error> {
+        #[cfg(feature = "tower-sessions-import")]
+        self.end_imported().await?;
         let ending = self.state().ending();
         if ending.is_empty() {
             return Ok(());
@@ -112,7 +49,8 @@ impl Session {
             self.import().await?;
         }
         // Only a session that the caller was seen to hold may be listed as the user's.
-        let unread = self.state().begin_login();
+        let peppered = !self.store().settings.peppers.are_none();
+        let unread = self.state().begin_login(peppered);
         if let Some(job) = unread {
             self.find(&job).await?;
         }
@@ -150,10 +88,16 @@ impl Session {
         let end = self.state().record().map_or(0, Record::end);
         let life = store.life(login, end);
         let enrolled = store.enrol(login, &id, life, self.began(login)).await;
-        self.dropped(enrolled)?;
-        let outcome = store.commit(held, &changes.renewal, next, ops).await;
-        if matches!(outcome, Ok(Outcome::Gone)) {
-            store.unlist(&login.user, &[id]).await;
+        let login = Login {
+            listed_at: self.dropped(enrolled)?,
+            ..login.clone()
+        };
+        let renewal = Renewal::Login(login.clone());
+        let outcome = store.commit(held, &renewal, next, ops).await;
+        match outcome {
+            Ok(Outcome::Done(_)) => self.state().place = store.place(&login, &id, life),
+            Ok(Outcome::Gone) => store.unlist(&login.user, &[id]).await,
+            _ => {}
         }
         outcome
     }
@@ -182,7 +126,9 @@ impl Session {
             None => (store.begin(changes).await?, None),
             Some(login) => {
                 let begun = store.begin_for(login, changes, self.began(login)).await;
-                self.dropped(begun)?
+                let begun = self.dropped(begun)?;
+                self.state().place = begun.place;
+                (begun.token, begun.remembered)
             }
         };
         let codec = store.settings.codec.clone();
@@ -203,8 +149,7 @@ impl Session {
         let mut refused = job.verified;
         for held in &job.held {
             let store = self.store();
-            let keep = super::changes::Renewal::Keep;
-            match store.commit(held, &keep, None, ops(held)?).await? {
+            match store.commit(held, &Renewal::Keep, None, ops(held)?).await? {
                 Outcome::Done(done) => {
                     self.state().wrote(&job, held, &done);
                     return Ok(Some(Outcome::Done(done)));
@@ -227,6 +172,7 @@ impl Session {
         match outcome {
             Outcome::Stale => {
                 self.suspect(Suspicion::Stale, token);
+                self.state().note_stale();
                 return Ok(true);
             }
             Outcome::Unknown => self.suspect(Suspicion::Mismatch, token),
@@ -274,7 +220,19 @@ impl Session {
                 result = Ok(());
             }
         }
-        (result, self.state().send())
+        let mut state = self.state();
+        if let Some(place) = state.place.take() {
+            // Not awaited: a request that is cut off here must not keep a place for a token that nobody got.
+            let store = self.store().clone();
+            tokio::spawn(async move { store.confirm(&place).await });
+        }
+        let sending = state.send();
+        #[cfg(feature = "tower-sessions-import")]
+        let sending = Sending {
+            logout_failed: sending.logout_failed || self.imported_goes_on(),
+            ..sending
+        };
+        (result, sending)
     }
 }
 

@@ -55,6 +55,15 @@ impl Token {
         (length == bytes.len()).then(|| Self::from_bytes(&bytes))
     }
 
+    /// The session with this id for who proves it in another way: the secret is nobody's.
+    #[cfg(feature = "tower-sessions-import")]
+    pub(super) fn without_secret(id: &str) -> Option<Self> {
+        let mut selector = [0; SELECTOR];
+        let length = URL_SAFE_NO_PAD.decode_slice(id, &mut selector).ok()?;
+        let fresh = Self::generate().ok()?;
+        (length == SELECTOR).then_some(Self { selector, ..fresh })
+    }
+
     fn from_bytes(bytes: &[u8; SELECTOR + SECRET]) -> Self {
         let mut token = Self {
             selector: [0; SELECTOR],
@@ -76,6 +85,11 @@ impl Token {
         bytes[..SELECTOR].copy_from_slice(&self.selector);
         bytes[SELECTOR..].copy_from_slice(&self.secret);
         URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The bytes of the id.
+    pub(super) fn selector(&self) -> &[u8] {
+        &self.selector
     }
 
     /// What only the holder of the cookie knows.

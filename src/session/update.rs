@@ -112,7 +112,7 @@ impl Session {
             });
             return sum.await;
         }
-        self.mark_used();
+        self.used().note_read();
         let _io = self.inner.io.lock().await;
         self.flush().await?;
         #[cfg(feature = "tower-sessions-import")]

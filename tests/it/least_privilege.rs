@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::{Router, routing::get};
 use http::header;
+use tower::{Layer, ServiceExt};
 use tower_fred::{
     CacheLayer, Error, Redis, Session, SessionLayer,
     cache::Purge,
@@ -67,7 +68,8 @@ async fn the_user_of_the_readme_reaches_no_key_outside_the_namespace() {
         ("SCAN", &["0"]),
         ("CONFIG", &["GET", "*"]),
         ("ACL", &["LIST"]),
-        ("PUBLISH", &["shop:x", "y"]),
+        ("PUBLISH", &["shopping:x", "y"]),
+        ("SUBSCRIBE", &["shopping:x"]),
         ("EVAL", &["return redis.call('GET', 'shopping:list')", "0"]),
     ] {
         let result = run::<Value>(&client, command, arguments).await;
@@ -311,6 +313,34 @@ async fn use_sessions(redis: &Redis) {
         0
     );
     assert!(store.destroy(&value).await.expect("an answer"));
+    use_the_end_of_a_session(redis).await;
+}
+
+/// Somebody waits for it, which subscribes, and it comes, which publishes.
+async fn use_the_end_of_a_session(redis: &Redis) {
+    let layer = SessionLayer::new(redis.clone());
+    let cookie = layer.login_cookie("ada", &serde_json::json!({})).await;
+    let service = layer.layer(tower::service_fn(async |request: http::Request<()>| {
+        let session = request.extensions().get::<Session>().expect("a session");
+        let mut response = http::Response::new(());
+        response.extensions_mut().insert(session.clone());
+        Ok::<_, std::convert::Infallible>(response)
+    }));
+    let mut request = http::Request::new(());
+    request
+        .headers_mut()
+        .insert(header::COOKIE, cookie.expect("a cookie"));
+    let response = service.oneshot(request).await.expect("a response");
+    let session = response
+        .extensions()
+        .get::<Session>()
+        .expect("a session")
+        .clone();
+    assert!(session.is_alive().await.expect("an answer"));
+    let waiting = tokio::spawn(async move { session.ended().await });
+    tokio::task::yield_now().await;
+    layer.store().revoke_all("ada").await.expect("an answer");
+    waiting.await.expect("the end");
 }
 
 async fn use_layers(redis: &Redis) {

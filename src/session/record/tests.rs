@@ -1,12 +1,12 @@
 use proptest::prelude::*;
 
-use super::{super::keys::Peppers, super::token::Token, *};
+use super::{
+    super::{keys::Key, outcome::Held, settings::Settings, token::Token},
+    stored::*,
+    *,
+};
 
 const NOW: i64 = 1_700_000_000_000;
-
-fn hashes(token: &Token) -> Hashes {
-    Peppers::default().hashes(token)
-}
 
 fn stored(fields: &[(&str, &[u8])]) -> Stored {
     Stored {
@@ -23,11 +23,11 @@ fn at(offset: i64) -> Vec<u8> {
 }
 
 fn judge(record: Stored, token: &Token) -> Result<Found, Error> {
-    record.judge(&hashes(token), b"", NOW, &Settings::new())
+    record.judge(&Held::unproved(token.clone()), NOW, &Settings::new())
 }
 
 fn due(fields: &[(&str, &[u8])], token: &Token, settings: &Settings) -> Due {
-    match stored(fields).judge(&hashes(token), b"", NOW, settings) {
+    match stored(fields).judge(&Held::unproved(token.clone()), NOW, settings) {
         Ok(Found::Live(_, due)) => due,
         _ => panic!("not live"),
     }
@@ -97,7 +97,13 @@ fn a_lineage_proved_before_opens_what_was_renewed_since() {
     let (ours, old) = (Token::generate().unwrap(), Token::generate().unwrap());
     let record = || stored(&[("!h", &ours.hash()), ("!x", &at(9)), ("!v", &old.lineage())]);
     let settings = Settings::new();
-    let judge = |lineage: &[u8]| record().judge(&hashes(&old), lineage, NOW, &settings);
+    let judge = |lineage: &[u8]| {
+        let held = Held {
+            lineage: Bytes::copy_from_slice(lineage),
+            ..Held::unproved(old.clone())
+        };
+        record().judge(&held, NOW, &settings)
+    };
     assert!(matches!(judge(&old.lineage()), Ok(Found::Live(..))));
     assert!(matches!(judge(&ours.lineage()), Ok(Found::Mismatch)));
     assert!(matches!(judge(b""), Ok(Found::Mismatch)));
@@ -195,11 +201,122 @@ proptest! {
         let token = Token::generate().unwrap();
         let mut settings = Settings::new();
         settings.renewal = Some(Duration::from_secs(1));
-        let _ = Stored { id: String::new(), fields, }.judge(&hashes(&token), b"", now, &settings);
+        let _ = Stored { id: String::new(), fields, }.judge(&Held::unproved(token), now, &settings);
     }
 
     #[test]
     fn any_time_is_one(unix_millis in any::<i64>()) {
         let _ = time(unix_millis);
+    }
+}
+
+fn held(token: &Token) -> Held {
+    Held::unproved(token.clone())
+}
+
+/// The user of a session, or an error for a record of somebody else.
+fn judge_user(
+    fields: &[(&str, &[u8])],
+    held: &Held,
+    settings: &Settings,
+) -> Result<Option<String>, ()> {
+    let mut fields = fields.to_vec();
+    let end = at(1);
+    fields.push(("!x", &end));
+    match stored(&fields).judge(held, NOW, settings).unwrap() {
+        Found::Live(record, _) => Ok(record.user().map(str::to_owned)),
+        Found::Stale | Found::Unknown => panic!("another answer"),
+        Found::Mismatch => Err(()),
+    }
+}
+
+/// Whoever could write to Redis copied a hash, or the name of a user, into another record and was that user.
+#[test]
+fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
+    let (ours, other) = (Token::generate().unwrap(), Token::generate().unwrap());
+    for rotated in [false, true] {
+        let mut settings = Settings::new();
+        settings.peppers.push(Key::new(&[1; 32]));
+        let made = settings.peppers.clone();
+        if rotated {
+            settings.peppers.insert_first(Key::new(&[2; 32]));
+        }
+        let judge = |fields: &[(&str, &[u8])], held: &Held| judge_user(fields, held, &settings);
+        let hash = made.hashes(&ours).first();
+        let tag = made.tag(&ours, Some("alice"));
+        let alice: &[(&str, &[u8])] = &[("!h", &hash), ("!u", b"alice"), ("!t", &tag)];
+        assert_eq!(judge(alice, &held(&ours)), Ok(Some("alice".to_owned())));
+        assert_eq!(judge(&[("!h", &hash)], &held(&ours)), Ok(None));
+        // Another user, another tag, or none.
+        let foreign = made.tag(&other, Some("root"));
+        for (user, tag) in [
+            (&b"root"[..], &tag[..]),
+            (b"root", b""),
+            (b"root", &foreign),
+            (b"alice", &hash),
+            (b"", &tag),
+        ] {
+            let forged: &[(&str, &[u8])] = &[("!h", &hash), ("!u", user), ("!t", tag)];
+            assert_eq!(judge(forged, &held(&ours)), Err(()));
+        }
+        assert_eq!(
+            judge(&[("!h", &hash), ("!u", b"root")], &held(&ours)),
+            Err(())
+        );
+        // The hash of one's own session in the record of another id.
+        let moved =
+            Token::parse((ours.id()[..21].to_owned() + &other.cookie_value()[21..]).as_bytes());
+        assert_eq!(
+            judge(
+                &[("!h", &made.hashes(&other).first())],
+                &held(&moved.unwrap())
+            ),
+            Err(())
+        );
+    }
+}
+
+#[test]
+fn with_a_pepper_earlier_tokens_and_records_are_one_user_s() {
+    let (ours, other) = (Token::generate().unwrap(), Token::generate().unwrap());
+    for rotated in [false, true] {
+        let mut settings = Settings::new();
+        settings.peppers.push(Key::new(&[1; 32]));
+        let made = settings.peppers.clone();
+        if rotated {
+            settings.peppers.insert_first(Key::new(&[2; 32]));
+        }
+        let judge = |fields: &[(&str, &[u8])], held: &Held| judge_user(fields, held, &settings);
+        let (hash, tag) = (made.hashes(&ours).first(), made.tag(&ours, Some("alice")));
+        let foreign = made.tag(&other, Some("root"));
+        // The token from before a renewal.
+        let next = ours.renewed().unwrap();
+        let (current, soon) = (made.hashes(&next).first(), at(1));
+        for (tag, user) in [(&tag[..], true), (b"", false), (&foreign, false)] {
+            let fields: &[(&str, &[u8])] = &[
+                ("!h", &current),
+                ("!p", &hash),
+                ("!g", &soon),
+                ("!k", &soon),
+                ("!u", b"alice"),
+                ("!q", tag),
+            ];
+            assert_eq!(judge(fields, &held(&ours)).is_ok(), user);
+        }
+        // And for a request that is older than its token: whose the session is must have been seen.
+        for (seen, user) in [(None, false), (Some("root"), false), (Some("alice"), true)] {
+            let kin = Held {
+                lineage: ours.lineage(),
+                user: seen.map(Into::into),
+                ..held(&other)
+            };
+            let lineage = ours.lineage();
+            let fields: &[(&str, &[u8])] = &[("!h", &hash), ("!u", b"alice"), ("!v", &lineage)];
+            assert_eq!(judge(fields, &kin).is_ok(), user);
+        }
+        // What earlier versions stored has no tag.
+        let unbound = super::super::keys::mac(&[1; 32], &[ours.secret()]);
+        let earlier: &[(&str, &[u8])] = &[("!h", &unbound), ("!u", b"alice")];
+        assert_eq!(judge(earlier, &held(&ours)), Ok(Some("alice".to_owned())));
     }
 }

@@ -61,13 +61,25 @@ impl State {
             Origin::Verified(_, record) => record,
             _ => None,
         };
+        let known = job.held.iter().find_map(|held| held.user.clone());
         let held = Held {
             token: next.as_ref().unwrap_or(token).clone(),
             lineage: done.lineage,
+            user: written
+                .login()
+                .map_or(known, |login| Some((*login.user).into())),
         };
         self.written(held, record, written, now);
         if let Some(next) = next {
             self.cookie = Some(Cookie::Set(next, done.remembered));
+        }
+    }
+
+    /// Another request made the session, and brings its token to the browser.
+    #[cfg(feature = "tower-sessions-import")]
+    pub(in crate::session) fn adopted(&mut self, job: &Job, held: Held) {
+        if job.logouts == self.logouts {
+            self.origin = Origin::Verified(held, None);
         }
     }
 
@@ -82,8 +94,8 @@ impl State {
         now: i64,
     ) {
         let held = Held {
-            lineage: token.lineage(),
-            token: token.clone(),
+            user: written.login().map(|login| (*login.user).into()),
+            ..Held::made(token.clone())
         };
         if job.logouts != self.logouts {
             self.ending.push(held);
@@ -102,6 +114,9 @@ impl State {
         now: i64,
     ) {
         if let Some(record) = &mut record {
+            if written.drops_values {
+                record.clear();
+            }
             record.apply(&written.fields);
             record.set_lineage(held.lineage.clone());
             if let Some(login) = written.login() {
@@ -109,6 +124,7 @@ impl State {
             }
         }
         self.origin = Origin::Verified(held, record);
+        self.unopened.clear();
         self.due = Due::default();
         self.changes.settle(written);
     }
@@ -116,6 +132,7 @@ impl State {
     /// The session ended while this request ran: what it wanted to write is dropped.
     pub(in crate::session) fn interrupted(&mut self, job: &Job) {
         if job.logouts == self.logouts {
+            self.note_unopened(job);
             self.interrupt();
             self.changes = Changes::default();
         }
@@ -133,6 +150,7 @@ impl State {
     pub(in crate::session) fn unneeded(&mut self, job: &Job, written: &Changes) {
         if job.logouts == self.logouts {
             self.origin = Origin::Unverified(Vec::new());
+            self.note_unopened(job);
             self.changes.settle(written);
         }
     }

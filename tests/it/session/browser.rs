@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use cookie_store::CookieStore;
+use cookie_store::{CookieError, CookieStore};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt, service_fn};
@@ -147,7 +147,11 @@ impl Browser {
         let mut jar = self.jar.lock().expect("the jar");
         for cookie in answer.set_cookies() {
             // A cookie that the jar refuses is one that a browser refuses.
-            jar.parse(cookie, &self.url).expect("a valid cookie");
+            match jar.parse(cookie, &self.url) {
+                // The removal of one that is not there changes nothing.
+                Ok(_) | Err(CookieError::Expired) => {}
+                Err(error) => panic!("no valid cookie: {error}"),
+            }
         }
         answer
     }
@@ -178,6 +182,12 @@ impl Browser {
             jar: Mutex::new(self.jar.lock().expect("the jar").clone()),
             url: self.url.clone(),
         }
+    }
+
+    /// Takes over the cookies of another.
+    pub(super) fn adopt(&self, other: &Self) {
+        let jar = other.jar.lock().expect("the jar").clone();
+        *self.jar.lock().expect("the jar") = jar;
     }
 
     pub(super) fn cookie_header(&self) -> Option<String> {
@@ -281,6 +291,11 @@ impl Keys {
     /// The Redis key of the session that a token names.
     pub(super) fn key(&self, token: &str) -> String {
         format!("{}:s:{{{}}}", self.namespace, selector(token))
+    }
+
+    /// Every server that has keys.
+    pub(super) fn servers(&self) -> &[Client] {
+        &self.primaries
     }
 
     pub(super) async fn all(&self) -> Vec<String> {

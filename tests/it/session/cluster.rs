@@ -1,9 +1,14 @@
 //! The promises that rest on what is stored, on a cluster: sessions and their users' lists are in different slots there.
 
+use std::time::Duration;
+
+use tower_fred::Redis;
+
 use super::{
-    browser::Place, devices, failures, life, pages, races, security, timeouts, updates, values,
+    browser::Place, devices, failures, handover, life, memory, pages, races, security, sockets,
+    timeouts, updates, values,
 };
-use crate::support::topology::Cluster;
+use crate::support::{server::namespace, topology::Cluster};
 
 #[tokio::test]
 async fn d04_to_d09_on_a_cluster() {
@@ -27,6 +32,8 @@ async fn d11_to_d14_on_a_cluster() {
     devices::check_d13_the_list(&place).await;
     devices::check_d14_limits(&place).await;
     devices::check_d14_at_once(&place).await;
+    memory::check_a_use_meets_its_list(&place).await;
+    handover::check_another_user_inherits_nothing(&place).await;
 }
 
 #[tokio::test]
@@ -50,4 +57,24 @@ async fn no_update_is_lost_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
     races::check_fifty_requests_at_once_lose_nothing(&place).await;
     updates::check_fifty_additions_and_updates(&place).await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_told_on_a_cluster() {
+    let place = Place::Cluster(Cluster::start().await);
+    sockets::check_the_end_is_told(&place).await;
+    sockets::check_a_lost_hint(&place).await;
+}
+
+/// An application's own client of a cluster hears no hints: waiting never ended.
+#[tokio::test]
+async fn the_end_of_a_session_is_told_without_hints() {
+    let cluster = Cluster::start().await;
+    let client = cluster.application_client().await;
+    let redis = Redis::builder()
+        .namespace(namespace())
+        .deadline(Duration::from_secs(10))
+        .client(client)
+        .expect("a handle");
+    sockets::check_looks_alone(&redis).await;
 }

@@ -248,7 +248,7 @@ async fn d30_a_field_that_does_not_decode_is_an_error_of_that_field_only() {
 }
 
 /// Polls `future` at most `polls` times, then drops it: whether it was done by then.
-async fn cut_off<T>(future: impl Future<Output = T>, polls: usize) -> bool {
+pub(super) async fn cut_off<T>(future: impl Future<Output = T>, polls: usize) -> bool {
     let mut future = pin!(future);
     let mut left = polls;
     poll_fn(move |cx| {

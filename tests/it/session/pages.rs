@@ -295,7 +295,13 @@ async fn d26_unknown_mismatching_and_stale_tokens_are_told_with_who_sent_them() 
 
 /// Collects what tracing writes.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("the log")).into_owned()
+    }
+}
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -309,7 +315,7 @@ impl std::io::Write for Log {
 }
 
 /// What is logged on this thread, which is where a test runs, as long as the guard is there.
-fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
+pub(super) fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

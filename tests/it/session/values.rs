@@ -431,6 +431,7 @@ pub(super) async fn check_d23_pepper(place: &Place) {
     let before = keys.field(&browser.token(), "!h").await;
     let cookies = [cookie.as_bytes()];
     let write = super::browser::send(&rotated, &cookies, |session| async move {
+        assert!(session.user().await.expect("an answer").is_some());
         session.insert("a", &1).expect("an answer");
         (http::StatusCode::OK, ())
     });

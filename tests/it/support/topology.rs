@@ -9,7 +9,10 @@ use tower_fred::{
     fred::{
         clients::Client,
         interfaces::ClientLike,
-        types::{ClusterHash, CustomCommand, Value},
+        types::{
+            Builder, ClusterHash, CustomCommand, Value,
+            config::{Config, ReconnectPolicy},
+        },
     },
 };
 
@@ -192,6 +195,16 @@ impl Cluster {
             "redis-cluster://{credentials}127.0.0.1:{first}?{}",
             others.join("&")
         )
+    }
+
+    /// A client of the whole cluster, as an application makes it.
+    pub async fn application_client(&self) -> Client {
+        let mut builder = Builder::from_config(Config::from_url(&self.url()).expect("a URL"));
+        builder.set_policy(ReconnectPolicy::new_constant(0, 20));
+        builder.with_connection_config(|config| config.max_redirections = 0);
+        let client = builder.build().expect("a client");
+        client.init().await.expect("a connection");
+        client
     }
 
     /// Raw connections to the primaries.

@@ -1,0 +1,137 @@
+//! Hearing what is published to one channel, on a connection of its own: no other command fits on it.
+
+use std::{fmt, time::Duration};
+
+use fred::{
+    clients::Client,
+    error::Error as FredError,
+    interfaces::{ClientLike, EventInterface, PubsubInterface},
+    types::{ConnectHandle, Message, RespVersion, Value},
+};
+use tokio::{
+    select,
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{sleep, timeout},
+};
+
+use super::{
+    client::{Deployment, Redis},
+    failure::classify,
+};
+use crate::error::{Error, Kind};
+
+/// A connection that is subscribed to one channel.
+pub(crate) struct Subscription {
+    client: Client,
+    router: ConnectHandle,
+    channel: String,
+    messages: Receiver<Message>,
+    errors: Receiver<(FredError, Option<fred::types::config::Server>)>,
+}
+
+/// What a subscription heard.
+pub(crate) enum Heard {
+    Message(String),
+    /// Messages came faster than they were read, and some are lost.
+    Missed,
+    /// The connection is of no more use.
+    Lost,
+}
+
+impl Redis {
+    /// Subscribes to `channel`; `None` where that would take a connection to every server of a cluster.
+    pub(crate) async fn subscribe(&self, channel: &str) -> Result<Option<Subscription>, Error> {
+        let client = match &self.inner.deployment {
+            Deployment::Single(node) => node.client(),
+            // What is published to one server of a cluster is heard on all.
+            Deployment::Cluster(cluster, _) => {
+                match cluster.nodes().iter().find(|node| !node.is_down()) {
+                    Some(node) => node.client(),
+                    None => return Err(Error::new(Kind::Unavailable, "redis does not answer")),
+                }
+            }
+        };
+        if client.is_clustered() {
+            return Ok(None);
+        }
+        let client = client.clone_new();
+        let subscription = Subscription {
+            messages: client.message_rx(),
+            errors: client.error_rx(),
+            router: client.connect(),
+            client,
+            channel: channel.to_owned(),
+        };
+        match timeout(CONNECT_TIMEOUT, subscription.client.wait_for_connect()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(classify(error)),
+            Err(_) => return Err(Error::new(Kind::Timeout, "no connection to redis")),
+        }
+        subscription.confirm().await?;
+        Ok(Some(subscription))
+    }
+}
+
+impl Subscription {
+    /// Waits for the next message.
+    pub(crate) async fn next(&mut self) -> Heard {
+        loop {
+            let message = select! {
+                message = self.messages.recv() => message,
+                _ = self.errors.recv() => return Heard::Lost,
+                () = sleep(CONFIRM_INTERVAL) => {
+                    // A connection may be open and dead.
+                    if self.confirm().await.is_err() {
+                        return Heard::Lost;
+                    }
+                    continue;
+                }
+            };
+            match message {
+                Ok(message) if &*message.channel == self.channel.as_str() => {
+                    return Heard::Message(message.value.into_string().unwrap_or_default());
+                }
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => return Heard::Missed,
+                Err(RecvError::Closed) => return Heard::Lost,
+            }
+        }
+    }
+
+    /// `SUBSCRIBE channel`, which changes nothing when it is subscribed already, and `PING`.
+    async fn confirm(&self) -> Result<(), Error> {
+        let confirmed = async {
+            self.client.subscribe(self.channel.as_str()).await?;
+            // fred waits for no answer to SUBSCRIBE: an error is the answer to the next command, or lost.
+            self.client.ping::<Value>(None).await
+        };
+        let answer = match timeout(CONNECT_TIMEOUT, confirmed).await {
+            Ok(answer) => answer.map_err(classify)?,
+            Err(_) => return Err(Error::new(Kind::Timeout, "no answer to a subscription")),
+        };
+        // In RESP2, a connection that is subscribed answers PING with a list.
+        if self.client.protocol_version() == RespVersion::RESP2 && !answer.is_array() {
+            return Err(Error::new(
+                Kind::Auth,
+                "the redis user may not subscribe to the channel",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // fred's task and socket outlive the client unless they are ended.
+        self.router.abort();
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription").finish_non_exhaustive()
+    }
+}
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const CONFIRM_INTERVAL: Duration = Duration::from_secs(30);
