@@ -52,7 +52,7 @@ async fn read(layer: &SessionLayer, cookie: &str) -> (Option<i64>, Option<String
 async fn end_grace(keys: &Keys) {
     for key in keys.all().await {
         if key.ends_with(":new") {
-            keys.admin.del::<(), _>(key).await.unwrap();
+            keys.admin.del::<(), _>(key).await.expect("deleted");
         }
     }
 }
@@ -171,6 +171,7 @@ async fn what_is_over_foreign_or_untouched_is_not_taken_over() {
 
 /// The second of two first requests made a session of its own, and its cookie competed with that of the first.
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn requests_at_once_are_given_one_session_and_one_cookie() {
     let server = Server::shared();
     let hour = Duration::from_secs(3600);

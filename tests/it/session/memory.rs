@@ -53,6 +53,7 @@ async fn used_memory(admin: &Client) -> u64 {
 
 /// The list is touched by logins alone, so LRU took it first: `revoke_all` ended none of 40 active sessions.
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their_revocation() {
     const INTERVAL: Duration = Duration::from_secs(10);
     let server = Server::start();
@@ -138,6 +139,7 @@ async fn a_use_lists_a_session_again_and_meets_a_revocation() {
     check_a_use_meets_its_list(&Place::server()).await;
 }
 
+#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 pub(super) async fn check_a_use_meets_its_list(place: &Place) {
     let (layer, redis, keys) = place.stage().await;
     let store = SessionStore::new(redis);
@@ -186,7 +188,7 @@ pub(super) async fn check_a_use_meets_its_list(place: &Place) {
                 let answer = browser.visit(move |session| async move {
                     match kind {
                         "read" => {
-                            assert_eq!(session.get::<i64>("seed").await.expect("an answer"), None)
+                            assert_eq!(session.get::<i64>("seed").await.expect("an answer"), None);
                         }
                         "alive" => assert!(!session.is_alive().await.expect("an answer")),
                         "write" => session.insert("a", &1).expect("an answer"),
@@ -246,6 +248,7 @@ pub(super) async fn check_a_use_meets_its_list(place: &Place) {
 
 /// The touch wrote before it extended, so that users were logged out; a revocation noted itself before it deleted.
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn a_full_memory_refuses_writes_and_neither_reads_nor_the_end_of_sessions() {
     let server = Server::start();
     let (layer, redis, keys) = stage(&server).await;
@@ -377,6 +380,7 @@ async fn a_login_that_is_under_way_keeps_its_place() {
 
 /// The place was kept for as long as the session could be idle: the user was locked out for half an hour.
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn a_login_that_was_cut_off_gives_its_place_back() {
     let place = Place::server();
     let Place::Server(server) = &place else {
