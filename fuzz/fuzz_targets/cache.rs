@@ -18,6 +18,8 @@ pub mod groups;
 pub mod key;
 #[path = "../../src/cache/range.rs"]
 pub mod range;
+#[path = "../../src/cache/site.rs"]
+pub mod site;
 #[path = "../../src/cache/targeted.rs"]
 pub mod targeted;
 #[path = "../../src/cache/unnamed.rs"]

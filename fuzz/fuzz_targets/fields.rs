@@ -5,6 +5,9 @@
 #![no_main]
 
 mod cache;
+#[path = "../../src/personal.rs"]
+#[allow(dead_code)]
+mod personal;
 mod store;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
@@ -15,7 +18,7 @@ use cache::{
     condition, date, fields, freshness,
     freshness::Times,
     groups,
-    key::Target,
+    key::{Target, key},
     range::{self, Wanted},
     targeted::Stated,
     validation, vary,
@@ -133,11 +136,15 @@ fn check_keys(request: &HeaderMap, answer: &HeaderMap) {
         headers: vec![HeaderName::from_static("accept-language")],
         ..VaryBy::default()
     };
-    if let Some(target) = Target::of(&parts) {
-        assert_eq!(target.key(&vary_by, &parts), target.key(&vary_by, &parts));
+    if let Some((found, target)) = key(&parts, None, &vary_by) {
+        let again = key(&parts, None, &vary_by).map(|(key, _)| key);
+        assert_eq!(Some(found), again);
         let _ = groups::members(&target.origin(), answer);
         for value in answer.values() {
             let _ = target.refer(value.as_bytes());
         }
+    }
+    for target in Target::all(&parts) {
+        let _ = target.group(&vary_by);
     }
 }

@@ -33,7 +33,11 @@ fuzz_target!(|bytes: &[u8]| {
     apply(1, &order);
     let judge = |count, subject| {
         let (epoch, token) = (1, order.token);
-        let seq = Seq { epoch, count, token };
+        let seq = Seq {
+            epoch,
+            count,
+            token,
+        };
         purges.judge(seq, subject, order.tags.iter().copied())
     };
     let is_named = match order.mode {

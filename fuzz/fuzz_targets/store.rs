@@ -18,8 +18,10 @@ pub mod pack;
 pub mod purges;
 #[path = "../../src/store/tags.rs"]
 pub mod tags;
+#[path = "../../src/store/uri.rs"]
+pub mod uri;
 #[path = "../../src/store/writer.rs"]
 pub mod writer;
 
-pub(crate) use key::{Digest, KeyBuilder};
+pub(crate) use key::{Digest, Key, KeyBuilder};
 pub(crate) use life::Tag;
