@@ -12,10 +12,6 @@
 pub mod body;
 mod error;
 pub mod future;
-#[allow(
-    dead_code,
-    reason = "lines that clients can cause come with the slices"
-)]
 mod log_pace;
 #[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
 mod personal;

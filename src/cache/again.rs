@@ -77,8 +77,8 @@ impl Exchange {
         Ok(self.pass_on(news, inquiry, answer, body).await)
     }
 
-    /// What to answer when the handler cannot be asked again, or says the same again: what is stored if that may be used stale, else 502. It is
-    /// taken out, so that the next request is without conditions.
+    /// What to answer when the handler cannot be asked again, or says the same again: what is stored if that may be used
+    /// stale, else 502. It is taken out, so that the next request is without conditions.
     pub(crate) async fn cannot_ask_again<B>(
         &self,
         inquiry: Inquiry,
