@@ -1,10 +1,11 @@
 # Thin on purpose: each target is a script that also works alone.
 
-.PHONY: help setup demo test bench faults coherence conformance fuzz lint browser
+.PHONY: help setup demo test servers bench faults coherence conformance fuzz lint browser
 
 help:
 	@echo 'make demo     start a private Redis and the storefront on it'
 	@echo 'make test     run every test against real servers'
+	@echo 'make servers  run every test on each server of a folder: SERVERS=DIR with DIR/NAME/redis-server'
 	@echo 'make bench    print our figures beside the baselines'
 	@echo 'make faults   kill, stop and cut off Redis under load, and print what requests saw'
 	@echo 'make coherence  look for values that are older than a purge, in four processes, under faults'
@@ -21,6 +22,9 @@ demo:
 
 test:
 	@scripts/test
+
+servers:
+	@scripts/servers
 
 bench:
 	@scripts/bench
