@@ -13,14 +13,14 @@ use fred::{
 use tokio::time::timeout;
 
 use super::{
-    client::{Deployment, Redis},
-    cluster::Cluster,
-    failure::{classify, diagnose},
-    health::{Board, Breaker},
-    link::Link,
-    node::Node,
+    client::client::{Deployment, Redis},
+    connection::{
+        failure::{classify, diagnose},
+        health::{Board, Breaker},
+        link::Link,
+    },
     options::RedisBuilder,
-    sentinel,
+    topology::{cluster::Cluster, node::Node, sentinel},
 };
 use crate::error::{Error, Kind};
 

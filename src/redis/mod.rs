@@ -55,34 +55,19 @@
 //! on a connection of its own, by which the cache and memos wait for purges.
 
 mod client;
-mod clock;
-mod cluster;
-mod command;
 mod connect;
-mod failure;
-mod health;
-mod link;
-mod node;
+mod connection;
 mod options;
-mod script;
-mod sentinel;
-mod shared;
-mod stream;
-#[cfg(feature = "session")]
-mod subscription;
-#[cfg(feature = "cache")]
-mod tail;
-#[cfg(feature = "tls")]
-mod tls;
+mod topology;
 
-pub use client::Redis;
-pub use health::Health;
+pub use client::client::Redis;
+pub use connection::health::Health;
 pub use options::RedisBuilder;
 
-pub(crate) use fred::types::Value;
-pub(crate) use script::Script;
-pub(crate) use stream::Record;
+pub(crate) use client::script::Script;
+pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]
-pub(crate) use subscription::{Heard, Subscription};
+pub(crate) use client::subscription::{Heard, Subscription};
 #[cfg(feature = "cache")]
-pub(crate) use tail::Tail;
+pub(crate) use client::tail::Tail;
+pub(crate) use fred::types::Value;

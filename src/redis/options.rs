@@ -11,10 +11,12 @@ use fred::{
 };
 
 use super::{
-    client::{Deployment, Redis},
-    health::{Board, Breaker},
-    link::Link,
-    node::Node,
+    client::client::{Deployment, Redis},
+    connection::{
+        health::{Board, Breaker},
+        link::Link,
+    },
+    topology::node::Node,
 };
 use crate::error::Error;
 
@@ -32,7 +34,7 @@ pub struct RedisBuilder {
     pub(super) max_in_flight: usize,
     pub(super) lazy: bool,
     #[cfg(feature = "tls")]
-    pub(super) tls: super::tls::Tls,
+    pub(super) tls: super::connection::tls::Tls,
 }
 
 impl RedisBuilder {
@@ -45,7 +47,7 @@ impl RedisBuilder {
             max_in_flight: 1024,
             lazy: false,
             #[cfg(feature = "tls")]
-            tls: super::tls::Tls::default(),
+            tls: super::connection::tls::Tls::default(),
         }
     }
 

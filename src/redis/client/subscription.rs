@@ -14,11 +14,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    client::{Deployment, Redis},
-    failure::classify,
-};
+use super::client::{Deployment, Redis};
 use crate::error::{Error, Kind};
+use crate::redis::connection::failure::classify;
 
 /// A connection that is subscribed to one channel.
 pub(crate) struct Subscription {

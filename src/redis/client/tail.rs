@@ -10,12 +10,9 @@ use fred::{
 };
 use tokio::time::timeout;
 
-use super::{
-    client::{Deployment, Redis},
-    failure::classify,
-    options::Bounds,
-};
+use super::client::{Deployment, Redis};
 use crate::error::{Error, Kind};
+use crate::redis::{connection::failure::classify, options::Bounds};
 
 /// A connection that waits for one stream.
 pub(crate) struct Tail {

@@ -17,8 +17,9 @@ use fred::{
     util::sha1_hash,
 };
 
-use super::{client::Redis, clock::Clock};
+use super::client::Redis;
 use crate::error::{Error, Kind};
+use crate::redis::connection::clock::Clock;
 
 /// A Lua script over one key, or keys of one hash tag. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
 ///
@@ -234,7 +235,7 @@ fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
         .map_err(|error| unexpected().caused_by(error))
 }
 
-const PRELUDE: &str = include_str!("prelude.lua");
+const PRELUDE: &str = include_str!("lua/prelude.lua");
 
 static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
 

@@ -17,15 +17,19 @@ use tokio::{
     task::coop,
 };
 
-use super::{
-    clock::Clock,
-    cluster::Cluster,
-    health::{Board, Health},
-    node::{Failure, Node},
-    options::{Bounds, RedisBuilder, check_deadline},
-    shared::Shelf,
-};
+use super::shared::Shelf;
 use crate::error::{Error, Kind};
+use crate::redis::{
+    connection::{
+        clock::Clock,
+        health::{Board, Health},
+    },
+    options::{Bounds, RedisBuilder, check_deadline},
+    topology::{
+        cluster::Cluster,
+        node::{Failure, Node},
+    },
+};
 
 /// A shared handle to Redis: a fred client, a namespace and a deadline.
 ///
@@ -35,21 +39,21 @@ use crate::error::{Error, Kind};
 /// own connection is dropped, the connection closes, also for clients taken from [`client`](Self::client).
 #[derive(Clone)]
 pub struct Redis {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     bounds: Arc<Bounds>,
 }
 
-pub(super) struct Inner {
-    pub(super) deployment: Deployment,
+pub(crate) struct Inner {
+    pub(crate) deployment: Deployment,
     board: Arc<Board>,
     namespace: Box<str>,
     in_flight: Semaphore,
-    pub(super) shelf: Shelf,
+    pub(crate) shelf: Shelf,
 }
 
 /// Where commands go.
 #[derive(Debug)]
-pub(super) enum Deployment {
+pub(crate) enum Deployment {
     /// One server, found directly or through sentinels, or whatever a client of the application leads to.
     Single(Node),
     /// A cluster that this crate finds its way in, and a client of it for raw commands.
@@ -180,7 +184,7 @@ impl Redis {
             || (self.namespace() == other.namespace() && place(self) == place(other))
     }
 
-    pub(super) fn new(deployment: Deployment, board: Arc<Board>, builder: RedisBuilder) -> Self {
+    pub(crate) fn new(deployment: Deployment, board: Arc<Board>, builder: RedisBuilder) -> Self {
         Self {
             inner: Arc::new(Inner {
                 deployment,
@@ -195,7 +199,7 @@ impl Redis {
 
     /// Runs one command on the server that has `key`: bounded in number and in time, its outcome noted, its error made
     /// ours. The client carries our deadline, one attempt and no redirection, whoever made it.
-    pub(super) async fn send<T, F>(
+    pub(crate) async fn send<T, F>(
         &self,
         key: &str,
         command: impl Fn(WithOptions<Client>, Arc<Clock>) -> F,

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind};
 /// Whether the server gave no answer at all, or only that it cannot answer yet: what a breaker counts.
 ///
 /// A server that answers an error is there, even if it is out of memory or a replica.
-pub(super) fn is_unanswered(error: &FredError) -> bool {
+pub(crate) fn is_unanswered(error: &FredError) -> bool {
     match error.kind() {
         ErrorKind::Timeout
         | ErrorKind::IO
@@ -24,7 +24,7 @@ pub(super) fn is_unanswered(error: &FredError) -> bool {
 }
 
 /// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
-pub(super) fn classify(error: FredError) -> Error {
+pub(crate) fn classify(error: FredError) -> Error {
     let (kind, message) = match error.kind() {
         ErrorKind::Timeout => (Kind::Timeout, "no answer from redis within the deadline"),
         ErrorKind::IO
@@ -69,7 +69,7 @@ const FORBIDDEN: [&str; 5] = [
 /// Why a server cannot be connected to, where the cause tells, and the kind of error that makes it.
 ///
 /// Only for the first connection: later, whoever waits for an answer is told that there is none.
-pub(super) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
+pub(crate) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
     let cause = error
         .source()
         .and_then(|cause| cause.downcast_ref::<FredError>());

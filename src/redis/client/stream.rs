@@ -79,4 +79,4 @@ fn array(value: &Value) -> Option<&[Value]> {
     }
 }
 
-static RECORDS: Script = Script::new(include_str!("records.lua"));
+static RECORDS: Script = Script::new(include_str!("lua/records.lua"));

@@ -9,12 +9,12 @@ use fred::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::options::RedisBuilder;
 use crate::error::Error;
+use crate::redis::options::RedisBuilder;
 
 /// PEM texts as they were given. They are read when the builder connects.
 #[derive(Clone, Default)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     ca: Option<Vec<u8>>,
     client: Option<Identity>,
 }
@@ -65,7 +65,7 @@ impl RedisBuilder {
 
 impl Tls {
     /// Completes the settings of a URL that asks for TLS, or refuses ours where it does not.
-    pub(super) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
+    pub(crate) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
         if asked {
             config.tls = Some(self.config()?);
         } else {
@@ -75,7 +75,7 @@ impl Tls {
     }
 
     /// Refuses settings that would have no effect, for the reason `why`: who makes them expects an encrypted connection.
-    pub(super) fn refuse(&self, why: &str) -> Result<(), Error> {
+    pub(crate) fn refuse(&self, why: &str) -> Result<(), Error> {
         let setting = match self {
             Self { ca: Some(_), .. } => "ca_certificate",
             Self {

@@ -11,7 +11,7 @@ use super::client::Redis;
 
 /// One value of each type, for as long as somebody holds it.
 #[derive(Default)]
-pub(super) struct Shelf(Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>);
+pub(crate) struct Shelf(Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>);
 
 impl Redis {
     /// The value of type `T` that belongs to this handle and all its clones; made if nobody holds one.

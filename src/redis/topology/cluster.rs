@@ -24,15 +24,15 @@ use fred::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::{
+use super::node::Node;
+use crate::error::{Error, Kind};
+use crate::redis::connection::{
     failure::classify,
     health::{Board, Breaker},
     link::{Link, jittered},
-    node::Node,
 };
-use crate::error::{Error, Kind};
 
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// Makes a client of any server of the cluster, once the address is filled in.
     builder: Builder,
     board: Arc<Board>,
@@ -53,7 +53,7 @@ struct Map {
 
 impl Cluster {
     /// A cluster that is found through one of `seeds`; it has no map yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         builder: Builder,
         board: Arc<Board>,
         deadline: Duration,
@@ -70,7 +70,7 @@ impl Cluster {
     }
 
     /// Reads the map from the first server that answers, and connects to every primary in it.
-    pub(super) async fn discover(&self) -> Result<(), Error> {
+    pub(crate) async fn discover(&self) -> Result<(), Error> {
         let ranges = match self.ask_nodes().await {
             Some(ranges) => ranges,
             None => self.ask_seeds().await?,
@@ -79,7 +79,7 @@ impl Cluster {
     }
 
     /// The server that has `key`.
-    pub(super) fn node(&self, key: &str) -> Option<Arc<Node>> {
+    pub(crate) fn node(&self, key: &str) -> Option<Arc<Node>> {
         let slot = redis_keyslot(key.as_bytes());
         let map = self.map();
         let place = map.ranges.partition_point(|(_, last, _)| *last < slot);
@@ -88,19 +88,19 @@ impl Cluster {
     }
 
     /// The server at an address that another one named.
-    pub(super) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
+    pub(crate) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
         let (host, port) = address.rsplit_once(':')?;
         let server = Server::new(host, port.parse().ok()?);
         self.map().nodes.get(&server).cloned()
     }
 
-    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.map().nodes.values().cloned().collect()
     }
 
     /// Reads the map anew in the background, unless that is being done already; goes on while a server is down, since a
     /// replica may take its place.
-    pub(super) fn refresh(self: &Arc<Self>) {
+    pub(crate) fn refresh(self: &Arc<Self>) {
         if !self.refreshing.swap(true, Ordering::AcqRel) {
             tokio::spawn(refresh(Arc::downgrade(self)));
         }

@@ -23,21 +23,21 @@ pub enum Health {
 
 /// The health of all servers of a handle, summed up.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(crate) struct Board {
     health: watch::Sender<Health>,
     /// How many servers there are, and how many of them are down.
     count: Mutex<(usize, usize)>,
 }
 
 impl Board {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             health: watch::Sender::new(Health::Up),
             count: Mutex::default(),
         })
     }
 
-    pub(super) fn health(&self) -> watch::Receiver<Health> {
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
@@ -56,14 +56,14 @@ impl Board {
 
 /// Opens after several commands in a row got no answer; closes with the first answer.
 #[derive(Debug)]
-pub(super) struct Breaker {
+pub(crate) struct Breaker {
     unanswered: AtomicU32,
     open: AtomicBool,
     board: Arc<Board>,
 }
 
 impl Breaker {
-    pub(super) fn new(board: &Arc<Board>) -> Self {
+    pub(crate) fn new(board: &Arc<Board>) -> Self {
         board.change(|(all, _)| *all += 1);
         Self {
             unanswered: AtomicU32::new(0),
@@ -72,12 +72,12 @@ impl Breaker {
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Relaxed)
     }
 
     /// Notes an answer, whatever it says.
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         // Read before writing: all requests share these, and they hardly ever change.
         if self.unanswered.load(Ordering::Relaxed) != 0 {
             self.unanswered.store(0, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl Breaker {
     }
 
     /// Notes that a command got no answer.
-    pub(super) fn unanswered(&self, error: &Error) {
+    pub(crate) fn unanswered(&self, error: &Error) {
         let in_a_row = self
             .unanswered
             .fetch_add(1, Ordering::Relaxed)

@@ -1,0 +1,11 @@
+//! One connection to one server: fred's settings for it, how it is made again when it is lost, and whether it answers.
+//!
+//! In: settings and addresses. Out: a fred client, the health of its server, and the meaning of its errors.
+//! Every other room of the slice may import it; it imports none of them.
+
+pub(crate) mod clock;
+pub(crate) mod failure;
+pub(crate) mod health;
+pub(crate) mod link;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
