@@ -56,9 +56,13 @@
 
 mod client;
 mod connect;
+mod connect_error;
 mod connection;
 mod options;
+mod requirements;
+mod shared_client;
 mod topology;
+mod url;
 
 pub use client::client::Redis;
 pub use connection::health::Health;

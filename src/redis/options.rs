@@ -1,22 +1,13 @@
-//! The settings of a handle, and the fred settings that follow from them.
+//! The settings of a handle.
 
 use std::{sync::Arc, time::Duration};
 
-use fred::{
-    clients::{Client, Pool},
-    interfaces::ClientLike,
-    types::config::{
-        ConnectionConfig, Options, PerformanceConfig, ReconnectError, ReconnectPolicy,
-    },
-};
-
+#[cfg(feature = "tls")]
+use super::connection::tls::Tls;
 use super::{
-    client::client::{Deployment, Redis},
-    connection::{
-        health::{Board, Breaker},
-        link::Link,
-    },
-    topology::node::Node,
+    client::client::Redis,
+    connection::{health::OverallHealth, settings::check_deadline},
+    topology::deployment::Deployment,
 };
 use crate::error::Error;
 
@@ -34,7 +25,14 @@ pub struct RedisBuilder {
     pub(super) max_in_flight: usize,
     pub(super) lazy: bool,
     #[cfg(feature = "tls")]
-    pub(super) tls: super::connection::tls::Tls,
+    pub(super) tls: Tls,
+}
+
+impl Redis {
+    /// Settings other than the default: namespace, deadline, pool size, a client of your own.
+    pub fn builder() -> RedisBuilder {
+        RedisBuilder::new()
+    }
 }
 
 impl RedisBuilder {
@@ -47,7 +45,7 @@ impl RedisBuilder {
             max_in_flight: 1024,
             lazy: false,
             #[cfg(feature = "tls")]
-            tls: super::connection::tls::Tls::default(),
+            tls: Tls::default(),
         }
     }
 
@@ -96,52 +94,42 @@ impl RedisBuilder {
         self
     }
 
-    /// Shares a client that the application made and connected.
+    /// Trusts servers whose certificate one of these CAs signed, in place of the platform's root certificates.
     ///
-    /// # Errors
+    /// One or more certificates in PEM; other things in the text are passed over. Only with a URL that asks for TLS, such
+    /// as `rediss://`. Checked by [`connect`](Self::connect).
     ///
-    /// A [config](Error::is_config) error that names the field when the client would lose or repeat commands: no
-    /// reconnect policy, or a bounded command buffer. Settings that are merely unwise are logged.
-    pub fn client(self, client: Client) -> Result<Redis, Error> {
-        self.shared(vec![client])
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// let redis = tower_fred::Redis::builder()
+    ///     .ca_certificate(std::fs::read("ca.pem")?)
+    ///     .client_certificate(std::fs::read("shop.pem")?, std::fs::read("shop.key")?)
+    ///     .connect("rediss://redis.internal:6379")
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
+        self.tls.set_ca(pem.as_ref());
+        self
     }
 
-    /// Shares a pool that the application made and connected, taking its clients in turn.
+    /// Shows the server this certificate, as one does that has `tls-auth-clients yes`; none is shown by default.
     ///
-    /// # Errors
-    ///
-    /// As [`client`](Self::client).
-    pub fn pool(self, pool: &Pool) -> Result<Redis, Error> {
-        self.shared(pool.clients().to_vec())
+    /// The certificate with the chain that follows it, and its private key without a passphrase, in PEM. Only with a URL
+    /// that asks for TLS. Checked by [`connect`](Self::connect); the key is never shown.
+    #[cfg(feature = "tls")]
+    pub fn client_certificate(
+        mut self,
+        certificate: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Self {
+        self.tls.set_identity(certificate.as_ref(), key.as_ref());
+        self
     }
 
-    fn shared(self, clients: Vec<Client>) -> Result<Redis, Error> {
-        self.check()?;
-        #[cfg(feature = "tls")]
-        self.tls.refuse("the application's client has its own")?;
-        if let Some(flaw) = clients.iter().flat_map(flaws).find(|flaw| flaw.fatal) {
-            return Err(Error::config(format!("unsafe fred client: {}", flaw.text)));
-        }
-        Ok(self.share(clients))
-    }
-
-    /// Shares `clients` whatever their settings, with a warning for each flaw.
-    pub(super) fn share(self, clients: Vec<Client>) -> Redis {
-        if let Some(client) = clients.first() {
-            for flaw in flaws(client) {
-                tracing::warn!(target: "tower_fred::redis", setting = flaw.text, "unsafe fred client");
-            }
-        }
-        let board = Board::new();
-        let breaker = Arc::new(Breaker::new(&board));
-        let links = clients
-            .into_iter()
-            .map(|client| Link::shared(client, Arc::clone(&breaker), self.deadline))
-            .collect();
-        Redis::new(Deployment::Single(Node::new(links, breaker)), board, self)
-    }
-
-    /// Refuses what can never work, naming the setting.
+    /// Refuses settings that cannot work. The error names the setting.
     pub(super) fn check(&self) -> Result<(), Error> {
         let visible = |c: char| c.is_ascii_graphic() && c != '{' && c != '}';
         if !(1..=64).contains(&self.namespace.len()) || !self.namespace.chars().all(visible) {
@@ -163,101 +151,14 @@ impl RedisBuilder {
         Ok(())
     }
 
-    pub(super) fn reconnect_policy() -> ReconnectPolicy {
-        let mut policy = ReconnectPolicy::new_exponential(0, 10, 250, 2);
-        policy.set_jitter(10);
-        policy
+    /// Makes the handle to the servers that were found.
+    pub(super) fn build(self, deployment: Deployment, health: Arc<OverallHealth>) -> Redis {
+        Redis::new(
+            deployment,
+            health,
+            &self.namespace,
+            self.max_in_flight,
+            self.deadline,
+        )
     }
-
-    pub(super) fn configure_performance(&self, config: &mut PerformanceConfig) {
-        config.default_command_timeout = self.deadline;
-        config.broadcast_channel_capacity = 1024;
-    }
-
-    pub(super) fn configure_connection(config: &mut ConnectionConfig) {
-        config.max_command_attempts = 1;
-        config.max_redirections = 0;
-        // Any other value stops the client from flushing, and may end it.
-        config.max_command_buffer_len = 0;
-        config.connection_timeout = Duration::from_millis(500);
-        config.internal_command_timeout = Duration::from_millis(500);
-        config.tcp.nodelay = Some(true);
-        config.reconnect_errors = vec![ReconnectError::ReadOnly, ReconnectError::ClusterDown];
-    }
-}
-
-/// What each of our commands carries, also on a client that the application made.
-#[derive(Debug)]
-pub(super) struct Bounds {
-    pub(super) deadline: Duration,
-    pub(super) options: Options,
-}
-
-impl Bounds {
-    pub(super) fn new(deadline: Duration) -> Self {
-        let options = Options {
-            // A command whose connection broke may have run: a second attempt would count it twice.
-            max_attempts: Some(1),
-            // fred mixes up replies while it follows an ASK redirection.
-            max_redirections: Some(0),
-            timeout: Some(deadline),
-            fail_fast: true,
-            ..Options::default()
-        };
-        Self { deadline, options }
-    }
-}
-
-pub(super) fn check_deadline(deadline: Duration) -> Result<(), Error> {
-    if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&deadline) {
-        return Err(Error::config("deadline must be 1 ms to 1 hour"));
-    }
-    Ok(())
-}
-
-/// A setting of somebody else's client that this crate cannot make up for.
-struct Flaw {
-    fatal: bool,
-    text: &'static str,
-}
-
-fn flaws(client: &Client) -> Vec<Flaw> {
-    let connection = client.connection_config();
-    let mut flaws = Vec::new();
-    let mut flaw = |found: bool, fatal: bool, text: &'static str| {
-        if found {
-            flaws.push(Flaw { fatal, text });
-        }
-    };
-    flaw(
-        !client.has_reconnect_policy(),
-        true,
-        "no reconnect policy: after the first disconnection every command hangs",
-    );
-    flaw(
-        connection.max_command_buffer_len > 0,
-        true,
-        "max_command_buffer_len is not 0: the client stops sending after it was full once",
-    );
-    flaw(
-        client.perf_config().default_command_timeout.is_zero(),
-        false,
-        "default_command_timeout is 0: commands outside this crate wait for ever",
-    );
-    flaw(
-        connection.max_command_attempts != 1,
-        false,
-        "max_command_attempts is not 1: commands outside this crate may run twice",
-    );
-    flaw(
-        client.is_clustered() && connection.max_redirections != 0,
-        false,
-        "max_redirections is not 0: while a cluster moves a slot, replies may go to the wrong caller",
-    );
-    flaw(
-        connection.tcp.nodelay != Some(true),
-        false,
-        "tcp.nodelay is not set: small commands wait for the answer to the one before",
-    );
-    flaws
 }

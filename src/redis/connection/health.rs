@@ -1,13 +1,8 @@
 //! Whether Redis answers, as one state for all layers.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU32, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
-
-use crate::error::Error;
 
 /// Whether commands reach Redis. [`Redis::health`](crate::Redis::health) tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,125 +16,59 @@ pub enum Health {
     Down,
 }
 
-/// The health of all servers of a handle, summed up.
+/// The health of all servers of a handle together.
 #[derive(Debug)]
-pub(crate) struct Board {
+pub(crate) struct OverallHealth {
     health: watch::Sender<Health>,
-    /// How many servers there are, and how many of them are down.
-    count: Mutex<(usize, usize)>,
+    servers: Mutex<Servers>,
 }
 
-impl Board {
+#[derive(Debug, Default)]
+struct Servers {
+    all: usize,
+    down: usize,
+}
+
+impl OverallHealth {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             health: watch::Sender::new(Health::Up),
-            count: Mutex::default(),
+            servers: Mutex::default(),
         })
     }
 
-    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
-    fn change(&self, change: impl FnOnce(&mut (usize, usize))) {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut count);
-        let health = match *count {
-            (_, 0) => Health::Up,
-            (all, down) if down == all => Health::Down,
-            _ => Health::Partial,
+    pub(super) fn add_server(&self) {
+        self.change(|servers| servers.all += 1);
+    }
+
+    pub(super) fn remove_server(&self, was_down: bool) {
+        self.change(|servers| {
+            servers.all -= 1;
+            servers.down -= usize::from(was_down);
+        });
+    }
+
+    pub(super) fn server_down(&self) {
+        self.change(|servers| servers.down += 1);
+    }
+
+    pub(super) fn server_up(&self) {
+        self.change(|servers| servers.down -= 1);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Servers)) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut servers);
+        let health = match *servers {
+            Servers { down: 0, .. } => Health::Up,
+            Servers { all, down } if down == all => Health::Down,
+            Servers { .. } => Health::Partial,
         };
         self.health
             .send_if_modified(|current| std::mem::replace(current, health) != health);
-    }
-}
-
-/// Opens after several commands in a row got no answer; closes with the first answer.
-#[derive(Debug)]
-pub(crate) struct Breaker {
-    unanswered: AtomicU32,
-    open: AtomicBool,
-    board: Arc<Board>,
-}
-
-impl Breaker {
-    pub(crate) fn new(board: &Arc<Board>) -> Self {
-        board.change(|(all, _)| *all += 1);
-        Self {
-            unanswered: AtomicU32::new(0),
-            open: AtomicBool::new(false),
-            board: Arc::clone(board),
-        }
-    }
-
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// Notes an answer, whatever it says.
-    pub(crate) fn answered(&self) {
-        // Read before writing: all requests share these, and they hardly ever change.
-        if self.unanswered.load(Ordering::Relaxed) != 0 {
-            self.unanswered.store(0, Ordering::Relaxed);
-        }
-        if self.is_open() && self.open.swap(false, Ordering::AcqRel) {
-            self.board.change(|(_, down)| *down -= 1);
-            tracing::warn!(target: "tower_fred::redis", "redis answers again");
-        }
-    }
-
-    /// Notes that a command got no answer.
-    pub(crate) fn unanswered(&self, error: &Error) {
-        let in_a_row = self
-            .unanswered
-            .fetch_add(1, Ordering::Relaxed)
-            .saturating_add(1);
-        if in_a_row >= IN_A_ROW && !self.open.swap(true, Ordering::AcqRel) {
-            self.board.change(|(_, down)| *down += 1);
-            tracing::warn!(target: "tower_fred::redis", %error, "redis does not answer");
-        }
-    }
-}
-
-impl Drop for Breaker {
-    fn drop(&mut self) {
-        let was_open = *self.open.get_mut();
-        self.board.change(|(all, down)| {
-            *all -= 1;
-            *down -= usize::from(was_open);
-        });
-    }
-}
-
-/// How many commands in a row without an answer open the breaker.
-const IN_A_ROW: u32 = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Kind;
-
-    #[test]
-    fn it_opens_after_five_in_a_row_and_closes_with_one_answer() {
-        let board = Board::new();
-        let (breaker, other) = (Breaker::new(&board), Breaker::new(&board));
-        let health = board.health();
-        let error = Error::new(Kind::Timeout, "no answer");
-        for _ in 0..4 {
-            breaker.unanswered(&error);
-        }
-        breaker.answered();
-        for _ in 0..4 {
-            breaker.unanswered(&error);
-        }
-        assert!(!breaker.is_open(), "never five in a row");
-        breaker.unanswered(&error);
-        assert!(breaker.is_open());
-        assert_eq!(*health.borrow(), Health::Partial);
-        drop(other);
-        assert_eq!(*health.borrow(), Health::Down);
-        breaker.answered();
-        assert!(!breaker.is_open());
-        assert_eq!(*health.borrow(), Health::Up);
     }
 }

@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use super::{
+    breaker::Breaker,
     failure::{classify, is_unanswered},
-    health::Breaker,
 };
 use crate::error::Error;
 

@@ -3,9 +3,13 @@
 //! In: settings and addresses. Out: a fred client, the health of its server, and the meaning of its errors.
 //! Every other room of the slice may import it; it imports none of them.
 
+pub(crate) mod breaker;
 pub(crate) mod clock;
+#[cfg(any(feature = "cache", feature = "session"))]
+pub(crate) mod dedicated;
 pub(crate) mod failure;
 pub(crate) mod health;
 pub(crate) mod link;
+pub(crate) mod settings;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

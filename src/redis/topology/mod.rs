@@ -4,5 +4,7 @@
 //! `client` and the root of the slice import it.
 
 pub(crate) mod cluster;
+pub(crate) mod deployment;
 pub(crate) mod node;
 pub(crate) mod sentinel;
+pub(crate) mod slots;

@@ -15,15 +15,15 @@ use fred::{
 };
 use tokio::time::timeout;
 
-use crate::error::{Error, Kind};
-use crate::redis::{
-    connection::{
+use crate::{
+    error::{Error, Kind},
+    redis::connection::{
+        breaker::Breaker,
         clock::Clock,
         failure::{classify, is_unanswered},
-        health::Breaker,
         link::Link,
+        settings::CommandOptions,
     },
-    options::Bounds,
 };
 
 /// A server, or all of a cluster behind a client of the application.
@@ -76,7 +76,7 @@ impl Node {
     /// Runs one command, bounded in time, and notes whether there was an answer.
     pub(crate) async fn send<T, F>(
         &self,
-        bounds: &Bounds,
+        options: &CommandOptions,
         command: impl FnOnce(WithOptions<Client>, Arc<Clock>) -> F,
     ) -> Result<T, Failure>
     where
@@ -91,12 +91,12 @@ impl Node {
         let link = self.link();
         // In a box: what fred nests in it is too deep for the compiler once callers nest it further.
         let command = Box::pin(command(
-            link.client().with_options(&bounds.options),
+            link.client().with_options(&options.options),
             Arc::clone(&self.clock),
         ));
         // fred's own timeout is the shorter fence: a command that it ends is not sent later. This one is for a client
         // whose task is stuck or gone.
-        let (error, unanswered) = match timeout(bounds.deadline + bounds.deadline / 10, command)
+        let (error, unanswered) = match timeout(options.deadline + options.deadline / 10, command)
             .await
         {
             Ok(Ok(value)) => {
