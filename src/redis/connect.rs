@@ -12,13 +12,13 @@ use fred::{
 use tokio::time::timeout;
 
 use super::{
-    client::client::Redis,
+    builder::RedisBuilder,
+    client::handle::Redis,
     connect_error::diagnose,
     connection::{
-        breaker::Breaker, failure::classify, health::OverallHealth, link::Link,
+        breaker::Breaker, fred_error::classify, health::OverallHealth, link::Link,
         settings::client_builder,
     },
-    options::RedisBuilder,
     requirements::{check, check_later},
     topology::{cluster::Cluster, deployment::Deployment, node::Node, sentinel},
     url::{describe, parse},

@@ -54,19 +54,19 @@
 //! Every key begins with the namespace, and every key has a time to live. No command scans or flushes, and none blocks but
 //! on a connection of its own, by which the cache and memos wait for purges.
 
+mod builder;
 mod client;
 mod connect;
 mod connect_error;
 mod connection;
-mod options;
 mod requirements;
 mod shared_client;
 mod topology;
 mod url;
 
-pub use client::client::Redis;
+pub use builder::RedisBuilder;
+pub use client::handle::Redis;
 pub use connection::health::Health;
-pub use options::RedisBuilder;
 
 pub(crate) use client::script::Script;
 pub(crate) use client::stream::Record;

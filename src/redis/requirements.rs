@@ -2,7 +2,7 @@
 
 use fred::{clients::Client, interfaces::ClientLike};
 
-use super::connection::failure::classify;
+use super::connection::fred_error::classify;
 use crate::error::{Error, Kind};
 
 /// Refuses a server that cannot do what we need, and warns about one that may forget what it should not.

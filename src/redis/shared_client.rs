@@ -8,9 +8,9 @@ use fred::{
 };
 
 use super::{
-    client::client::Redis,
+    builder::RedisBuilder,
+    client::handle::Redis,
     connection::{breaker::Breaker, health::OverallHealth, link::Link},
-    options::RedisBuilder,
     topology::{deployment::Deployment, node::Node},
 };
 use crate::error::Error;

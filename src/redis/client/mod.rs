@@ -3,10 +3,10 @@
 //! In: a key and the words of a command. Out: the server's answer, or an [`Error`](crate::Error).
 //! The root of the slice imports it and re-exports what the other slices use.
 
-pub(crate) mod client;
-pub(crate) mod command;
+pub(crate) mod commands;
+pub(crate) mod handle;
 pub(crate) mod script;
-pub(crate) mod shared;
+pub(crate) mod shared_values;
 pub(crate) mod stream;
 #[cfg(feature = "session")]
 pub(crate) mod subscription;

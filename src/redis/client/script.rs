@@ -17,9 +17,11 @@ use fred::{
     util::sha1_hash,
 };
 
-use super::client::Redis;
-use crate::error::{Error, Kind};
-use crate::redis::connection::clock::Clock;
+use super::handle::Redis;
+use crate::{
+    error::{Error, Kind},
+    redis::connection::server_clock::ServerClock,
+};
 
 /// A Lua script over one key, or keys of one hash tag. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
 ///
@@ -196,7 +198,7 @@ fn is_proven(reply: &Value, proof: &[u8]) -> bool {
     }
 }
 
-fn learn(reply: &Value, clock: &Clock) {
+fn learn(reply: &Value, clock: &ServerClock) {
     if let Value::Array(values) = reply {
         if let Some(now_ms) = values.get(1).and_then(Value::as_i64) {
             clock.learn(now_ms);

@@ -13,12 +13,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::client::Redis;
+use super::handle::Redis;
 use crate::{
     error::{Error, Kind},
     redis::connection::{
         dedicated::{DEDICATED_TIMEOUT, Dedicated},
-        failure::classify,
+        fred_error::classify,
     },
 };
 

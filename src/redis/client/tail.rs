@@ -9,10 +9,10 @@ use fred::{
 };
 use tokio::time::timeout;
 
-use super::client::Redis;
+use super::handle::Redis;
 use crate::{
     error::Error,
-    redis::connection::{dedicated::Dedicated, failure::classify, settings::CommandOptions},
+    redis::connection::{dedicated::Dedicated, fred_error::classify, settings::CommandOptions},
 };
 
 /// A connection that waits for one stream.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fred::{clients::Client, interfaces::ClientLike, types::ConnectHandle};
 use tokio::time::timeout;
 
-use super::failure::classify;
+use super::fred_error::classify;
 use crate::error::{Error, Kind};
 
 /// A client with a connection of its own, which closes when this is dropped.

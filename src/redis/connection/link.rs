@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     breaker::Breaker,
-    failure::{classify, is_unanswered},
+    fred_error::{classify, is_unanswered},
 };
 use crate::error::Error;
 

@@ -4,12 +4,12 @@
 //! Every other room of the slice may import it; it imports none of them.
 
 pub(crate) mod breaker;
-pub(crate) mod clock;
 #[cfg(any(feature = "cache", feature = "session"))]
 pub(crate) mod dedicated;
-pub(crate) mod failure;
+pub(crate) mod fred_error;
 pub(crate) mod health;
 pub(crate) mod link;
+pub(crate) mod server_clock;
 pub(crate) mod settings;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -27,7 +27,7 @@ use crate::{
     error::Error,
     redis::connection::{
         breaker::Breaker,
-        failure::classify,
+        fred_error::classify,
         health::OverallHealth,
         link::{Link, jittered},
     },

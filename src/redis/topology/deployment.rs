@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    redis::connection::{clock::Clock, settings::CommandOptions},
+    redis::connection::{server_clock::ServerClock, settings::CommandOptions},
 };
 
 /// Where commands go.
@@ -84,7 +84,7 @@ impl Deployment {
         &self,
         key: &str,
         options: &CommandOptions,
-        command: impl Fn(WithOptions<Client>, Arc<Clock>) -> F,
+        command: impl Fn(WithOptions<Client>, Arc<ServerClock>) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, FredError>>,

@@ -19,9 +19,9 @@ use crate::{
     error::{Error, Kind},
     redis::connection::{
         breaker::Breaker,
-        clock::Clock,
-        failure::{classify, is_unanswered},
+        fred_error::{classify, is_unanswered},
         link::Link,
+        server_clock::ServerClock,
         settings::CommandOptions,
     },
 };
@@ -32,13 +32,13 @@ pub(crate) struct Node {
     links: Vec<Arc<Link>>,
     next: AtomicUsize,
     breaker: Arc<Breaker>,
-    clock: Arc<Clock>,
+    clock: Arc<ServerClock>,
 }
 
 impl Node {
     pub(crate) fn new(links: Vec<Arc<Link>>, breaker: Arc<Breaker>) -> Self {
         let next = AtomicUsize::new(0);
-        let clock = Arc::new(Clock::new());
+        let clock = Arc::new(ServerClock::new());
         Self {
             links,
             next,
@@ -77,7 +77,7 @@ impl Node {
     pub(crate) async fn send<T, F>(
         &self,
         options: &CommandOptions,
-        command: impl FnOnce(WithOptions<Client>, Arc<Clock>) -> F,
+        command: impl FnOnce(WithOptions<Client>, Arc<ServerClock>) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, FredError>>,

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{Error, Kind},
-    redis::connection::failure::classify,
+    redis::connection::fred_error::classify,
 };
 
 /// The slots of a cluster: first slot, last slot and primary of each range, in order.

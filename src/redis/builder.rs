@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 #[cfg(feature = "tls")]
 use super::connection::tls::Tls;
 use super::{
-    client::client::Redis,
+    client::handle::Redis,
     connection::{health::OverallHealth, settings::check_deadline},
     topology::deployment::Deployment,
 };

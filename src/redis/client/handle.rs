@@ -12,13 +12,13 @@ use tokio::{
     task::coop,
 };
 
-use super::shared::SharedValues;
+use super::shared_values::SharedValues;
 use crate::{
     error::{Error, Kind},
     redis::{
         connection::{
-            clock::Clock,
             health::{Health, OverallHealth},
+            server_clock::ServerClock,
             settings::{CommandOptions, check_deadline},
         },
         topology::deployment::Deployment,
@@ -168,7 +168,7 @@ impl Redis {
         }
     }
 
-    pub(super) fn deployment(&self) -> &Deployment {
+    pub(crate) fn deployment(&self) -> &Deployment {
         &self.inner.deployment
     }
 
@@ -177,7 +177,7 @@ impl Redis {
     pub(crate) async fn send<T, F>(
         &self,
         key: &str,
-        command: impl Fn(WithOptions<Client>, Arc<Clock>) -> F,
+        command: impl Fn(WithOptions<Client>, Arc<ServerClock>) -> F,
     ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, FredError>>,

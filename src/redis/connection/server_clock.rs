@@ -10,12 +10,12 @@ use std::{
 
 /// How far a server's clock is ahead of this process's, learnt from its replies.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub(crate) struct ServerClock {
     /// In milliseconds; [`UNKNOWN`] before the first reply.
     ahead: AtomicI64,
 }
 
-impl Clock {
+impl ServerClock {
     pub(crate) fn new() -> Self {
         Self {
             ahead: AtomicI64::new(UNKNOWN),
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn nothing_is_limited_by_a_clock_that_is_not_known() {
-        let clock = Clock::new();
+        let clock = ServerClock::new();
         assert_eq!(clock.limit(Duration::from_secs(1)), 0);
         clock.learn(1_700_000_000_000);
         let limit = clock.limit(Duration::from_secs(1));
