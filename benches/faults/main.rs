@@ -22,6 +22,7 @@
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+mod observed;
 mod process;
 mod report;
 mod run;
@@ -35,7 +36,8 @@ use support::{
     fault::{Fault, Rig},
 };
 
-use run::{Expected, Run};
+use run::Run;
+use verdict::Expected;
 
 #[tokio::main]
 async fn main() {
@@ -72,7 +74,7 @@ async fn main() {
 
 /// One fault of one server.
 async fn suffer(fault: Fault) -> verdict::Row {
-    let rig = Rig::start(verdict::DEADLINE).await;
+    let rig = Rig::start(observed::DEADLINE).await;
     let expected = Expected {
         name: name(fault),
         losses: fault.losses(),

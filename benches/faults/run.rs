@@ -6,23 +6,11 @@ use tokio::time::sleep;
 use tower_fred::Redis;
 
 use crate::{
+    observed::Observed,
     process::{Usage, held_up, panics},
     support::load::{Load, Sample},
-    verdict::{Row, Seen},
+    verdict::{Expected, Row},
 };
-
-/// What a fault is allowed to do.
-#[derive(Clone, Copy)]
-pub(crate) struct Expected {
-    pub(crate) name: &'static str,
-    /// How often the server forgets the limits that it counts.
-    pub(crate) losses: u32,
-    pub(crate) loses_sessions: bool,
-    /// Whether what was written last may be lost.
-    pub(crate) loses_writes: bool,
-    /// Whether no request may fail at all.
-    pub(crate) is_harmless: bool,
-}
 
 pub(crate) struct Run {
     load: Load,
@@ -72,13 +60,13 @@ impl Run {
         let limits_kept = self.load.end(expected.losses).await;
         // Tasks that end with their last answer do so now.
         sleep(Duration::from_millis(50)).await;
-        let seen = Seen {
+        let observed = Observed {
             samples: &samples,
             warm: self.warm,
             begun,
             back,
         };
-        let mut row = Row::new(expected, &seen, shard);
+        let mut row = Row::new(expected, &observed, shard);
         row.limits_kept = limits_kept;
         row.held_up = held_up();
         row.panics = panics() - self.panics;

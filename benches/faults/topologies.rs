@@ -6,13 +6,13 @@ use tokio::time::sleep;
 use tower_fred::{Redis, fred::util::redis_keyslot};
 
 use crate::{
-    run::{Expected, Run},
+    run::Run,
     support::{
         failover::{ClusterFault, SentinelFault},
         load::Sample,
         topology::{Cluster, Sentinels},
     },
-    verdict::Row,
+    verdict::{Expected, Row},
 };
 
 pub(crate) async fn suffer(fault: SentinelFault) -> Row {

@@ -1,27 +1,27 @@
-//! What the visitors saw, and whether that is what was promised.
+//! One row of the table: what a fault did to the requests, and which promises were not kept.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
-
-use tower_fred::redis::Health;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    observed::{LEAST_SPAN, Observed, percentile, times},
     process::Usage,
-    run::Expected,
     support::{
         load::Sample,
         shop::{Kind, Outcome},
     },
 };
 
-/// All requests of a run, and when what happened.
-pub(crate) struct Seen<'a> {
-    pub(crate) samples: &'a [Sample],
-    pub(crate) warm: Instant,
-    pub(crate) begun: Instant,
-    pub(crate) back: Instant,
+/// What a fault is allowed to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Expected {
+    pub(crate) name: &'static str,
+    /// How often the server forgets the limits that it counts.
+    pub(crate) losses: u32,
+    pub(crate) loses_sessions: bool,
+    /// Whether what was written last may be lost.
+    pub(crate) loses_writes: bool,
+    /// Whether no request may fail at all.
+    pub(crate) is_harmless: bool,
 }
 
 /// One line.
@@ -59,17 +59,21 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(
         expected: Expected,
-        seen: &Seen<'_>,
+        observed: &Observed<'_>,
         shard: impl Fn(&Sample) -> Option<usize>,
     ) -> Self {
-        let during = times(seen.layers().filter(|sample| sample.begun <= seen.back));
-        let last_failure = seen
+        let during = times(
+            observed
+                .layers()
+                .filter(|sample| sample.begun <= observed.back),
+        );
+        let last_failure = observed
             .layers()
             .filter(|sample| sample.outcome.is_failure())
             .map(|sample| sample.begun)
             .max();
         let mut statuses = BTreeMap::new();
-        for sample in seen.layers() {
+        for sample in observed.layers() {
             if let Outcome::Status(status) = sample.outcome {
                 *statuses.entry(status).or_default() += 1;
             }
@@ -81,24 +85,24 @@ impl Row {
             p50: percentile(&during, 50),
             p99: percentile(&during, 99),
             slowest: [
-                seen.slowest(|kind| matches!(kind, Kind::Page | Kind::Limited | Kind::Strict)),
-                seen.slowest(|kind| kind == Kind::Visit),
+                observed.slowest(|kind| matches!(kind, Kind::Page | Kind::Limited | Kind::Strict)),
+                observed.slowest(|kind| kind == Kind::Visit),
             ],
             held_up: Duration::ZERO,
-            stall: seen.stall(),
-            open: seen.open(),
-            bypassed: seen.count(Kind::Page, Outcome::Bypassed),
-            limited_locally: seen.limited_locally(),
-            limits_refused: seen.count(Kind::Strict, Outcome::Unavailable),
-            sessions_refused: seen.count(Kind::Visit, Outcome::Unavailable),
-            sessions_lost: seen.count(Kind::Visit, Outcome::SessionLost),
-            writes_lost: seen.count(Kind::Visit, Outcome::WriteLost),
-            wrong: seen.wrong(),
+            stall: observed.stall(),
+            open: observed.open(),
+            bypassed: observed.count(Kind::Page, Outcome::Bypassed),
+            limited_locally: observed.limited_locally(),
+            limits_refused: observed.count(Kind::Strict, Outcome::Unavailable),
+            sessions_refused: observed.count(Kind::Visit, Outcome::Unavailable),
+            sessions_lost: observed.count(Kind::Visit, Outcome::SessionLost),
+            writes_lost: observed.count(Kind::Visit, Outcome::WriteLost),
+            wrong: observed.wrong(),
             statuses,
             recovery: last_failure.map_or(Duration::ZERO, |last| {
-                last.saturating_duration_since(seen.back)
+                last.saturating_duration_since(observed.back)
             }),
-            healthy: seen.healthy(shard),
+            healthy: observed.healthy(shard),
             limits_kept: true,
             panics: 0,
             usage: (usage, usage),
@@ -189,109 +193,8 @@ impl Misses {
     }
 }
 
-impl Seen<'_> {
-    /// Those that the fault could harm.
-    fn all(&self) -> impl Iterator<Item = &Sample> {
-        self.samples
-            .iter()
-            .filter(|sample| sample.begun + sample.took >= self.begun)
-    }
-
-    fn layers(&self) -> impl Iterator<Item = &Sample> {
-        self.all().filter(|sample| sample.kind != Kind::Bare)
-    }
-
-    fn count(&self, kind: Kind, outcome: Outcome) -> usize {
-        self.all()
-            .filter(|sample| sample.kind == kind && sample.outcome == outcome)
-            .count()
-    }
-
-    fn wrong(&self) -> usize {
-        let wrong =
-            |sample: &&Sample| matches!(sample.outcome, Outcome::Wrong | Outcome::CookieTouched);
-        self.all().filter(wrong).count()
-    }
-
-    fn limited_locally(&self) -> usize {
-        self.all()
-            .filter(|sample| sample.kind == Kind::Limited)
-            .filter(|sample| is_open(sample) || sample.took >= DEADLINE)
-            .count()
-    }
-
-    fn slowest(&self, wanted: impl Fn(Kind) -> bool) -> Duration {
-        let times = self
-            .all()
-            .filter(|sample| wanted(sample.kind))
-            .map(|sample| sample.took);
-        times.max().unwrap_or_default()
-    }
-
-    fn stall(&self) -> Duration {
-        let late = self
-            .all()
-            .map(|sample| sample.late)
-            .max()
-            .unwrap_or_default();
-        late.max(self.slowest(|kind| kind == Kind::Bare))
-    }
-
-    /// Nothing when there were too few requests for a 99th percentile.
-    fn open(&self) -> Option<(Duration, Duration)> {
-        let (layers, bare): (Vec<_>, Vec<_>) = self
-            .all()
-            .filter(|sample| is_open(sample))
-            .partition(|sample| sample.kind != Kind::Bare);
-        let p99 = |samples: Vec<&Sample>| percentile(&times(samples.into_iter()), 99);
-        (layers.len() >= 100).then(|| (p99(layers), p99(bare)))
-    }
-
-    /// What the shards that `shard` tells served while the fault lasted, as a part of what they served before: the least.
-    fn healthy(&self, shard: impl Fn(&Sample) -> Option<usize>) -> Option<f64> {
-        let mut served: BTreeMap<usize, [f64; 2]> = BTreeMap::new();
-        // Some faults are over before anything can be counted.
-        let end_of_fault = self.back.max(self.begun + LEAST_SPAN);
-        let spans = [self.begun - self.warm, end_of_fault - self.begun];
-        for sample in self
-            .samples
-            .iter()
-            .filter(|sample| !sample.outcome.is_failure())
-        {
-            let end = sample.begun + sample.took;
-            if end > end_of_fault {
-                continue;
-            }
-            if let Some(shard) = shard(sample) {
-                let phase = usize::from(end >= self.begun);
-                served.entry(shard).or_default()[phase] += 1.0 / spans[phase].as_secs_f64();
-            }
-        }
-        let parts = served.values().map(|[before, during]| during / before);
-        parts.min_by(f64::total_cmp)
-    }
-}
-
-fn is_open(sample: &Sample) -> bool {
-    sample.health == (Health::Down, Health::Down)
-}
-
-fn times<'a>(samples: impl Iterator<Item = &'a Sample>) -> Vec<Duration> {
-    let mut times: Vec<Duration> = samples.map(|sample| sample.took).collect();
-    times.sort_unstable();
-    times
-}
-
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(place).copied().unwrap_or_default()
-}
-
-pub(crate) const DEADLINE: Duration = Duration::from_millis(250);
 /// The deadline and a tenth: how long one command may take.
 const FENCE: Duration = Duration::from_millis(275);
 /// Harming a server blocks a worker of the runtime for a moment, and two cores are shared with six servers.
 const STALL: Duration = Duration::from_millis(100);
-/// Of the time in which served requests are counted.
-const LEAST_SPAN: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(5);

@@ -54,35 +54,24 @@
 //! Every key begins with the namespace, and every key has a time to live. No command scans or flushes, and none blocks but
 //! on a connection of its own, by which the cache and memos wait for purges.
 
+mod builder;
 mod client;
-mod clock;
-mod cluster;
-mod command;
 mod connect;
-mod failure;
-mod health;
-mod link;
-mod node;
-mod options;
-mod script;
-mod sentinel;
-mod shared;
-mod stream;
+mod connect_error;
+mod connection;
+mod requirements;
+mod shared_client;
+mod topology;
+mod url;
+
+pub use builder::RedisBuilder;
+pub use client::handle::Redis;
+pub use connection::health::Health;
+
+pub(crate) use client::script::Script;
+pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]
-mod subscription;
+pub(crate) use client::subscription::{Heard, Subscription};
 #[cfg(feature = "cache")]
-mod tail;
-#[cfg(feature = "tls")]
-mod tls;
-
-pub use client::Redis;
-pub use health::Health;
-pub use options::RedisBuilder;
-
+pub(crate) use client::tail::Tail;
 pub(crate) use fred::types::Value;
-pub(crate) use script::Script;
-pub(crate) use stream::Record;
-#[cfg(feature = "session")]
-pub(crate) use subscription::{Heard, Subscription};
-#[cfg(feature = "cache")]
-pub(crate) use tail::Tail;

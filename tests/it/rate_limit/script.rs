@@ -269,7 +269,7 @@ const REFUND: &[&str] = &[
     ALGORITHMS,
     include_str!("../../../src/rate_limit/lua/refund.lua"),
 ];
-const PRELUDE: &str = include_str!("../../../src/redis/prelude.lua");
+const PRELUDE: &str = include_str!("../../../src/redis/client/lua/prelude.lua");
 const ALGORITHMS: &str = concat!(
     include_str!("../../../src/rate_limit/lua/policies.lua"),
     include_str!("../../../src/rate_limit/lua/gcra.lua"),

@@ -18,10 +18,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::link::{Link, jittered};
+use crate::redis::connection::link::{Link, jittered};
 
 /// Listens to one sentinel after the other for as long as the links live, and has them connect anew on a switch.
-pub(super) async fn follow(mut builder: Builder, links: Vec<Weak<Link>>) {
+pub(crate) async fn follow(mut builder: Builder, links: Vec<Weak<Link>>) {
     let Some(ServerConfig::Sentinel {
         hosts,
         service_name,

@@ -14,28 +14,29 @@ use std::{
 };
 
 use fred::{
-    clients::Client,
     interfaces::ClientLike,
     types::{
-        Builder, ClusterHash, CustomCommand, Value,
+        Builder,
         config::{Server, ServerConfig},
     },
-    util::redis_keyslot,
 };
 use tokio::time::{sleep, timeout};
 
-use super::{
-    failure::classify,
-    health::{Board, Breaker},
-    link::{Link, jittered},
-    node::Node,
+use super::{node::Node, slots::Slots};
+use crate::{
+    error::Error,
+    redis::connection::{
+        breaker::Breaker,
+        fred_error::classify,
+        health::OverallHealth,
+        link::{Link, jittered},
+    },
 };
-use crate::error::{Error, Kind};
 
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     /// Makes a client of any server of the cluster, once the address is filled in.
     builder: Builder,
-    board: Arc<Board>,
+    health: Arc<OverallHealth>,
     deadline: Duration,
     /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
@@ -43,25 +44,23 @@ pub(super) struct Cluster {
     refreshing: AtomicBool,
 }
 
-/// Who has which slot.
 #[derive(Debug, Default)]
 struct Map {
     nodes: HashMap<Server, Arc<Node>>,
-    /// First and last slot, in order.
-    ranges: Vec<(u16, u16, Server)>,
+    slots: Slots,
 }
 
 impl Cluster {
     /// A cluster that is found through one of `seeds`; it has no map yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         builder: Builder,
-        board: Arc<Board>,
+        health: Arc<OverallHealth>,
         deadline: Duration,
         seeds: Vec<Server>,
     ) -> Arc<Self> {
         Arc::new(Self {
             builder,
-            board,
+            health,
             deadline,
             seeds,
             map: RwLock::default(),
@@ -70,37 +69,35 @@ impl Cluster {
     }
 
     /// Reads the map from the first server that answers, and connects to every primary in it.
-    pub(super) async fn discover(&self) -> Result<(), Error> {
-        let ranges = match self.ask_nodes().await {
-            Some(ranges) => ranges,
+    pub(crate) async fn discover(&self) -> Result<(), Error> {
+        let slots = match self.ask_nodes().await {
+            Some(slots) => slots,
             None => self.ask_seeds().await?,
         };
-        self.adopt(ranges).await
+        self.adopt(slots).await
     }
 
     /// The server that has `key`.
-    pub(super) fn node(&self, key: &str) -> Option<Arc<Node>> {
-        let slot = redis_keyslot(key.as_bytes());
+    pub(crate) fn node(&self, key: &str) -> Option<Arc<Node>> {
         let map = self.map();
-        let place = map.ranges.partition_point(|(_, last, _)| *last < slot);
-        let (first, _, server) = map.ranges.get(place)?;
-        (*first <= slot).then(|| map.nodes.get(server).cloned())?
+        let server = map.slots.owner(key)?;
+        map.nodes.get(server).cloned()
     }
 
     /// The server at an address that another one named.
-    pub(super) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
+    pub(crate) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
         let (host, port) = address.rsplit_once(':')?;
         let server = Server::new(host, port.parse().ok()?);
         self.map().nodes.get(&server).cloned()
     }
 
-    pub(super) fn nodes(&self) -> Vec<Arc<Node>> {
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.map().nodes.values().cloned().collect()
     }
 
     /// Reads the map anew in the background, unless that is being done already; goes on while a server is down, since a
     /// replica may take its place.
-    pub(super) fn refresh(self: &Arc<Self>) {
+    pub(crate) fn refresh(self: &Arc<Self>) {
         if !self.refreshing.swap(true, Ordering::AcqRel) {
             tokio::spawn(refresh(Arc::downgrade(self)));
         }
@@ -111,11 +108,11 @@ impl Cluster {
     }
 
     /// Asks the primaries that answer.
-    async fn ask_nodes(&self) -> Option<Vec<(u16, u16, Server)>> {
+    async fn ask_nodes(&self) -> Option<Slots> {
         let map = self.map();
         for (server, node) in map.nodes.iter().filter(|(_, node)| !node.is_down()) {
-            match slots(&node.client(), self.deadline, &server.host).await {
-                Ok(ranges) => return Some(ranges),
+            match Slots::ask(&node.client(), self.deadline, &server.host).await {
+                Ok(slots) => return Some(slots),
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::redis", %error, %server, "no cluster map");
                 }
@@ -124,34 +121,34 @@ impl Cluster {
         None
     }
 
-    async fn ask_seeds(&self) -> Result<Vec<(u16, u16, Server)>, Error> {
+    async fn ask_seeds(&self) -> Result<Slots, Error> {
         let mut failure = Error::config("a cluster needs a server");
         for seed in &self.seeds {
             match self.ask_seed(seed).await {
-                Ok(ranges) => return Ok(ranges),
+                Ok(slots) => return Ok(slots),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
     }
 
-    async fn ask_seed(&self, seed: &Server) -> Result<Vec<(u16, u16, Server)>, Error> {
+    async fn ask_seed(&self, seed: &Server) -> Result<Slots, Error> {
         let client = self.builder_for(seed, true).build().map_err(classify)?;
         client.init().await.map_err(classify)?;
-        let ranges = slots(&client, self.deadline, &seed.host).await;
+        let slots = Slots::ask(&client, self.deadline, &seed.host).await;
         // The answer matters, not how the connection ends.
         let _ = timeout(self.deadline, client.quit()).await;
-        ranges
+        slots
     }
 
     /// Puts a new map in the place of the old one. Servers that are in both keep their connections.
-    async fn adopt(&self, ranges: Vec<(u16, u16, Server)>) -> Result<(), Error> {
+    async fn adopt(&self, slots: Slots) -> Result<(), Error> {
         let old = self.map();
         let mut map = Map {
             nodes: HashMap::new(),
-            ranges,
+            slots,
         };
-        for (_, _, server) in &map.ranges {
+        for server in map.slots.servers() {
             if map.nodes.contains_key(server) {
                 continue;
             }
@@ -166,7 +163,7 @@ impl Cluster {
     }
 
     async fn connect(&self, server: &Server) -> Result<Arc<Node>, Error> {
-        let breaker = Arc::new(Breaker::new(&self.board));
+        let breaker = Arc::new(Breaker::new(&self.health));
         let builder = self.builder_for(server, false);
         let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
         Ok(Arc::new(Node::new(vec![link], breaker)))
@@ -204,49 +201,6 @@ async fn refresh(cluster: Weak<Cluster>) {
         }
         drop(cluster);
         sleep(jittered(REFRESH_INTERVAL)).await;
-    }
-}
-
-/// `CLUSTER SLOTS`: the primaries and their slots. `asked` is the host to fill in where a server does not know its own.
-async fn slots(
-    client: &Client,
-    deadline: Duration,
-    asked: &str,
-) -> Result<Vec<(u16, u16, Server)>, Error> {
-    let command = CustomCommand::new_static("CLUSTER", ClusterHash::Random, false);
-    let reply = timeout(deadline, client.custom::<Value, _>(command, vec!["SLOTS"])).await;
-    let reply = reply
-        .map_err(|_| Error::new(Kind::Timeout, "no answer from redis within the deadline"))?
-        .map_err(classify)?;
-    let mut ranges = Vec::new();
-    for range in array(&reply) {
-        let [first, last, primary, ..] = array(range) else {
-            continue;
-        };
-        let [host, port, ..] = array(primary) else {
-            continue;
-        };
-        let number = |value: &Value| value.as_u64().and_then(|number| u16::try_from(number).ok());
-        if let (Some(first), Some(last), Some(port)) = (number(first), number(last), number(port)) {
-            let host = host.as_str().filter(|host| !host.is_empty() && host != "?");
-            ranges.push((
-                first,
-                last,
-                Server::new(host.as_deref().unwrap_or(asked), port),
-            ));
-        }
-    }
-    if ranges.is_empty() {
-        return Err(Error::new(Kind::Unavailable, "the cluster has no slots"));
-    }
-    ranges.sort_unstable_by_key(|(first, _, _)| *first);
-    Ok(ranges)
-}
-
-fn array(value: &Value) -> &[Value] {
-    match value {
-        Value::Array(values) => values,
-        _ => &[],
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
-use super::{client::Redis, script::Script};
+use super::{handle::Redis, script::Script};
 use crate::error::{Error, Kind};
 
 /// An entry of a stream.
@@ -79,4 +79,4 @@ fn array(value: &Value) -> Option<&[Value]> {
     }
 }
 
-static RECORDS: Script = Script::new(include_str!("records.lua"));
+static RECORDS: Script = Script::new(include_str!("lua/records.lua"));

@@ -3,10 +3,9 @@
 use std::{fmt, time::Duration};
 
 use fred::{
-    clients::Client,
     error::Error as FredError,
     interfaces::{ClientLike, EventInterface, PubsubInterface},
-    types::{ConnectHandle, Message, RespVersion, Value},
+    types::{Message, RespVersion, Value, config::Server},
 };
 use tokio::{
     select,
@@ -14,19 +13,21 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    client::{Deployment, Redis},
-    failure::classify,
+use super::handle::Redis;
+use crate::{
+    error::{Error, Kind},
+    redis::connection::{
+        dedicated::{DEDICATED_TIMEOUT, Dedicated},
+        fred_error::classify,
+    },
 };
-use crate::error::{Error, Kind};
 
 /// A connection that is subscribed to one channel.
 pub(crate) struct Subscription {
-    client: Client,
-    router: ConnectHandle,
+    connection: Dedicated,
     channel: String,
     messages: Receiver<Message>,
-    errors: Receiver<(FredError, Option<fred::types::config::Server>)>,
+    errors: Receiver<(FredError, Option<Server>)>,
 }
 
 /// What a subscription heard.
@@ -41,16 +42,10 @@ pub(crate) enum Heard {
 impl Redis {
     /// Subscribes to `channel`; `None` where that would take a connection to every server of a cluster.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<Option<Subscription>, Error> {
-        let client = match &self.inner.deployment {
-            Deployment::Single(node) => node.client(),
-            // What is published to one server of a cluster is heard on all.
-            Deployment::Cluster(cluster, _) => {
-                match cluster.nodes().iter().find(|node| !node.is_down()) {
-                    Some(node) => node.client(),
-                    None => return Err(Error::new(Kind::Unavailable, "redis does not answer")),
-                }
-            }
-        };
+        // What is published to one server of a cluster is heard on all.
+        let client = self.deployment().any_client();
+        let client =
+            client.ok_or_else(|| Error::new(Kind::Unavailable, "redis does not answer"))?;
         if client.is_clustered() {
             return Ok(None);
         }
@@ -58,15 +53,10 @@ impl Redis {
         let subscription = Subscription {
             messages: client.message_rx(),
             errors: client.error_rx(),
-            router: client.connect(),
-            client,
+            connection: Dedicated::open(client),
             channel: channel.to_owned(),
         };
-        match timeout(CONNECT_TIMEOUT, subscription.client.wait_for_connect()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(classify(error)),
-            Err(_) => return Err(Error::new(Kind::Timeout, "no connection to redis")),
-        }
+        subscription.connection.connected().await?;
         subscription.confirm().await?;
         Ok(Some(subscription))
     }
@@ -100,17 +90,18 @@ impl Subscription {
 
     /// `SUBSCRIBE channel`, which changes nothing when it is subscribed already, and `PING`.
     async fn confirm(&self) -> Result<(), Error> {
+        let client = &self.connection.client;
         let confirmed = async {
-            self.client.subscribe(self.channel.as_str()).await?;
+            client.subscribe(self.channel.as_str()).await?;
             // fred waits for no answer to SUBSCRIBE: an error is the answer to the next command, or lost.
-            self.client.ping::<Value>(None).await
+            client.ping::<Value>(None).await
         };
-        let answer = match timeout(CONNECT_TIMEOUT, confirmed).await {
+        let answer = match timeout(DEDICATED_TIMEOUT, confirmed).await {
             Ok(answer) => answer.map_err(classify)?,
             Err(_) => return Err(Error::new(Kind::Timeout, "no answer to a subscription")),
         };
         // In RESP2, a connection that is subscribed answers PING with a list.
-        if self.client.protocol_version() == RespVersion::RESP2 && !answer.is_array() {
+        if client.protocol_version() == RespVersion::RESP2 && !answer.is_array() {
             return Err(Error::new(
                 Kind::Auth,
                 "the redis user may not subscribe to the channel",
@@ -120,18 +111,10 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        // fred's task and socket outlive the client unless they are ended.
-        self.router.abort();
-    }
-}
-
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription").finish_non_exhaustive()
     }
 }
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const CONFIRM_INTERVAL: Duration = Duration::from_secs(30);

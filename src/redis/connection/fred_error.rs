@@ -1,7 +1,5 @@
 //! What an error of fred means.
 
-use std::error::Error as _;
-
 use fred::error::{Error as FredError, ErrorKind};
 
 use crate::error::{Error, Kind};
@@ -9,7 +7,7 @@ use crate::error::{Error, Kind};
 /// Whether the server gave no answer at all, or only that it cannot answer yet: what a breaker counts.
 ///
 /// A server that answers an error is there, even if it is out of memory or a replica.
-pub(super) fn is_unanswered(error: &FredError) -> bool {
+pub(crate) fn is_unanswered(error: &FredError) -> bool {
     match error.kind() {
         ErrorKind::Timeout
         | ErrorKind::IO
@@ -24,7 +22,7 @@ pub(super) fn is_unanswered(error: &FredError) -> bool {
 }
 
 /// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
-pub(super) fn classify(error: FredError) -> Error {
+pub(crate) fn classify(error: FredError) -> Error {
     let (kind, message) = match error.kind() {
         ErrorKind::Timeout => (Kind::Timeout, "no answer from redis within the deadline"),
         ErrorKind::IO
@@ -64,55 +62,6 @@ const FORBIDDEN: [&str; 5] = [
     "WRONGPASS",
     "ERR The user executing the script",
     "ERR ACL failure in script",
-];
-
-/// Why a server cannot be connected to, where the cause tells, and the kind of error that makes it.
-///
-/// Only for the first connection: later, whoever waits for an answer is told that there is none.
-pub(super) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
-    let cause = error
-        .source()
-        .and_then(|cause| cause.downcast_ref::<FredError>());
-    let says = |text| cause.is_some_and(|cause| cause.details().contains(text));
-    let closed = CLOSED.into_iter().any(says);
-    if says("InvalidCertificate(NotValidForName") {
-        (Kind::Config, ": its certificate is for another name")
-    } else if says("InvalidCertificate(") {
-        (
-            Kind::Config,
-            ": its certificate is not valid, or of a CA that ca_certificate does not name",
-        )
-    } else if says("AlertReceived(CertificateRequired") {
-        (Kind::Config, ": it asks for a client_certificate")
-    } else if says("AlertReceived(") {
-        (
-            Kind::Config,
-            ": it refuses our TLS, as for a client_certificate that it does not trust",
-        )
-    } else if secure && closed {
-        // A server that refuses a client may close before its reason was read.
-        (
-            error.kind(),
-            ": it closed the connection, as without the client_certificate that it asks for",
-        )
-    } else if secure && error.is_timeout() {
-        (error.kind(), ": no answer, as from a port for plain text")
-    } else if !secure && closed {
-        (
-            error.kind(),
-            ": it closed the connection, as a port for TLS does, which needs a rediss:// URL",
-        )
-    } else {
-        (error.kind(), "")
-    }
-}
-
-/// What the causes of a connection that the server ended have in them.
-const CLOSED: [&str; 4] = [
-    "ConnectionReset",
-    "ConnectionAborted",
-    "BrokenPipe",
-    "UnexpectedEof",
 ];
 
 /// What errors of a server or of fred's router begin with when trying again later may work.

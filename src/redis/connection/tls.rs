@@ -9,12 +9,11 @@ use fred::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
-use super::options::RedisBuilder;
 use crate::error::Error;
 
 /// PEM texts as they were given. They are read when the builder connects.
 #[derive(Clone, Default)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     ca: Option<Vec<u8>>,
     client: Option<Identity>,
 }
@@ -25,47 +24,22 @@ struct Identity {
     key: Vec<u8>,
 }
 
-impl RedisBuilder {
-    /// Trusts servers whose certificate one of these CAs signed, in place of the platform's root certificates.
-    ///
-    /// One or more certificates in PEM; other things in the text are passed over. Only with a URL that asks for TLS, such
-    /// as `rediss://`. Checked by [`connect`](Self::connect).
-    ///
-    /// ```no_run
-    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-    /// let redis = tower_fred::Redis::builder()
-    ///     .ca_certificate(std::fs::read("ca.pem")?)
-    ///     .client_certificate(std::fs::read("shop.pem")?, std::fs::read("shop.key")?)
-    ///     .connect("rediss://redis.internal:6379")
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
-        self.tls.ca = Some(pem.as_ref().to_vec());
-        self
-    }
-
-    /// Shows the server this certificate, as one does that has `tls-auth-clients yes`; none is shown by default.
-    ///
-    /// The certificate with the chain that follows it, and its private key without a passphrase, in PEM. Only with a URL
-    /// that asks for TLS. Checked by [`connect`](Self::connect); the key is never shown.
-    pub fn client_certificate(
-        mut self,
-        certificate: impl AsRef<[u8]>,
-        key: impl AsRef<[u8]>,
-    ) -> Self {
-        self.tls.client = Some(Identity {
-            certificate: certificate.as_ref().to_vec(),
-            key: key.as_ref().to_vec(),
-        });
-        self
-    }
-}
-
 impl Tls {
+    /// Trusts servers whose certificate one of these CAs signed, in place of the platform's root certificates.
+    pub(crate) fn set_ca(&mut self, pem: &[u8]) {
+        self.ca = Some(pem.to_vec());
+    }
+
+    /// Sets the certificate that a server is shown, and its private key.
+    pub(crate) fn set_identity(&mut self, certificate: &[u8], key: &[u8]) {
+        self.client = Some(Identity {
+            certificate: certificate.to_vec(),
+            key: key.to_vec(),
+        });
+    }
+
     /// Completes the settings of a URL that asks for TLS, or refuses ours where it does not.
-    pub(super) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
+    pub(crate) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
         if asked {
             config.tls = Some(self.config()?);
         } else {
@@ -75,7 +49,7 @@ impl Tls {
     }
 
     /// Refuses settings that would have no effect, for the reason `why`: who makes them expects an encrypted connection.
-    pub(super) fn refuse(&self, why: &str) -> Result<(), Error> {
+    pub(crate) fn refuse(&self, why: &str) -> Result<(), Error> {
         let setting = match self {
             Self { ca: Some(_), .. } => "ca_certificate",
             Self {

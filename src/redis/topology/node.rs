@@ -15,28 +15,30 @@ use fred::{
 };
 use tokio::time::timeout;
 
-use super::{
-    clock::Clock,
-    failure::{classify, is_unanswered},
-    health::Breaker,
-    link::Link,
-    options::Bounds,
+use crate::{
+    error::{Error, Kind},
+    redis::connection::{
+        breaker::Breaker,
+        fred_error::{classify, is_unanswered},
+        link::Link,
+        server_clock::ServerClock,
+        settings::CommandOptions,
+    },
 };
-use crate::error::{Error, Kind};
 
 /// A server, or all of a cluster behind a client of the application.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     links: Vec<Arc<Link>>,
     next: AtomicUsize,
     breaker: Arc<Breaker>,
-    clock: Arc<Clock>,
+    clock: Arc<ServerClock>,
 }
 
 impl Node {
-    pub(super) fn new(links: Vec<Arc<Link>>, breaker: Arc<Breaker>) -> Self {
+    pub(crate) fn new(links: Vec<Arc<Link>>, breaker: Arc<Breaker>) -> Self {
         let next = AtomicUsize::new(0);
-        let clock = Arc::new(Clock::new());
+        let clock = Arc::new(ServerClock::new());
         Self {
             links,
             next,
@@ -45,22 +47,22 @@ impl Node {
         }
     }
 
-    pub(super) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.breaker.is_open()
     }
 
-    pub(super) fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.links.len()
     }
 
     /// Makes sure that the replies of all connections are to what was asked.
     #[cfg(feature = "cache")]
-    pub(super) fn verify(&self) {
+    pub(crate) fn verify(&self) {
         self.links.iter().for_each(Link::verify);
     }
 
     /// The connections in turn.
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.link().client()
     }
 
@@ -72,10 +74,10 @@ impl Node {
     }
 
     /// Runs one command, bounded in time, and notes whether there was an answer.
-    pub(super) async fn send<T, F>(
+    pub(crate) async fn send<T, F>(
         &self,
-        bounds: &Bounds,
-        command: impl FnOnce(WithOptions<Client>, Arc<Clock>) -> F,
+        options: &CommandOptions,
+        command: impl FnOnce(WithOptions<Client>, Arc<ServerClock>) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, FredError>>,
@@ -89,12 +91,12 @@ impl Node {
         let link = self.link();
         // In a box: what fred nests in it is too deep for the compiler once callers nest it further.
         let command = Box::pin(command(
-            link.client().with_options(&bounds.options),
+            link.client().with_options(&options.options),
             Arc::clone(&self.clock),
         ));
         // fred's own timeout is the shorter fence: a command that it ends is not sent later. This one is for a client
         // whose task is stuck or gone.
-        let (error, unanswered) = match timeout(bounds.deadline + bounds.deadline / 10, command)
+        let (error, unanswered) = match timeout(options.deadline + options.deadline / 10, command)
             .await
         {
             Ok(Ok(value)) => {
@@ -132,7 +134,7 @@ impl Node {
 }
 
 /// Why a command has no result.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The key is on another server, at this address.
     Moved(String, Error),
     /// The server gave no answer.

@@ -8,7 +8,7 @@ use fred::{
     types::{Expiration, ExpireOptions, SetOptions},
 };
 
-use super::client::Redis;
+use super::handle::Redis;
 use crate::error::Error;
 
 impl Redis {

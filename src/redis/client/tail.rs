@@ -3,52 +3,38 @@
 use std::{fmt, time::Duration};
 
 use fred::{
-    clients::Client,
     error::{Error as FredError, ErrorKind},
     interfaces::ClientLike,
-    types::{ClusterHash, ConnectHandle, CustomCommand, Value, config::Options},
+    types::{ClusterHash, CustomCommand, Value, config::Options},
 };
 use tokio::time::timeout;
 
-use super::{
-    client::{Deployment, Redis},
-    failure::classify,
-    options::Bounds,
+use super::handle::Redis;
+use crate::{
+    error::Error,
+    redis::connection::{dedicated::Dedicated, fred_error::classify, settings::CommandOptions},
 };
-use crate::error::{Error, Kind};
 
 /// A connection that waits for one stream.
 pub(crate) struct Tail {
-    client: Client,
-    router: ConnectHandle,
+    connection: Dedicated,
     deadline: Duration,
 }
 
 impl Redis {
     /// A connection to the server that has `key`; `None` when that cannot be told before asking.
     pub(crate) async fn tail(&self, key: &str) -> Result<Option<Tail>, Error> {
-        let client = match &self.inner.deployment {
-            Deployment::Single(node) => node.client(),
-            Deployment::Cluster(cluster, _) => match cluster.node(key) {
-                Some(node) => node.client(),
-                None => return Ok(None),
-            },
-        };
         // A cluster client of the application would connect to every server.
-        if client.is_clustered() {
+        let client = self.deployment().client_for(key);
+        let Some(client) = client.filter(|client| !client.is_clustered()) else {
             return Ok(None);
-        }
-        let client = client.clone_new();
+        };
         let tail = Tail {
-            router: client.connect(),
-            client,
+            connection: Dedicated::open(client.clone_new()),
             deadline: self.deadline(),
         };
-        match timeout(CONNECT_TIMEOUT, tail.client.wait_for_connect()).await {
-            Ok(Ok(())) => Ok(Some(tail)),
-            Ok(Err(error)) => Err(classify(error)),
-            Err(_) => Err(Error::new(Kind::Timeout, "no connection to redis")),
-        }
+        tail.connection.connected().await?;
+        Ok(Some(tail))
     }
 }
 
@@ -60,9 +46,9 @@ impl Tail {
         let limit = time + self.deadline;
         let options = Options {
             timeout: Some(limit),
-            ..Bounds::new(limit).options
+            ..CommandOptions::new(limit).options
         };
-        let client = self.client.with_options(&options);
+        let client = self.connection.client.with_options(&options);
         let command = CustomCommand::new_static("XREAD", ClusterHash::from(key), true);
         let millis = time.as_millis().to_string();
         let words = ["COUNT", "1", "BLOCK", &millis, "STREAMS", key, after].map(Value::from);
@@ -75,17 +61,8 @@ impl Tail {
     }
 }
 
-impl Drop for Tail {
-    fn drop(&mut self) {
-        // fred's task and socket outlive the client unless they are ended.
-        self.router.abort();
-    }
-}
-
 impl fmt::Debug for Tail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tail").finish_non_exhaustive()
     }
 }
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);

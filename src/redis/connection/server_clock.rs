@@ -10,20 +10,20 @@ use std::{
 
 /// How far a server's clock is ahead of this process's, learnt from its replies.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct ServerClock {
     /// In milliseconds; [`UNKNOWN`] before the first reply.
     ahead: AtomicI64,
 }
 
-impl Clock {
-    pub(super) fn new() -> Self {
+impl ServerClock {
+    pub(crate) fn new() -> Self {
         Self {
             ahead: AtomicI64::new(UNKNOWN),
         }
     }
 
     /// Takes note of what the server's clock showed (Unix milliseconds) when it ran what was just answered.
-    pub(super) fn learn(&self, server_ms: i64) {
+    pub(crate) fn learn(&self, server_ms: i64) {
         self.ahead
             .store(server_ms.saturating_sub(local_ms()), Ordering::Relaxed);
     }
@@ -31,7 +31,7 @@ impl Clock {
     /// The time on the server's clock after which a command that is sent now must not run; 0 as long as nothing is known.
     ///
     /// The answer that the clock was learnt from may have been on its way for up to a deadline, so it is twice that.
-    pub(super) fn limit(&self, deadline: Duration) -> i64 {
+    pub(crate) fn limit(&self, deadline: Duration) -> i64 {
         match self.ahead.load(Ordering::Relaxed) {
             UNKNOWN => 0,
             ahead => {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn nothing_is_limited_by_a_clock_that_is_not_known() {
-        let clock = Clock::new();
+        let clock = ServerClock::new();
         assert_eq!(clock.limit(Duration::from_secs(1)), 0);
         clock.learn(1_700_000_000_000);
         let limit = clock.limit(Duration::from_secs(1));

@@ -21,13 +21,13 @@ use tokio::{
 };
 
 use super::{
-    failure::{classify, is_unanswered},
-    health::Breaker,
+    breaker::Breaker,
+    fred_error::{classify, is_unanswered},
 };
 use crate::error::Error;
 
 /// A client, and the task that drives it when this crate made it.
-pub(super) struct Link {
+pub(crate) struct Link {
     current: RwLock<Current>,
     /// What makes the client anew; nothing for a client of the application.
     builder: Option<Builder>,
@@ -43,7 +43,7 @@ struct Current {
 
 impl Link {
     /// A client of the application, which made it and ends it.
-    pub(super) fn shared(client: Client, breaker: Arc<Breaker>, deadline: Duration) -> Arc<Self> {
+    pub(crate) fn shared(client: Client, breaker: Arc<Breaker>, deadline: Duration) -> Arc<Self> {
         Arc::new(Self {
             current: RwLock::new(Current {
                 client,
@@ -57,7 +57,7 @@ impl Link {
     }
 
     /// A client of ours, whose task is watched: when it ends, the client is made anew.
-    pub(super) fn owned(
+    pub(crate) fn owned(
         client: Client,
         router: ConnectHandle,
         builder: Builder,
@@ -80,7 +80,7 @@ impl Link {
     }
 
     /// A client of ours that connects in the background if it takes longer than the deadline.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         builder: Builder,
         breaker: Arc<Breaker>,
         deadline: Duration,
@@ -92,7 +92,7 @@ impl Link {
         Ok(Self::owned(client, router, builder, breaker, deadline))
     }
 
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         self.current
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -104,19 +104,19 @@ impl Link {
     /// answer.
     ///
     /// fred notices a connection that closed, but not one that is open and dead while it is written to.
-    pub(super) fn suspect(self: &Arc<Self>) {
+    pub(crate) fn suspect(self: &Arc<Self>) {
         if !self.recovering.swap(true, Ordering::AcqRel) {
             tokio::spawn(recover(Arc::downgrade(self)));
         }
     }
 
     /// Has fred give up its connection and find the server again.
-    pub(super) async fn reconnect(&self) {
+    pub(crate) async fn reconnect(&self) {
         let _ = timeout(RECONNECT_TIMEOUT, self.client().force_reconnection()).await;
     }
 
     /// The same in the background, unless the connection is being looked after already: called when its replies are out of step.
-    pub(super) fn restart(self: &Arc<Self>) {
+    pub(crate) fn restart(self: &Arc<Self>) {
         if !self.recovering.swap(true, Ordering::AcqRel) {
             let link = Arc::clone(self);
             tokio::spawn(async move {
@@ -128,7 +128,7 @@ impl Link {
 
     /// Makes sure in the background that replies are to what was asked, and connects anew when they are not: called when
     /// one may have been to another command, or what is stored is not ours.
-    pub(super) fn verify(self: &Arc<Self>) {
+    pub(crate) fn verify(self: &Arc<Self>) {
         if !self.recovering.swap(true, Ordering::AcqRel) {
             let link = Arc::clone(self);
             tokio::spawn(async move {
@@ -229,7 +229,7 @@ async fn recover(link: Weak<Link>) {
 }
 
 /// Between half and one and a half of `interval`, so that many processes do not come back in step.
-pub(super) fn jittered(interval: Duration) -> Duration {
+pub(crate) fn jittered(interval: Duration) -> Duration {
     interval / 2 + interval.mul_f64(f64::from(chance()) / f64::from(u32::MAX))
 }
 

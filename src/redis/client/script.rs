@@ -17,8 +17,11 @@ use fred::{
     util::sha1_hash,
 };
 
-use super::{client::Redis, clock::Clock};
-use crate::error::{Error, Kind};
+use super::handle::Redis;
+use crate::{
+    error::{Error, Kind},
+    redis::connection::server_clock::ServerClock,
+};
 
 /// A Lua script over one key, or keys of one hash tag. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
 ///
@@ -195,7 +198,7 @@ fn is_proven(reply: &Value, proof: &[u8]) -> bool {
     }
 }
 
-fn learn(reply: &Value, clock: &Clock) {
+fn learn(reply: &Value, clock: &ServerClock) {
     if let Value::Array(values) = reply {
         if let Some(now_ms) = values.get(1).and_then(Value::as_i64) {
             clock.learn(now_ms);
@@ -234,7 +237,7 @@ fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
         .map_err(|error| unexpected().caused_by(error))
 }
 
-const PRELUDE: &str = include_str!("prelude.lua");
+const PRELUDE: &str = include_str!("lua/prelude.lua");
 
 static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
 

@@ -1,0 +1,14 @@
+//! The [`Redis`](crate::Redis) handle and the commands that the slices run with it.
+//!
+//! In: a key and the words of a command. Out: the server's answer, or an [`Error`](crate::Error).
+//! The root of the slice imports it and re-exports what the other slices use.
+
+pub(crate) mod commands;
+pub(crate) mod handle;
+pub(crate) mod script;
+pub(crate) mod shared_values;
+pub(crate) mod stream;
+#[cfg(feature = "session")]
+pub(crate) mod subscription;
+#[cfg(feature = "cache")]
+pub(crate) mod tail;

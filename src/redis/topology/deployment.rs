@@ -1,0 +1,136 @@
+//! All servers behind a handle, and which of them gets a command.
+
+use std::{future::Future, sync::Arc, time::Instant};
+
+use fred::{
+    clients::{Client, WithOptions},
+    error::Error as FredError,
+    interfaces::ClientLike,
+};
+
+use super::{
+    cluster::Cluster,
+    node::{Failure, Node},
+};
+use crate::{
+    error::{Error, Kind},
+    redis::connection::{server_clock::ServerClock, settings::CommandOptions},
+};
+
+/// Where commands go.
+#[derive(Debug)]
+pub(crate) enum Deployment {
+    /// One server, found directly or through sentinels, or all that a client of the application is connected to.
+    Single(Node),
+    /// A cluster whose slots this crate looks up, and a cluster client of fred for raw commands.
+    Cluster(Arc<Cluster>, Node),
+}
+
+impl Deployment {
+    /// A client for the application's own commands.
+    pub(crate) fn raw_client(&self) -> Client {
+        match self {
+            Self::Single(node) | Self::Cluster(_, node) => node.client(),
+        }
+    }
+
+    /// A client of any one server: in a cluster, of one that is not down.
+    #[cfg(feature = "session")]
+    pub(crate) fn any_client(&self) -> Option<Client> {
+        match self {
+            Self::Single(node) => Some(node.client()),
+            Self::Cluster(cluster, _) => {
+                let nodes = cluster.nodes();
+                let up = nodes.iter().find(|node| !node.is_down())?;
+                Some(up.client())
+            }
+        }
+    }
+
+    /// A client of the server that has `key`; `None` while no server of a cluster is known to have it.
+    #[cfg(feature = "cache")]
+    pub(crate) fn client_for(&self, key: &str) -> Option<Client> {
+        match self {
+            Self::Single(node) => Some(node.client()),
+            Self::Cluster(cluster, _) => cluster.node(key).map(|node| node.client()),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        match self {
+            Self::Single(node) => node.connections(),
+            Self::Cluster(cluster, _) => {
+                cluster.nodes().iter().map(|node| node.connections()).sum()
+            }
+        }
+    }
+
+    /// Sends `PING` to every server.
+    pub(crate) async fn ping(&self, options: &CommandOptions) -> Result<(), Error> {
+        let ping = |client: WithOptions<Client>, _| async move { client.ping(None).await };
+        match self {
+            Self::Single(node) => node.send(options, ping).await?,
+            Self::Cluster(cluster, _) => {
+                for node in cluster.nodes() {
+                    node.send(options, ping).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends one command to the server that has `key`.
+    pub(crate) async fn send<T, F>(
+        &self,
+        key: &str,
+        options: &CommandOptions,
+        command: impl Fn(WithOptions<Client>, Arc<ServerClock>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, FredError>>,
+    {
+        let cluster = match self {
+            Self::Single(node) => return Ok(node.send(options, command).await?),
+            Self::Cluster(cluster, _) => cluster,
+        };
+        let Some(node) = cluster.node(key) else {
+            cluster.refresh();
+            return Err(Error::new(
+                Kind::Unavailable,
+                "no server of the cluster has the key's slot",
+            ));
+        };
+        let begun = Instant::now();
+        match node.send(options, &command).await {
+            Err(Failure::Moved(address, error)) => {
+                cluster.refresh();
+                // The deadline is for both servers together.
+                let left = options.deadline.saturating_sub(begun.elapsed());
+                match cluster.node_at(&address) {
+                    Some(node) if !left.is_zero() => {
+                        Ok(node.send(&CommandOptions::new(left), command).await?)
+                    }
+                    _ => Err(error),
+                }
+            }
+            Err(failure @ Failure::Unanswered(_)) => {
+                cluster.refresh();
+                Err(failure.into())
+            }
+            result => Ok(result?),
+        }
+    }
+
+    /// Tests in the background whether replies about `key` answer the command that was sent.
+    #[cfg(feature = "cache")]
+    pub(crate) fn verify(&self, key: &str) {
+        match self {
+            Self::Single(node) => node.verify(),
+            Self::Cluster(cluster, _) => {
+                if let Some(node) = cluster.node(key) {
+                    node.verify();
+                }
+            }
+        }
+    }
+}
