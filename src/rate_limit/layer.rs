@@ -6,15 +6,15 @@ use tower_layer::Layer;
 
 use super::{
     config::{Config, Cost, Failure, MissingKey, Rule},
-    decision::Decision,
-    headers::Dialect,
-    ip::PeerIp,
-    key::Key,
+    decision::{decision::Decision, headers::Dialect},
+    engine::tiers::Tiers,
     limiter::{RateLimiter, named},
-    policies::Policies,
-    policy::{Algorithm, Policy},
+    quota::{
+        policies::Policies,
+        policy::{Algorithm, Policy},
+    },
     service::RateLimit,
-    tiers::Tiers,
+    subject::{ip::PeerIp, key::Key},
 };
 use crate::{error::Error, redis::Redis};
 

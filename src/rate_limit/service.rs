@@ -9,15 +9,16 @@ use tower_service::Service;
 
 use super::{
     config::Config,
-    decision::{Decision, Denial},
-    headers,
-    held::Held,
-    ip::PeerIp,
-    key::Key,
-    lease::Lease,
-    places::Places,
-    problem::{self, Text},
-    standing::Standing,
+    decision::{
+        decision::{Decision, Denial},
+        headers,
+        place::Place,
+        place_body::Held,
+        places::Places,
+        problem::{self, Text},
+        standing::Standing,
+    },
+    subject::{ip::PeerIp, key::Key},
     verdict::{Decided, Plan, Verdict},
 };
 use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
@@ -129,7 +130,7 @@ fn is_upgrade(connects: bool, status: StatusCode) -> bool {
 }
 
 /// Whether a [`PlaceGuard`](super::PlaceGuard) keeps the places.
-fn are_kept(places: &[Arc<Lease>]) -> bool {
+fn are_kept(places: &[Arc<dyn Place>]) -> bool {
     places.iter().all(|place| Arc::strong_count(place) > 1)
 }
 
