@@ -6,12 +6,10 @@ use http::{HeaderName, Method, StatusCode, header, request::Parts};
 use tower_layer::Layer;
 
 use super::{
-    config::{Config, Policy, Shared},
-    copying::Fills,
-    failures::Failures,
-    identifier::identifier,
-    memory::Memory,
+    rfc::structured_text::identifier,
+    rules::config::{Config, Policy},
     service::Cache,
+    state::{failures::Failures, fill_tasks::FillTasks, memory::Memory, shared::Shared},
 };
 use crate::{
     redis::Redis,
@@ -38,7 +36,7 @@ impl CacheLayer {
                 store: Store::new(&redis, Settings::default()),
                 memory: Memory::default(),
                 failures: Failures::default(),
-                fills: Fills::default(),
+                fill_tasks: FillTasks::default(),
             },
             settings: Settings::default(),
             redis,

@@ -117,56 +117,24 @@
 //! a client that asks for `only-if-cached` gets 504, as for every `GET`, `HEAD`, `OPTIONS` and `TRACE` that the cache leaves alone. A change that Redis does not hear of leaves the old answer in place for
 //! its lifetime, with a warning in the log.
 
-mod again;
-mod answer;
-mod ask;
-mod body;
-mod cache_control;
-mod condition;
-mod config;
-mod content;
-mod control;
-mod copying;
-mod date;
-mod demands;
-mod draft;
-mod exchange;
-mod failures;
-mod fields;
-mod fill;
-mod freshness;
-mod groups;
-mod handover;
-mod identifier;
-mod intent;
-mod key;
 mod layer;
-mod limits;
-mod lookup;
-mod memory;
-mod outcome;
-#[cfg(feature = "axum")]
-mod parts;
-mod peek;
-mod policy;
-mod range;
-mod read;
-mod reader;
-#[cfg(feature = "axum")]
-mod rewrite;
 mod service;
-mod site;
-mod spare;
-mod status;
-mod targeted;
-mod unnamed;
-mod validation;
-mod vary;
-mod vary_by;
+
+mod flow;
+
+mod fill;
+
+mod state;
+
+mod rules;
+
+mod conditional;
+
+mod rfc;
 
 pub use crate::store::Purge;
-pub use body::CacheBody;
-pub use control::{CacheFor, NoCache};
+pub use fill::body::CacheBody;
 pub use layer::CacheLayer;
+pub use rfc::cache_status::{CacheStatus, Forward};
+pub use rules::control::{CacheFor, NoCache};
 pub use service::Cache;
-pub use status::{CacheStatus, Forward};

@@ -11,14 +11,17 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::{
-    answer,
-    body::CacheBody,
-    config::{Config, Shared},
-    intent::{Besides, Intent, is_done, outdated},
-    key::Target,
-    peek::peek,
-    read::read,
-    status::{CacheStatus, Forward},
+    fill::body::CacheBody,
+    flow::{
+        answer,
+        intent::{Besides, Intent, is_done, outdated},
+        pass::{Answer, pass},
+        peek::peek,
+        read::read,
+    },
+    rfc::cache_status::{CacheStatus, Forward},
+    rules::{config::Config, key::Target},
+    state::shared::Shared,
 };
 use crate::{future::ResponseFuture, personal::Personal};
 
@@ -107,23 +110,6 @@ fn tell<B>(response: &mut Response<B>, status: CacheStatus, config: &Config) {
         status.write(&config.name, response.headers_mut());
     }
     response.extensions_mut().insert(status);
-}
-
-pub(crate) type Answer<B, E> = Result<(Response<CacheBody<B>>, CacheStatus), E>;
-
-/// Lets the handler answer, with no part of the cache in it.
-pub(crate) async fn pass<S, ReqBody, B>(
-    mut inner: S,
-    request: Request<ReqBody>,
-    why: Forward,
-    detail: Option<&'static str>,
-) -> Answer<B, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<B>>,
-{
-    let response = inner.call(request).await?;
-    let status = CacheStatus::forwarded(why).detail(detail);
-    Ok((response.map(CacheBody::wrapped), status))
 }
 
 /// Lets the handler change something, then forgets what it was before.

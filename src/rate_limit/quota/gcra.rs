@@ -119,8 +119,8 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
     use super::super::quota::Quota;
+    use super::*;
 
     /// Quotas whose permits are whole microseconds, thirds of them, or far less than one.
     fn quotas() -> impl Strategy<Value = Quota> {

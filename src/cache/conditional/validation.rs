@@ -1,0 +1,362 @@
+//! Asking the handler whether a stored answer still holds (RFC 9111 §4.3).
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::condition;
+use crate::cache::rfc::{date, stored_fields};
+
+/// How the handler was asked while something was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether what is stored still holds.
+    Conditional,
+    /// With the client's `HEAD`; what is stored is so long.
+    Head { length: usize },
+    /// With the client's request as it was.
+    Plain,
+}
+
+/// What the handler's answer means for what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It still holds, and its fields are to be brought up to date.
+    Confirmed,
+    /// It may still hold, but the 304 must not update it: the handler is to be asked without conditions.
+    WeaklyConfirmed,
+    /// A 304 for something else: the handler is to be asked without conditions.
+    Contradicted,
+    /// The same, by an answer to `HEAD`.
+    HeadConfirmed,
+    HeadContradicted,
+    /// The handler failed, and what is stored may stand in for it.
+    Failed,
+    /// The answer stands for itself.
+    New,
+}
+
+/// Compares an answer with what is stored (RFC 9111 §4.3.3 and §4.3.5).
+pub(crate) fn after(
+    question: Question,
+    stored: &HeaderMap,
+    status: StatusCode,
+    answer: &HeaderMap,
+    stands_in: impl FnOnce() -> bool,
+) -> After {
+    match (question, status) {
+        (Question::Conditional, StatusCode::NOT_MODIFIED) => compare(stored, answer),
+        (Question::Head { length }, StatusCode::OK) if head_confirms(stored, length, answer) => {
+            After::HeadConfirmed
+        }
+        (Question::Head { .. }, StatusCode::OK) => After::HeadContradicted,
+        _ if is_failure(status) && stands_in() => After::Failed,
+        _ => After::New,
+    }
+}
+
+/// Makes a request one that asks whether the stored answer with these fields still holds (RFC 9111 §4.3.1); false when
+/// there is nothing to ask by.
+///
+/// The client's own conditions and ranges go: they are met from what is stored afterwards.
+pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
+    let validators = [
+        (header::IF_NONE_MATCH, stored.get(header::ETAG)),
+        (header::IF_MODIFIED_SINCE, stored.get(header::LAST_MODIFIED)),
+    ];
+    if validators.iter().all(|(_, value)| value.is_none()) {
+        return false;
+    }
+    for name in [header::RANGE, header::IF_RANGE] {
+        request.remove(name);
+    }
+    for (name, value) in validators {
+        match value {
+            Some(value) => request.insert(name, value.clone()),
+            None => request.remove(name),
+        };
+    }
+    true
+}
+
+/// Whether a 304 with these fields is about the stored answer (RFC 9111 §4.3.4). One without validators answers the
+/// question that was asked.
+fn compare(stored: &HeaderMap, answer: &HeaderMap) -> After {
+    // Two lines of a field that has one value say nothing.
+    let is_clear = |name| answer.get_all(name).iter().count() < 2;
+    if !is_clear(header::ETAG) || !is_clear(header::LAST_MODIFIED) {
+        return After::Contradicted;
+    }
+    let changed = answer.get(header::LAST_MODIFIED);
+    let is_same_date = is_same_date(stored.get(header::LAST_MODIFIED), changed);
+    let ours = stored.get(header::ETAG).map(HeaderValue::as_bytes);
+    let Some(theirs) = answer.get(header::ETAG).map(HeaderValue::as_bytes) else {
+        return match changed {
+            Some(_) if !is_same_date => After::Contradicted,
+            _ => After::Confirmed,
+        };
+    };
+    // A tag counts for more than a date (RFC 9110 §13.2.2).
+    let matches = match ours {
+        Some(ours) if ours == theirs => return After::Confirmed,
+        Some(ours) => condition::weakly_equal(ours, theirs),
+        None => is_same_date,
+    };
+    match matches {
+        // A strong tag must not come to stand for bytes that it was not sent with: an encoding may have made another
+        // representation of them.
+        true if theirs.starts_with(b"W/") => After::Confirmed,
+        true => After::WeaklyConfirmed,
+        false => After::Contradicted,
+    }
+}
+
+/// Whether both are one date, in whichever form, or the same text.
+fn is_same_date(ours: Option<&HeaderValue>, theirs: Option<&HeaderValue>) -> bool {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        return false;
+    };
+    // The second argument is for two-digit years only, which both have in the same century.
+    let parse = |value: &HeaderValue| date::parse(value.as_bytes(), 0);
+    ours == theirs || parse(ours).is_some_and(|ours| Some(ours) == parse(theirs))
+}
+
+/// Whether an answer to `HEAD` shows that the stored answer to `GET` still holds (RFC 9111 §4.3.5): what both have is the
+/// same.
+fn head_confirms(stored: &HeaderMap, length: usize, answer: &HeaderMap) -> bool {
+    let same = |name: HeaderName| match answer.get(&name) {
+        Some(value) => stored.get(name) == Some(value),
+        None => true,
+    };
+    let length_is_same = answer
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|stated| stated.as_bytes() == length.to_string().as_bytes());
+    same(header::ETAG) && same(header::LAST_MODIFIED) && length_is_same
+}
+
+/// The stored fields, brought up to date by those of a 304 or an answer to `HEAD` (RFC 9111 §3.2): each field that it has
+/// replaces all lines of that name.
+///
+/// `received`, in seconds of Unix time, is the date of an answer that has none.
+pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -> HeaderMap {
+    let news = stored_fields::forwarded(answer);
+    let stays = |name: &HeaderName| BOUND_TO_BODY.contains(name) || !news.contains_key(name);
+    let mut all: HeaderMap = HeaderMap::with_capacity(stored.len() + news.len());
+    for (name, value) in stored {
+        // What names an earlier time of receipt would make it old again.
+        let outdated = name == header::DATE;
+        if stays(name) && !outdated {
+            all.append(name, value.clone());
+        }
+    }
+    for (name, value) in &news {
+        if !BOUND_TO_BODY.contains(name) {
+            all.append(name, value.clone());
+        }
+    }
+    if !all.contains_key(header::DATE) {
+        if let Ok(date) = HeaderValue::try_from(date::format(received)) {
+            all.insert(header::DATE, date);
+        }
+    }
+    all
+}
+
+/// Whether the handler says that it cannot answer now (RFC 5861 §4).
+pub(crate) fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+}
+
+/// RFC 9111 §3.2: what describes the stored bytes, and stays with them.
+const BOUND_TO_BODY: [HeaderName; 3] = [
+    header::CONTENT_ENCODING,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn the_stored_validators_replace_the_clients_conditions() {
+        let client = [
+            ("if-none-match", "\"theirs\""),
+            ("if-modified-since", "then"),
+            ("range", "bytes=0-1"),
+            ("if-range", "\"theirs\""),
+            ("accept", "x"),
+        ];
+        for (stored, asked) in [
+            (
+                &[("etag", "W/\"ours\"")][..],
+                &[("if-none-match", "W/\"ours\""), ("accept", "x")][..],
+            ),
+            (
+                &[("last-modified", "now")],
+                &[("if-modified-since", "now"), ("accept", "x")],
+            ),
+            (
+                &[("etag", "\"a\""), ("last-modified", "b")],
+                &[
+                    ("if-none-match", "\"a\""),
+                    ("if-modified-since", "b"),
+                    ("accept", "x"),
+                ],
+            ),
+        ] {
+            let mut request = headers(&client);
+            assert!(ask(&mut request, &headers(stored)));
+            assert_eq!(request, headers(asked), "{stored:?}");
+        }
+        let mut request = headers(&client);
+        assert!(!ask(&mut request, &headers(&[("date", "x")])));
+        assert_eq!(request, headers(&client));
+    }
+
+    /// A strong tag once took the place of a weak one, and a date that is another one confirmed.
+    #[test]
+    fn what_a_304_says_of_each_combination_of_validators() {
+        use After::{Confirmed, Contradicted, WeaklyConfirmed};
+        const THEN: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        const SAME: (&str, &str) = ("last-modified", "Sunday, 06-Nov-94 08:49:37 GMT");
+        const LATER: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT");
+        const STRONG: (&str, &str) = ("etag", "\"x\"");
+        const WEAK: (&str, &str) = ("etag", "W/\"x\"");
+        const OTHER: (&str, &str) = ("etag", "\"y\"");
+        const WEAK_OTHER: (&str, &str) = ("etag", "W/\"y\"");
+        let stored = [
+            &[STRONG][..],
+            &[WEAK],
+            &[THEN],
+            &[STRONG, THEN],
+            &[WEAK, THEN],
+        ];
+        #[rustfmt::skip]
+        let table = [
+            // The 304, and what it means for each of these.
+            (&[][..], [Confirmed, Confirmed, Confirmed, Confirmed, Confirmed]),
+            (&[STRONG], [Confirmed, WeaklyConfirmed, Contradicted, Confirmed, WeaklyConfirmed]),
+            (&[WEAK], [Confirmed, Confirmed, Contradicted, Confirmed, Confirmed]),
+            (&[OTHER], [Contradicted; 5]),
+            (&[WEAK_OTHER], [Contradicted; 5]),
+            (&[THEN], [Contradicted, Contradicted, Confirmed, Confirmed, Confirmed]),
+            (&[SAME], [Contradicted, Contradicted, Confirmed, Confirmed, Confirmed]),
+            (&[LATER], [Contradicted; 5]),
+            (&[STRONG, THEN], [Confirmed, WeaklyConfirmed, WeaklyConfirmed, Confirmed, WeaklyConfirmed]),
+            (&[WEAK, THEN], [Confirmed; 5]),
+            (&[STRONG, LATER], [Confirmed, WeaklyConfirmed, Contradicted, Confirmed, WeaklyConfirmed]),
+            (&[WEAK, LATER], [Confirmed, Confirmed, Contradicted, Confirmed, Confirmed]),
+            (&[OTHER, THEN], [Contradicted, Contradicted, WeaklyConfirmed, Contradicted, Contradicted]),
+            (&[WEAK_OTHER, THEN], [Contradicted, Contradicted, Confirmed, Contradicted, Contradicted]),
+            (&[OTHER, LATER], [Contradicted; 5]),
+            (&[STRONG, OTHER], [Contradicted; 5]),
+            (&[THEN, LATER], [Contradicted; 5]),
+        ];
+        for (answer, expected) in table {
+            for (stored, expected) in stored.iter().zip(expected) {
+                let (ours, theirs) = (headers(stored), headers(answer));
+                assert_eq!(compare(&ours, &theirs), expected, "{stored:?} {answer:?}");
+                if expected == Confirmed {
+                    let kept = freshened(&ours, &theirs, 0);
+                    let is_strong =
+                        |all: &HeaderMap| all.get("etag").is_some_and(|tag| tag == "\"x\"");
+                    assert!(
+                        is_strong(&ours) || !is_strong(&kept),
+                        "{stored:?} {answer:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_to_head_confirms_what_it_agrees_with() {
+        let stored = headers(&[("etag", "\"a\""), ("last-modified", "then")]);
+        for (answer, confirmed) in [
+            (&[][..], true),
+            (&[("etag", "\"a\""), ("content-length", "7")], true),
+            (&[("etag", "\"b\"")], false),
+            (&[("last-modified", "now")], false),
+            (&[("content-length", "8")], false),
+        ] {
+            assert_eq!(
+                head_confirms(&stored, 7, &headers(answer)),
+                confirmed,
+                "{answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_an_answer_means() {
+        use Question::{Conditional, Head, Plain};
+        let stored = headers(&[("etag", "\"a\"")]);
+        let other = headers(&[("etag", "\"b\"")]);
+        for (question, status, answer, after_it) in [
+            (Conditional, 304, &stored, After::Confirmed),
+            (Conditional, 304, &other, After::Contradicted),
+            (Conditional, 200, &other, After::New),
+            (Conditional, 503, &other, After::Failed),
+            (Conditional, 501, &other, After::New),
+            (Head { length: 7 }, 200, &stored, After::HeadConfirmed),
+            (Head { length: 7 }, 200, &other, After::HeadContradicted),
+            (Head { length: 7 }, 404, &other, After::New),
+            (Head { length: 7 }, 500, &other, After::Failed),
+            // The client's own condition.
+            (Plain, 304, &stored, After::New),
+            (Plain, 504, &other, After::Failed),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(
+                after(question, &stored, status, answer, || true),
+                after_it,
+                "{question:?} {status}"
+            );
+            let alone = after(question, &stored, status, answer, || false);
+            assert_ne!(alone, After::Failed);
+        }
+    }
+
+    #[test]
+    fn fields_are_replaced_added_and_kept() {
+        let stored = headers(&[
+            ("link", "1"),
+            ("link", "2"),
+            ("a", "stored"),
+            ("content-length", "7"),
+            ("content-encoding", "gzip"),
+            ("date", "then"),
+        ]);
+        let answer = headers(&[
+            ("link", "3"),
+            ("new", "x"),
+            ("new", "y"),
+            ("content-length", "0"),
+            ("content-encoding", "br"),
+            ("content-type", "text/plain"),
+            ("connection", "b"),
+            ("b", "hop"),
+        ]);
+        let mut expected = headers(&[
+            ("a", "stored"),
+            ("content-length", "7"),
+            ("content-encoding", "gzip"),
+            ("link", "3"),
+            ("new", "x"),
+            ("new", "y"),
+            ("content-type", "text/plain"),
+        ]);
+        expected.insert(
+            "date",
+            HeaderValue::from_static("Thu, 01 Jan 1970 00:00:07 GMT"),
+        );
+        assert_eq!(freshened(&stored, &answer, 7), expected);
+    }
+}

@@ -1,0 +1,15 @@
+//! What HTTP says: header fields, dates, ages and directives (RFC 9110, 9111, 9211, 9213, 9875). Pure.
+//!
+//! Fields come in; their meaning goes out. Imported by all rooms above.
+
+pub(crate) mod cache_control;
+pub(crate) mod cache_status;
+pub(crate) mod date;
+pub(crate) mod freshness;
+pub(crate) mod groups;
+pub(crate) mod request_content;
+pub(crate) mod request_directives;
+pub(crate) mod stored_fields;
+pub(crate) mod structured_text;
+pub(crate) mod targeted;
+pub(crate) mod vary;

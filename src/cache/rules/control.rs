@@ -1,0 +1,130 @@
+//! What a handler says of one answer, to this process alone.
+
+use std::time::Duration;
+
+use http::Extensions;
+
+use crate::store::Life;
+
+/// Stores this one answer for a time that its header fields need not tell: put it in the response's extensions.
+///
+/// It counts for more than `max-age`, `s-maxage`, `Expires` and the layer's own [`ttl`](crate::cache::CacheLayer::ttl), and
+/// clients never see it. It permits nothing that is forbidden: an answer with `no-store`, `private` or `Set-Cookie`, or to
+/// a request with `Authorization` that does not say `public`, is not stored with it either.
+///
+/// ```
+/// use http::Response;
+/// use tower_fred::cache::CacheFor;
+///
+/// let mut response = Response::new("…");
+/// response.extensions_mut().insert(CacheFor::secs(300));
+/// ```
+///
+/// With the feature `axum` it is a part of a response: `(CacheFor::secs(300), Json(products))`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it does nothing until it is in a response"]
+pub struct CacheFor {
+    ttl: Duration,
+    stale_while_revalidate: Option<Duration>,
+    stale_if_error: Option<Duration>,
+    tags: Vec<String>,
+}
+
+/// Keeps this one answer out of the cache, whatever its header fields and the layer say: put it in the response's
+/// extensions.
+///
+/// ```
+/// use http::Response;
+/// use tower_fred::cache::NoCache;
+///
+/// let mut response = Response::new("…");
+/// response.extensions_mut().insert(NoCache);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoCache;
+
+impl CacheFor {
+    /// Fresh for `ttl` from now.
+    pub fn new(ttl: Duration) -> Self {
+        Self {
+            ttl,
+            stale_while_revalidate: None,
+            stale_if_error: None,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Fresh for so many seconds from now.
+    pub fn secs(seconds: u64) -> Self {
+        Self::new(Duration::from_secs(seconds))
+    }
+
+    /// For how long after that it may be used while it is made anew; default: what the header fields or the layer say.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale_while_revalidate = Some(window);
+        self
+    }
+
+    /// For how long after that it may be used in place of an error; default: what the header fields or the layer say.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale_if_error = Some(window);
+        self
+    }
+
+    /// Names by which [`Purge::tag`](crate::cache::Purge::tag) takes it out again, with everything else that has them.
+    ///
+    /// 128 at most, its cache groups among them: an answer that has more is not stored.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// What was said of an answer when it was stored, but for its tags, to be said of it again; `None` if nothing was.
+    pub(crate) fn remembered(life: &Life) -> Option<Self> {
+        let fresh_ms = life.lifetime_ms.saturating_sub(life.initial_age_ms);
+        life.is_told.then(|| {
+            Self::new(Duration::from_millis(fresh_ms))
+                .stale_while_revalidate(Duration::from_millis(life.swr_ms))
+                .stale_if_error(Duration::from_millis(life.sie_ms))
+        })
+    }
+
+    pub(crate) fn names(&self) -> &[String] {
+        &self.tags
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
+    pub(crate) fn swr(&self) -> Option<Duration> {
+        self.stale_while_revalidate
+    }
+
+    pub(crate) fn sie(&self) -> Option<Duration> {
+        self.stale_if_error
+    }
+}
+
+/// What a handler said, taken out of its answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Control {
+    Nothing,
+    Store(CacheFor),
+    Leave,
+    /// A cache further in has decided about the answer.
+    Decided,
+}
+
+impl Control {
+    pub(crate) fn take(extensions: &mut Extensions) -> Self {
+        let (store, leave) = (extensions.remove(), extensions.remove::<NoCache>());
+        if leave.is_some() {
+            Self::Leave
+        } else if extensions.get::<crate::cache::CacheStatus>().is_some() {
+            Self::Decided
+        } else {
+            store.map_or(Self::Nothing, Self::Store)
+        }
+    }
+}
