@@ -14,10 +14,8 @@ use http::{Response, request, response};
 use tokio::time::Instant;
 
 use super::{
-    decision::{decision::Decision, headers::Dialect},
-    engine::{engine::Engine, local::Local, tiers::Tiers, unfinished::UnderWay},
-    quota::{claim::Unnamed, policies::Policies, policy::Policy},
-    subject::{key::Key, search},
+    claim::Unnamed, decision::Decision, engine::Engine, headers::Dialect, key::Key, local::Local,
+    policies::Policies, policy::Policy, search, tiers::Tiers, under_way::UnderWay,
 };
 use crate::{error::Error, redis::Redis};
 

@@ -6,15 +6,15 @@ use tower_layer::Layer;
 
 use super::{
     config::{Config, Cost, Failure, MissingKey, Rule},
-    decision::{decision::Decision, headers::Dialect},
-    engine::tiers::Tiers,
+    decision::Decision,
+    headers::Dialect,
+    ip::PeerIp,
+    key::Key,
     limiter::{RateLimiter, named},
-    quota::{
-        policies::Policies,
-        policy::{Algorithm, Policy},
-    },
+    policies::Policies,
+    policy::{Algorithm, Policy},
     service::RateLimit,
-    subject::{ip::PeerIp, key::Key},
+    tiers::Tiers,
 };
 use crate::{error::Error, redis::Redis};
 

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use super::{
-    decision::decision::Decision,
-    engine::engine::Engine,
-    quota::{
-        claim::Claim,
-        policies::Policies,
-        policy::{Algorithm, Policy},
-    },
-    subject::identity::Identity,
+    claim::Claim,
+    decision::Decision,
+    engine::Engine,
+    identity::Identity,
+    policies::Policies,
+    policy::{Algorithm, Policy},
 };
 use crate::{error::Error, redis::Redis};
 

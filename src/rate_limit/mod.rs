@@ -127,42 +127,57 @@
 //! [concurrency](Policy::concurrency) policy. A handler keeps the place for as long as the connection is in use with a
 //! [`PlaceGuard`] from [`Places`].
 
+mod apart;
+mod batch;
+mod call;
+mod claim;
 mod config;
+mod decision;
+mod denials;
+mod engine;
+mod fields;
+mod forwarded;
+mod gcra;
+mod headers;
+mod held;
+mod hops;
+mod identity;
+mod ip;
+mod key;
 mod layer;
+mod lease;
 mod limiter;
+mod local;
+mod names;
+mod places;
+mod policies;
+mod policy;
+mod problem;
+mod quota;
+mod recent;
+mod returns;
+mod search;
 mod service;
+mod standing;
+mod tiers;
+mod under_way;
 mod verdict;
 
-mod engine;
-
-mod decision;
-
-mod quota;
-
-mod subject;
-
-pub use decision::{
-    decision::{Admission, Decision, Denial},
-    headers::Dialect,
-    place_body::Held,
-    places::{PlaceGuard, Places},
-    standing::Standing,
-};
+pub use decision::{Admission, Decision, Denial};
+pub use forwarded::ForwardedIp;
+pub use headers::Dialect;
+pub use held::Held;
+pub use identity::Identity;
+pub use ip::{PeerAddr, PeerIp, PeerNetwork};
+#[cfg(feature = "axum")]
+pub use key::MatchedPath;
+pub use key::{BearerToken, Header, Key, Method};
 pub use layer::RateLimitLayer;
 pub use limiter::RateLimiter;
-pub use quota::{
-    policies::Policies,
-    policy::{Algorithm, Policy},
-    quota::Quota,
-};
+pub use places::{PlaceGuard, Places};
+pub use policies::Policies;
+pub use policy::{Algorithm, Policy};
+pub use quota::Quota;
+pub use search::{AsyncKey, Search};
 pub use service::RateLimit;
-#[cfg(feature = "axum")]
-pub use subject::key::MatchedPath;
-pub use subject::{
-    async_key::AsyncKey,
-    forwarded::ForwardedIp,
-    identity::Identity,
-    ip::{PeerAddr, PeerIp, PeerNetwork},
-    key::{BearerToken, Header, Key, Method},
-    search::Search,
-};
+pub use standing::Standing;

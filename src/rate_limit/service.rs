@@ -9,16 +9,15 @@ use tower_service::Service;
 
 use super::{
     config::Config,
-    decision::{
-        decision::{Decision, Denial},
-        headers,
-        place::Place,
-        place_body::Held,
-        places::Places,
-        problem::{self, Text},
-        standing::Standing,
-    },
-    subject::{ip::PeerIp, key::Key},
+    decision::{Decision, Denial},
+    headers,
+    held::Held,
+    ip::PeerIp,
+    key::Key,
+    lease::Lease,
+    places::Places,
+    problem::{self, Text},
+    standing::Standing,
     verdict::{Decided, Plan, Verdict},
 };
 use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
@@ -130,7 +129,7 @@ fn is_upgrade(connects: bool, status: StatusCode) -> bool {
 }
 
 /// Whether a [`PlaceGuard`](super::PlaceGuard) keeps the places.
-fn are_kept(places: &[Arc<dyn Place>]) -> bool {
+fn are_kept(places: &[Arc<Lease>]) -> bool {
     places.iter().all(|place| Arc::strong_count(place) > 1)
 }
 

@@ -5,20 +5,15 @@ use std::{sync::Arc, time::Duration};
 use http::request::Parts;
 
 use super::{
+    claim::Claim,
     config::{Config, Failure, MissingKey},
-    decision::{
-        decision::Decision,
-        standing::{Reading, Request, Standing},
-    },
-    engine::{
-        tiers::{Choice, Tiers},
-        unfinished::Serving,
-    },
-    quota::{claim::Claim, policies::Policies},
-    subject::{
-        key::Key,
-        search::{Found, Search},
-    },
+    decision::Decision,
+    key::Key,
+    policies::Policies,
+    search::{Found, Search},
+    standing::{Reading, Request, Standing},
+    tiers::{Choice, Tiers},
+    under_way::Serving,
 };
 
 /// What a request asks for, as far as its head tells.

@@ -11,23 +11,20 @@ use std::{
 use http::request::Parts;
 use tokio::time::Instant;
 
-use crate::rate_limit::{
-    quota::policies::Policies,
-    subject::{identity::Identity, lru::Recent},
-};
+use super::{identity::Identity, policies::Policies, recent::Recent};
 
 /// Says which policies a request is held to; `None` for those of the layer.
 #[derive(Clone)]
-pub(crate) enum Tiers {
+pub(super) enum Tiers {
     Direct(Arc<Choose>),
     Found(Arc<Finder>),
 }
 
 /// Says it at once.
-pub(crate) type Choose = dyn Fn(&Parts) -> Option<Policies> + Send + Sync;
+pub(super) type Choose = dyn Fn(&Parts) -> Option<Policies> + Send + Sync;
 
 /// Finds the policies of a subject somewhere else, and keeps them for a while.
-pub(crate) struct Finder {
+pub(super) struct Finder {
     find: Box<dyn Fn(&Parts) -> Search + Send + Sync>,
     keep: Duration,
     known: Mutex<Recent<Identity, Known>>,
@@ -35,16 +32,16 @@ pub(crate) struct Finder {
 
 type Known = (Instant, Option<Policies>);
 
-pub(crate) type Search = Pin<Box<dyn Future<Output = Option<Policies>> + Send>>;
+pub(super) type Search = Pin<Box<dyn Future<Output = Option<Policies>> + Send>>;
 
 /// Policies, now or later.
-pub(crate) enum Choice {
+pub(super) enum Choice {
     Made(Option<Policies>),
     Open(Search, Arc<Finder>),
 }
 
 impl Tiers {
-    pub(crate) fn found<F>(
+    pub(super) fn found<F>(
         keep: Duration,
         find: impl Fn(&Parts) -> F + Send + Sync + 'static,
     ) -> Self
@@ -59,7 +56,7 @@ impl Tiers {
     }
 
     /// Chooses for a request, whose subject may not be known yet.
-    pub(crate) fn choose(&self, request: &Parts, subject: Option<Identity>) -> Choice {
+    pub(super) fn choose(&self, request: &Parts, subject: Option<Identity>) -> Choice {
         match self {
             Self::Direct(choose) => Choice::Made(choose(request)),
             Self::Found(finder) => match subject.and_then(|subject| finder.known(subject)) {
@@ -71,7 +68,7 @@ impl Tiers {
 }
 
 impl Choice {
-    pub(crate) async fn made(self, subject: Identity) -> Option<Policies> {
+    pub(super) async fn made(self, subject: Identity) -> Option<Policies> {
         match self {
             Self::Made(policies) => policies,
             Self::Open(search, finder) => {

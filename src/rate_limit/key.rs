@@ -7,11 +7,11 @@ use super::{
     search::{Failure, Found, Search},
 };
 
-/// What a request is counted by: [`PeerIp`](crate::rate_limit::PeerIp), [`ForwardedIp`](crate::rate_limit::ForwardedIp), a [`Header`], a tuple of
+/// What a request is counted by: [`PeerIp`](super::PeerIp), [`ForwardedIp`](super::ForwardedIp), a [`Header`], a tuple of
 /// keys, a function, or a type of your own.
 ///
 /// A function sees the head of the request, never the body, and gives anything that makes an [`Identity`]. Where a
-/// request has no key, [`missing_key_allow`](crate::rate_limit::RateLimitLayer::missing_key_allow) and its siblings decide.
+/// request has no key, [`missing_key_allow`](super::RateLimitLayer::missing_key_allow) and its siblings decide.
 ///
 /// ```
 /// use http::request::Parts;
@@ -38,7 +38,7 @@ pub trait Key: Send + Sync + 'static {
     }
 
     /// What a request without this key is counted by where such requests
-    /// [share a budget](crate::rate_limit::RateLimitLayer::missing_key_shared). By default that is one budget for all of them; a tuple
+    /// [share a budget](super::RateLimitLayer::missing_key_shared). By default that is one budget for all of them; a tuple
     /// of keys puts the default in the place of the parts that are missing and keeps the others apart.
     fn stand_in(&self, request: &Parts) -> Identity {
         let _ = request;

@@ -6,18 +6,18 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::Ordering},
 };
 
+use super::{
+    policies::{Limit, Policies},
+    policy::Policy,
+};
 use crate::{
     log_pace::{self, LogPace},
-    rate_limit::quota::{
-        policies::{Limit, Policies},
-        policy::Policy,
-    },
     redis::Redis,
 };
 
 /// The policies with a name that layers and limiters of one handle have, by algorithm and name.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(super) struct Names {
     used: Mutex<HashMap<Name, Vec<Used>>>,
     pace: LogPace,
 }
@@ -34,20 +34,20 @@ struct Used {
 
 /// One name with two sets of numbers.
 #[derive(Debug)]
-pub(crate) struct Conflict {
+pub(super) struct Conflict {
     used: Policy,
     other: Policy,
     /// Whether layers have both.
-    pub(crate) of_layers: bool,
+    pub(super) of_layers: bool,
 }
 
 impl Names {
-    pub(crate) fn of(redis: &Redis) -> Arc<Self> {
+    pub(super) fn of(redis: &Redis) -> Arc<Self> {
         redis.shared(Self::default)
     }
 
     /// Takes the names of a layer's policies into use. Gives the first that is in use with other numbers.
-    pub(crate) fn of_layer(&self, policies: &Policies) -> Result<(), Conflict> {
+    pub(super) fn of_layer(&self, policies: &Policies) -> Result<(), Conflict> {
         let named = policies
             .limits()
             .iter()
@@ -58,7 +58,7 @@ impl Names {
 
     /// Takes the names of a limiter's policies into use, and logs the ones that are in use with other numbers. Each policy
     /// is looked at once.
-    pub(crate) fn of_limiter(&self, policies: &Policies) {
+    pub(super) fn of_limiter(&self, policies: &Policies) {
         for limit in unknown(policies) {
             if let Err(conflict) = self.take(limit, false) {
                 self.log(&conflict);
@@ -68,7 +68,7 @@ impl Names {
 
     /// The same for the policies of a tier beside those of its layer, without taking them into use: other subjects of the
     /// layer may have other numbers.
-    pub(crate) fn of_tier(&self, policies: &Policies, layer: &Policies) {
+    pub(super) fn of_tier(&self, policies: &Policies, layer: &Policies) {
         let is_own = |policy: &Policy| layer.iter().any(|own| own.name() == policy.name());
         if policies.iter().all(is_own) {
             return;
@@ -81,7 +81,7 @@ impl Names {
     }
 
     /// At most one line a second: an application may make such policies for each request.
-    pub(crate) fn log(&self, conflict: &Conflict) {
+    pub(super) fn log(&self, conflict: &Conflict) {
         if let Some(omitted) = self.pace.admit(log_pace::uptime()) {
             tracing::error!(target: "tower_fred::rate_limit", omitted, "{conflict}");
         }

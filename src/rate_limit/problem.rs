@@ -7,13 +7,13 @@ use super::{decision::Denial, standing::Standing};
 
 /// The body of a response that this layer makes, and its type.
 #[derive(Debug)]
-pub(crate) struct Text {
-    pub(crate) body: String,
-    pub(crate) media_type: HeaderValue,
+pub(super) struct Text {
+    pub(super) body: String,
+    pub(super) media_type: HeaderValue,
 }
 
 /// A denial: draft-ietf-httpapi-ratelimit-headers-11 §5.1 for a client that takes problems, else a line of text.
-pub(crate) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
+pub(super) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
     if !takes_problems(request) {
         return plain("too many requests\n");
     }
@@ -33,7 +33,7 @@ pub(crate) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
 }
 
 /// No telling: draft §5.2, or a line of text.
-pub(crate) fn unavailable(request: &HeaderMap) -> Text {
+pub(super) fn unavailable(request: &HeaderMap) -> Text {
     if !takes_problems(request) {
         return plain("rate limits cannot be checked at the moment\n");
     }
@@ -45,7 +45,7 @@ pub(crate) fn unavailable(request: &HeaderMap) -> Text {
     }))
 }
 
-pub(crate) fn plain(text: &str) -> Text {
+pub(super) fn plain(text: &str) -> Text {
     Text {
         body: text.to_owned(),
         media_type: HeaderValue::from_static("text/plain; charset=utf-8"),

@@ -21,7 +21,7 @@ pub enum Dialect {
 }
 
 /// Adds what `decision` says in these dialects, and `Retry-After` to a denial. What an inner service wrote stays.
-pub(crate) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[Dialect]) {
+pub(super) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[Dialect]) {
     for dialect in dialects {
         match dialect {
             Dialect::Draft11 => draft_11(headers, decision),
@@ -116,10 +116,14 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::rate_limit::{
-        decision::standing::{Reading, Request},
-        quota::{policies::Policies, policy::Policy, quota::Quota},
+    use super::{
+        super::{
+            policies::Policies,
+            policy::Policy,
+            quota::Quota,
+            standing::{Reading, Request},
+        },
+        *,
     };
 
     /// The fields after an empty response to a request for `cost` permits that was not admitted.

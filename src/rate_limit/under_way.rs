@@ -5,23 +5,23 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::rate_limit::{quota::claim::Claim, subject::identity::Identity};
+use super::{claim::Claim, identity::Identity};
 
 /// How many requests of each subject this process decides on or serves whose permits may come back.
 #[derive(Debug, Default)]
-pub(crate) struct UnderWay {
+pub(super) struct UnderWay {
     requests: Mutex<HashMap<Identity, usize>>,
 }
 
 /// A request that is under way, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Serving {
+pub(super) struct Serving {
     under_way: Arc<UnderWay>,
     subjects: Box<[Identity]>,
 }
 
 impl UnderWay {
-    pub(crate) fn begin(self: &Arc<Self>, claims: &[Claim]) -> Serving {
+    pub(super) fn begin(self: &Arc<Self>, claims: &[Claim]) -> Serving {
         let subjects: Box<[Identity]> = claims.iter().map(|claim| claim.identity).collect();
         let mut requests = self.lock();
         for subject in &subjects {
@@ -41,7 +41,7 @@ impl UnderWay {
 
 impl Serving {
     /// Whether another request of one of the subjects is under way.
-    pub(crate) fn has_company(&self) -> bool {
+    pub(super) fn has_company(&self) -> bool {
         let requests = self.under_way.lock();
         // Two keys may give one subject.
         let own = |subject: &Identity| self.subjects.iter().filter(|one| *one == subject).count();

@@ -1,40 +1,42 @@
 //! The script calls: what is asked of Redis, and what it says.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::{
+    claim::Claim,
+    decision::Decision,
+    lease::{Lease, LeaseId},
+    policies::Limit,
+    standing::{Reading, Request, Standing},
+};
 use crate::{
     error::{Error, Kind},
-    rate_limit::{
-        decision::{
-            decision::Decision,
-            standing::{Reading, Request, Standing},
-        },
-        quota::{claim::Claim, policies::Limit},
-    },
     redis::{Redis, Script, Value},
 };
 
 /// How many permits are asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
+pub(super) struct Ask {
     /// So many at least, or it is a denial.
-    pub(crate) least: u64,
+    pub(super) least: u64,
     /// As many as there are, up to this.
-    pub(crate) most: u64,
+    pub(super) most: u64,
     /// Only to see whether they would be granted.
-    pub(crate) look: bool,
+    pub(super) look: bool,
 }
 
 /// What was granted.
 #[derive(Debug)]
-pub(crate) struct Grant {
-    pub(crate) decision: Decision,
-    pub(crate) permits: u64,
+pub(super) struct Grant {
+    pub(super) decision: Decision,
+    pub(super) permits: u64,
 }
 
 impl Ask {
     /// For exactly so many. No limit is larger than the greatest cost that is sent.
-    pub(crate) fn exactly(cost: u64) -> Self {
+    pub(super) fn exactly(cost: u64) -> Self {
         let least = cost.min(u64::from(u32::MAX) + 1);
         let most = least;
         let look = false;
@@ -42,14 +44,15 @@ impl Ask {
     }
 }
 
-/// Decides in one call; `id` names the place under the concurrency policies, if there are any. The keys of the claims must
-/// be on one server.
-pub(crate) async fn decide(
-    redis: &Redis,
-    claims: &[Claim],
-    ask: Ask,
-    id: Option<&str>,
-) -> Result<Grant, Error> {
+/// Decides in one call. The keys of the claims must be on one server.
+pub(super) async fn decide(redis: &Redis, claims: &[Claim], ask: Ask) -> Result<Grant, Error> {
+    let needs_place = claims.iter().flat_map(Claim::limits);
+    let mut lease_times = needs_place.filter_map(|limit| limit.policy.lease_time());
+    let takes_place = ask.most > 0 && !ask.look && lease_times.next().is_some();
+    // Made before it is asked for: a place of a caller that goes away meanwhile is given back too.
+    let lease = takes_place.then(|| Lease::new(redis, claims));
+    let id = lease.as_ref().map(|lease| lease.id().clone());
+
     let head = [
         number(ask.least),
         number(ask.most),
@@ -62,16 +65,28 @@ pub(crate) async fn decide(
             "enforced"
         })
     };
-    let args = arguments(head, claims, id, |at| mode(at));
+    let args = arguments(head, claims, id.as_ref(), |at| mode(at));
     let reply: Vec<i64> = redis
         .run_on(decider(claims), &keys(redis, claims), args)
         .await?;
-    read(&reply, claims, ask)
+    let grant = read(&reply, claims, ask)?;
+    match lease {
+        Some(mut lease) if grant.decision.is_allowed() => {
+            lease.keep();
+            let decision = grant.decision.holding(vec![Arc::new(lease)]);
+            Ok(Grant { decision, ..grant })
+        }
+        Some(lease) => {
+            lease.forget();
+            Ok(grant)
+        }
+        None => Ok(grant),
+    }
 }
 
 /// Gives permits back that `standings` used, or, if there are none, any. What came back by itself since is not given back
 /// again.
-pub(crate) async fn refund(
+pub(super) async fn refund(
     redis: &Redis,
     claims: &[Claim],
     permits: u64,
@@ -91,7 +106,7 @@ pub(crate) async fn refund(
 }
 
 /// Gives a place back.
-pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &str) -> Result<(), Error> {
+pub(super) async fn leave(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
     let args = arguments(
         [number(0), word("-"), word("-")],
         claims,
@@ -107,7 +122,7 @@ pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &str) -> Result<(
 }
 
 /// Says that a place is still needed.
-pub(crate) async fn renew(redis: &Redis, claims: &[Claim], id: &str) -> Result<(), Error> {
+pub(super) async fn renew(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
     let args = arguments([word("-"), word("-"), word("-")], claims, Some(id), |_| {
         word("-")
     });
@@ -115,7 +130,7 @@ pub(crate) async fn renew(redis: &Redis, claims: &[Claim], id: &str) -> Result<(
 }
 
 /// Forgets a subject.
-pub(crate) async fn reset(redis: &Redis, claim: &Claim) -> Result<(), Error> {
+pub(super) async fn reset(redis: &Redis, claim: &Claim) -> Result<(), Error> {
     let claims = std::slice::from_ref(claim);
     redis.run_on::<()>(&RESET, &keys(redis, claims), []).await
 }
@@ -131,7 +146,7 @@ fn keys(redis: &Redis, claims: &[Claim]) -> Vec<String> {
 fn arguments(
     head: [Value; 3],
     claims: &[Claim],
-    id: Option<&str>,
+    id: Option<&LeaseId>,
     mut mode: impl FnMut(&Limit) -> Value,
 ) -> Vec<Value> {
     let mut arguments = Vec::from(head);
@@ -141,7 +156,7 @@ fn arguments(
     for (claim, limit) in limits {
         let [a, b, c] = limit.numbers.clone();
         let c = match (id, limit.policy.lease_time(), &limit.mark) {
-            (Some(id), Some(lease), _) => format!("{}:{}", id, lease.as_micros()).into(),
+            (Some(id), Some(lease), _) => format!("{}:{}", id.text(), lease.as_micros()).into(),
             (_, _, Some(mark)) if claim.may_change(limit) => mark.clone(),
             _ => c,
         };

@@ -4,9 +4,9 @@ use std::sync::{Arc, Weak};
 
 use http::Extensions;
 
-use super::place::Place;
+use super::lease::Lease;
 
-/// The places that a request holds under [concurrency](crate::rate_limit::Policy::concurrency) policies.
+/// The places that a request holds under [concurrency](super::Policy::concurrency) policies.
 ///
 /// A place is given back when the response body ends. For an upgraded connection, such as a WebSocket, that is at once.
 /// The handler takes a [`PlaceGuard`] then and drops it when the connection ends. A connection that is upgraded without is
@@ -39,7 +39,7 @@ use super::place::Place;
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Places(Vec<Weak<dyn Place>>);
+pub struct Places(Vec<Weak<Lease>>);
 
 impl Places {
     /// Keeps the places until the guard is dropped.
@@ -52,7 +52,7 @@ impl Places {
     }
 
     /// Adds these places to those that the request holds by limits further out.
-    pub(crate) fn add(extensions: &mut Extensions, places: &[Arc<dyn Place>]) {
+    pub(super) fn add(extensions: &mut Extensions, places: &[Arc<Lease>]) {
         if !places.is_empty() {
             let all: &mut Self = extensions.get_or_insert_default();
             all.0.extend(places.iter().map(Arc::downgrade));
@@ -60,11 +60,11 @@ impl Places {
     }
 }
 
-/// Keeps places under [concurrency](crate::rate_limit::Policy::concurrency) policies until it is dropped. Made by [`Places::guard`].
+/// Keeps places under [concurrency](super::Policy::concurrency) policies until it is dropped. Made by [`Places::guard`].
 #[derive(Debug)]
 #[must_use = "the places are given back when this is dropped"]
 pub struct PlaceGuard {
-    _places: Vec<Arc<dyn Place>>,
+    _places: Vec<Arc<Lease>>,
 }
 
 #[cfg(feature = "axum")]

@@ -5,14 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use crate::{
-    rate_limit::{quota::claim::Claim, subject::identity::Identity},
-    redis::Redis,
-};
+use super::{claim::Claim, identity::Identity};
+use crate::redis::Redis;
 
 /// When permits came back, of all layers and limiters of one handle. Returns are numbered.
 #[derive(Debug)]
-pub(crate) struct Returns {
+pub(super) struct Returns {
     count: AtomicU64,
     /// The last one, by a part of the subject's digest. Denials of subjects that share a place are only asked for again.
     last: [AtomicU64; PLACES],
@@ -20,7 +18,7 @@ pub(crate) struct Returns {
 }
 
 impl Returns {
-    pub(crate) fn of(redis: &Redis) -> Arc<Self> {
+    pub(super) fn of(redis: &Redis) -> Arc<Self> {
         redis.shared(|| Self {
             count: AtomicU64::new(0),
             last: [const { AtomicU64::new(0) }; PLACES],
@@ -29,17 +27,17 @@ impl Returns {
     }
 
     /// How many there were.
-    pub(crate) fn count(&self) -> u64 {
+    pub(super) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
 
     /// Whether permits of a subject came back after so many returns.
-    pub(crate) fn came(&self, subject: Identity, after: u64) -> bool {
+    pub(super) fn came(&self, subject: Identity, after: u64) -> bool {
         self.last(subject).load(Ordering::SeqCst) > after
     }
 
     /// Counts when it is dropped, for while a command gives permits of these subjects back.
-    pub(crate) fn after<'a>(&'a self, claims: &'a [Claim]) -> Returning<'a> {
+    pub(super) fn after<'a>(&'a self, claims: &'a [Claim]) -> Returning<'a> {
         let returns = self;
         Returning { returns, claims }
     }
@@ -55,14 +53,14 @@ impl Returns {
     }
 
     /// Permits may come back, here and in other processes.
-    pub(crate) fn expect(&self) {
+    pub(super) fn expect(&self) {
         // Read before writing: all requests share it.
         if !self.are_expected() {
             self.are_expected.store(true, Ordering::SeqCst);
         }
     }
 
-    pub(crate) fn are_expected(&self) -> bool {
+    pub(super) fn are_expected(&self) -> bool {
         self.are_expected.load(Ordering::SeqCst)
     }
 
@@ -73,7 +71,7 @@ impl Returns {
 
 /// Says that the permits of some subjects are back when it is dropped, however the command ends that gives them back.
 #[derive(Debug)]
-pub(crate) struct Returning<'a> {
+pub(super) struct Returning<'a> {
     returns: &'a Returns,
     claims: &'a [Claim],
 }

@@ -38,13 +38,13 @@ impl Identity {
     }
 
     /// What names a policy that is not kept by GCRA.
-    pub(crate) fn policy(kind: &str, name: &str) -> Self {
+    pub(super) fn policy(kind: &str, name: &str) -> Self {
         Self::new(Kind::Policy, &[kind.as_bytes(), name.as_bytes()])
     }
 
     /// What tells a policy from those of other numbers, as the scripts take them. `shared` for a budget that belongs to
     /// these numbers and whose subjects may have others.
-    pub(crate) fn numbers(kind: &str, name: &str, numbers: [u64; 3], shared: bool) -> Self {
+    pub(super) fn numbers(kind: &str, name: &str, numbers: [u64; 3], shared: bool) -> Self {
         let [a, b, c] = numbers.map(u64::to_le_bytes);
         let parts: [&[u8]; 6] = [
             kind.as_bytes(),
@@ -58,13 +58,13 @@ impl Identity {
     }
 
     /// Several identities together.
-    pub(crate) fn all_of(identities: &[Self]) -> Self {
+    pub(super) fn all_of(identities: &[Self]) -> Self {
         let parts: Vec<&[u8]> = identities.iter().map(|Self(digest)| &digest[..]).collect();
         Self::new(Kind::Several, &parts)
     }
 
     /// An address by its network: the first `prefix` bits of IPv6, all of IPv4.
-    pub(crate) fn network(address: IpAddr, prefix: u8) -> Self {
+    pub(super) fn network(address: IpAddr, prefix: u8) -> Self {
         match canonical(address) {
             IpAddr::V4(v4) => Self::new(Kind::Address, &[&v4.octets()]),
             IpAddr::V6(v6) if prefix == 64 => Self::new(Kind::Address, &[&v6.octets()[..8]]),
@@ -77,7 +77,7 @@ impl Identity {
     }
 
     /// One byte of the digest, to spread subjects.
-    pub(crate) fn first_byte(self) -> u8 {
+    pub(super) fn first_byte(self) -> u8 {
         self.0[0]
     }
 

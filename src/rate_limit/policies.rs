@@ -4,8 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 
-use super::{gcra::Rate, items::Fields, policy::Policy, quota::Quota};
-use crate::rate_limit::subject::identity::Identity;
+use super::{fields::Fields, gcra::Rate, identity::Identity, policy::Policy, quota::Quota};
 
 /// The policies that a subject is held to together: a request is counted by all of them or by none.
 ///
@@ -25,26 +24,26 @@ use crate::rate_limit::subject::identity::Identity;
 pub struct Policies {
     list: Arc<[Arc<Limit>]>,
     /// A digest of all that they say: what was decided under other numbers is another matter.
-    pub(crate) fingerprint: u64,
+    pub(super) fingerprint: u64,
 }
 
 /// A policy, and what follows from it.
 #[derive(Debug)]
-pub(crate) struct Limit {
-    pub(crate) policy: Policy,
-    pub(crate) rate: Option<Rate>,
+pub(super) struct Limit {
+    pub(super) policy: Policy,
+    pub(super) rate: Option<Rate>,
     /// The algorithm and its numbers, as the scripts take them.
-    pub(crate) kind: Bytes,
-    pub(crate) numbers: [Bytes; 3],
+    pub(super) kind: Bytes,
+    pub(super) numbers: [Bytes; 3],
     /// The numbers of GCRA as a debt remembers them whose budget may get others; instead of the last number.
-    pub(crate) mark: Option<Bytes>,
+    pub(super) mark: Option<Bytes>,
     /// What its keys end with.
-    pub(crate) suffix: String,
+    pub(super) suffix: String,
     /// Tells it from others, also from those of the same name with other numbers.
-    pub(crate) digest: Identity,
+    pub(super) digest: Identity,
     /// Whether the name is known to be in use.
-    pub(crate) noted: AtomicBool,
-    pub(crate) fields: Fields,
+    pub(super) noted: AtomicBool,
+    pub(super) fields: Fields,
 }
 
 impl Policies {
@@ -71,17 +70,17 @@ impl Policies {
         self.list.iter().map(|limit| &limit.policy)
     }
 
-    pub(crate) fn limits(&self) -> &[Arc<Limit>] {
+    pub(super) fn limits(&self) -> &[Arc<Limit>] {
         &self.list
     }
 
     /// The same with each policy changed.
-    pub(crate) fn map(&self, change: impl Fn(Policy) -> Policy) -> Self {
+    pub(super) fn map(&self, change: impl Fn(Policy) -> Policy) -> Self {
         Self::new(self.iter().cloned().map(change))
     }
 
     /// These and another one.
-    pub(crate) fn and(&self, policy: Policy) -> Self {
+    pub(super) fn and(&self, policy: Policy) -> Self {
         Self::new(self.iter().cloned().chain([policy]))
     }
 }
@@ -111,14 +110,14 @@ impl Limit {
 
 impl Limit {
     /// What the keys of policies without a name end with that stand for this one, as those of a tier do.
-    pub(crate) fn shared_suffix(&self) -> String {
+    pub(super) fn shared_suffix(&self) -> String {
         let (kind, numbers) = self.policy.script();
         let budget = Identity::numbers(kind, self.policy.name(), numbers, true);
         format!("}}:{}", budget.to_hex())
     }
 
     /// The same quota by GCRA, which a process can keep by itself; `None` for what it cannot.
-    pub(crate) fn locally(self: &Arc<Self>) -> Option<(Arc<Self>, Rate)> {
+    pub(super) fn locally(self: &Arc<Self>) -> Option<(Arc<Self>, Rate)> {
         if self.policy.is_shadow() {
             return None;
         }

@@ -12,15 +12,13 @@ use tokio::runtime::Handle;
 
 use super::{
     call::{self, Ask, Grant},
-    lease,
+    claim::Claim,
+    decision::Decision,
     returns::Returns,
+    standing::Standing,
 };
 use crate::{
     error::{Error, Kind},
-    rate_limit::{
-        decision::{decision::Decision, standing::Standing},
-        quota::claim::Claim,
-    },
     redis::Redis,
 };
 
@@ -46,7 +44,7 @@ struct Refund {
 
 /// Decides with a call for each subject, all at once. What some admit and others do not is given back, so a denial counts
 /// for nobody in the end. So is what a caller is granted that went away meanwhile.
-pub(crate) async fn decide(
+pub(super) async fn decide(
     redis: &Redis,
     returns: &Arc<Returns>,
     claims: &[Claim],
@@ -71,7 +69,7 @@ impl Check {
         let calls = self
             .claims
             .iter()
-            .map(|claim| lease::decide(&self.redis, slice::from_ref(claim), self.ask));
+            .map(|claim| call::decide(&self.redis, slice::from_ref(claim), self.ask));
         let answers = all(calls.collect()).await;
         let charged = |answer: &Result<Grant, Error>| {
             let decision = &answer.as_ref().ok()?.decision;

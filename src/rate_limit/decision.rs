@@ -3,14 +3,14 @@
 use std::{fmt, mem, sync::Arc, time::Duration};
 
 use super::{
-    place::Place,
+    lease::Lease,
     standing::{Standing, Wait},
 };
 
 /// Whether a request may pass, and where that leaves its subject.
 ///
 /// The layer puts it into the extensions of the response, and of the request when that is admitted. What a
-/// [limiter](crate::rate_limit::RateLimiter) gives also holds the place under a [concurrency](crate::rate_limit::Policy::concurrency) policy: it is free
+/// [limiter](super::RateLimiter) gives also holds the place under a [concurrency](super::Policy::concurrency) policy: it is free
 /// again when the decision and its clones are dropped. These are all the
 /// variants there will be.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub enum Decision {
 
 impl Decision {
     /// What `standings` mean for a request; there is at least one.
-    pub(crate) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
+    pub(super) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
         let standings: Arc<[Standing]> = standings.into();
         if admitted {
             return Self::Allow(Admission {
@@ -72,7 +72,7 @@ impl Decision {
     }
 
     /// The same denial with no known wait longer than this.
-    pub(crate) fn within(self, wait: Duration) -> Self {
+    pub(super) fn within(self, wait: Duration) -> Self {
         match self {
             Self::Allow(_) => self,
             Self::Deny(denial) => Self::Deny(denial.within(wait)),
@@ -80,7 +80,7 @@ impl Decision {
     }
 
     /// The same with the places that the request holds.
-    pub(crate) fn holding(mut self, places: Vec<Arc<dyn Place>>) -> Self {
+    pub(super) fn holding(mut self, places: Vec<Arc<Lease>>) -> Self {
         if let Self::Allow(admission) = &mut self {
             admission.places = places;
         }
@@ -88,7 +88,7 @@ impl Decision {
     }
 
     /// Takes the places out.
-    pub(crate) fn take_places(&mut self) -> Vec<Arc<dyn Place>> {
+    pub(super) fn take_places(&mut self) -> Vec<Arc<Lease>> {
         match self {
             Self::Allow(admission) => mem::take(&mut admission.places),
             Self::Deny(_) => Vec::new(),
@@ -96,7 +96,7 @@ impl Decision {
     }
 
     /// The same for a subject that has so many permits more, within this process.
-    pub(crate) fn with_more(&self, permits: u64) -> Self {
+    pub(super) fn with_more(&self, permits: u64) -> Self {
         let more = |standing: &Standing| standing.with_more(permits);
         Self::new(
             self.is_allowed(),
@@ -111,7 +111,7 @@ pub struct Admission {
     standings: Arc<[Standing]>,
     tightest: usize,
     /// Held until the last clone is dropped.
-    places: Vec<Arc<dyn Place>>,
+    places: Vec<Arc<Lease>>,
 }
 
 impl Admission {
@@ -178,7 +178,7 @@ impl Denial {
     }
 
     /// The same denial, so much later.
-    pub(crate) fn aged(&self, by: Duration) -> Self {
+    pub(super) fn aged(&self, by: Duration) -> Self {
         let aged = self.standings.iter().map(|standing| standing.aged(by));
         Self {
             standings: aged.collect(),

@@ -8,13 +8,13 @@ use std::{
 use http::HeaderMap;
 
 /// The addresses of `X-Forwarded-For`, whose lines are one list.
-pub(crate) fn addresses(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+pub(super) fn addresses(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let parts = |line| unquoted(line, b',', Quotes::Plain);
     last_first(headers, "x-forwarded-for", parts).map(address)
 }
 
 /// The address of `X-Real-IP`. Two of them are none: one is not the proxy's.
-pub(crate) fn real_ip(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+pub(super) fn real_ip(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let mut lines = headers.get_all("x-real-ip").iter();
     let (first, second) = (lines.next(), lines.next());
     let only = first.filter(|_| second.is_none());
@@ -22,7 +22,7 @@ pub(crate) fn real_ip(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr
 }
 
 /// The `for` of each element of `Forwarded` (RFC 7239 §4).
-pub(crate) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+pub(super) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let parts = |line| unquoted(line, b',', Quotes::Quote);
     last_first(headers, "forwarded", parts).map(node)
 }

@@ -5,36 +5,31 @@ use std::{slice, sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 use super::{
+    apart,
     batch::Batches,
     call::{self, Ask, Grant},
-    cluster,
+    claim::Claim,
+    decision::Decision,
     denials::Denials,
-    lease,
-    policy_names::Names,
+    names::Names,
     returns::Returns,
+    standing::Standing,
 };
-use crate::{
-    error::Error,
-    rate_limit::{
-        decision::{decision::Decision, standing::Standing},
-        quota::claim::Claim,
-    },
-    redis::Redis,
-};
+use crate::{error::Error, redis::Redis};
 
 /// What limiters and layers decide with. Clones share what they know.
 #[derive(Clone, Debug)]
-pub(crate) struct Engine {
+pub(super) struct Engine {
     redis: Redis,
     denials: Option<Arc<Denials>>,
-    pub(crate) returns: Arc<Returns>,
-    pub(crate) names: Arc<Names>,
+    pub(super) returns: Arc<Returns>,
+    pub(super) names: Arc<Names>,
     batches: Option<Arc<Batches>>,
     max_wait: Duration,
 }
 
 impl Engine {
-    pub(crate) fn new(redis: Redis) -> Self {
+    pub(super) fn new(redis: Redis) -> Self {
         let returns = Returns::of(&redis);
         Self {
             denials: Some(Arc::new(Denials::new(DENIALS, Arc::clone(&returns)))),
@@ -46,24 +41,24 @@ impl Engine {
         }
     }
 
-    pub(crate) fn without_denials(mut self) -> Self {
+    pub(super) fn without_denials(mut self) -> Self {
         self.denials = None;
         self
     }
 
-    pub(crate) fn with_batches(mut self, most: u32) -> Self {
+    pub(super) fn with_batches(mut self, most: u32) -> Self {
         let (redis, returns) = (self.redis.clone(), Arc::clone(&self.returns));
         self.batches = (most > 1).then(|| Arc::new(Batches::new(redis, returns, most.into())));
         self
     }
 
-    pub(crate) fn with_max_wait(mut self, max_wait: Duration) -> Self {
+    pub(super) fn with_max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = max_wait;
         self
     }
 
     /// Decides on a request for `cost` permits, after a wait if that makes it an admission.
-    pub(crate) async fn decide(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
+    pub(super) async fn decide(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
         let decision = self.decide_now(claims, cost).await?;
         if self.max_wait.is_zero() || decision.is_allowed() {
             return Ok(decision);
@@ -101,7 +96,7 @@ impl Engine {
     }
 
     /// What would be decided now, by Redis; nothing is used.
-    pub(crate) async fn look(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
+    pub(super) async fn look(&self, claims: &[Claim], cost: u64) -> Result<Decision, Error> {
         let look = true;
         let ask = Ask {
             look,
@@ -112,15 +107,15 @@ impl Engine {
 
     async fn ask(&self, claims: &[Claim], ask: Ask) -> Result<Decision, Error> {
         let grant: Grant = if claims.len() > 1 && self.redis.is_cluster() {
-            cluster::decide(&self.redis, &self.returns, claims, ask).await?
+            apart::decide(&self.redis, &self.returns, claims, ask).await?
         } else {
-            lease::decide(&self.redis, claims, ask).await?
+            call::decide(&self.redis, claims, ask).await?
         };
         Ok(grant.decision)
     }
 
     /// Gives permits back: those that a decision used, or any.
-    pub(crate) async fn refund(
+    pub(super) async fn refund(
         &self,
         claims: &[Claim],
         permits: u64,
@@ -139,7 +134,7 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) async fn reset(&self, claim: &Claim) -> Result<(), Error> {
+    pub(super) async fn reset(&self, claim: &Claim) -> Result<(), Error> {
         if let Some(batches) = &self.batches {
             batches.give_back(Some(claim)).await?;
         }
@@ -148,19 +143,19 @@ impl Engine {
     }
 
     /// Gives back what was taken in advance.
-    pub(crate) async fn give_back(&self) -> Result<(), Error> {
+    pub(super) async fn give_back(&self) -> Result<(), Error> {
         match &self.batches {
             Some(batches) => batches.give_back(None).await,
             None => Ok(()),
         }
     }
 
-    pub(crate) fn remembered(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
+    pub(super) fn remembered(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
         self.denials.as_ref()?.find(claims, cost)
     }
 
     /// A known denial by one of the claims that no wait makes an admission.
-    pub(crate) fn refuses(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
+    pub(super) fn refuses(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
         let known = self.remembered(claims, cost).filter(|_| cost > 0)?;
         let in_time = known
             .retry_after()

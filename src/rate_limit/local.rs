@@ -2,23 +2,24 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use crate::rate_limit::{
-    quota::gcra::{PaidAt, Rate},
-    subject::{identity::Identity, lru::Recent},
+use super::{
+    gcra::{PaidAt, Rate},
+    identity::Identity,
+    recent::Recent,
 };
 
 /// The debts of a bounded number of subjects.
 #[derive(Debug)]
-pub(crate) struct Local {
+pub(super) struct Local {
     debts: Mutex<Recent<Budget, PaidAt>>,
 }
 
 /// A subject and one of its policies, by name.
-pub(crate) type Budget = (Identity, Identity);
+pub(super) type Budget = (Identity, Identity);
 
 impl Local {
     /// Room for `budgets` at most.
-    pub(crate) fn new(budgets: usize) -> Self {
+    pub(super) fn new(budgets: usize) -> Self {
         Self {
             debts: Mutex::new(Recent::new(budgets)),
         }
@@ -26,7 +27,7 @@ impl Local {
 
     /// Decides at `now`, in microseconds of any clock that does not run backwards: counted under all the policies or none.
     /// Gives whether each admits, and its debt.
-    pub(crate) fn decide(
+    pub(super) fn decide(
         &self,
         budgets: &[(Budget, Rate)],
         now: u64,

@@ -9,21 +9,21 @@ use std::{
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::place::Place;
+use super::lease::Lease;
 
 pin_project! {
-    /// The wrapped service's body. A place under a [concurrency](crate::rate_limit::Policy::concurrency) policy is given back when it
+    /// The wrapped service's body. A place under a [concurrency](super::Policy::concurrency) policy is given back when it
     /// ends, fails or is dropped.
     #[derive(Debug)]
     pub struct Held<B> {
         #[pin]
         body: B,
-        places: Vec<Arc<dyn Place>>,
+        places: Vec<Arc<Lease>>,
     }
 }
 
 impl<B> Held<B> {
-    pub(crate) fn new(body: B, places: Vec<Arc<dyn Place>>) -> Self {
+    pub(super) fn new(body: B, places: Vec<Arc<Lease>>) -> Self {
         Self { body, places }
     }
 }

@@ -7,14 +7,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::returns::Returns;
-use crate::rate_limit::{
-    decision::{
-        decision::{Decision, Denial},
-        standing::Standing,
-    },
-    quota::claim::Claim,
-    subject::{identity::Identity, lru::Recent},
+use super::{
+    claim::Claim,
+    decision::{Decision, Denial},
+    identity::Identity,
+    recent::Recent,
+    returns::Returns,
+    standing::Standing,
 };
 
 /// A bounded number of denials.
@@ -24,14 +23,14 @@ use crate::rate_limit::{
 /// that come back in this process end it, also those that came back while it was asked for: it may be older than they are.
 /// For what other processes do Redis is asked again after a minute, and after a second where permits come back at all.
 #[derive(Debug)]
-pub(crate) struct Denials {
+pub(super) struct Denials {
     known: Mutex<Recent<(Identity, u64), Known>>,
     returns: Arc<Returns>,
 }
 
 /// When a request was sent, and how many returns there were before.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(super) struct Asked {
     at: Instant,
     returns: u64,
 }
@@ -45,7 +44,7 @@ struct Known {
 }
 
 impl Denials {
-    pub(crate) fn new(denials: usize, returns: Arc<Returns>) -> Self {
+    pub(super) fn new(denials: usize, returns: Arc<Returns>) -> Self {
         Self {
             known: Mutex::new(Recent::new(denials)),
             returns,
@@ -53,7 +52,7 @@ impl Denials {
     }
 
     /// Now, for [`note`](Self::note): before Redis is asked.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         Asked {
             at: Instant::now(),
             returns: self.returns.count(),
@@ -61,7 +60,7 @@ impl Denials {
     }
 
     /// What was said about one of the claims and still holds.
-    pub(crate) fn find(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
+    pub(super) fn find(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
         let now = Instant::now();
         let longest = match self.returns.are_expected() {
             true => LONGEST_WITH_RETURNS,
@@ -79,7 +78,7 @@ impl Denials {
     }
 
     /// Remembers what Redis said.
-    pub(crate) fn note(&self, claims: &[Claim], cost: u64, asked: Asked, decision: &Decision) {
+    pub(super) fn note(&self, claims: &[Claim], cost: u64, asked: Asked, decision: &Decision) {
         if decision.is_allowed() {
             return;
         }

@@ -7,7 +7,7 @@ use std::{collections::HashMap, hash::Hash, mem};
 /// They live in two halves. When the young half is full it becomes the old one, and what was in that is forgotten:
 /// what was not used while many others were.
 #[derive(Debug)]
-pub(crate) struct Recent<K, V> {
+pub(super) struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     half: usize,
@@ -15,7 +15,7 @@ pub(crate) struct Recent<K, V> {
 
 impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     /// Room for `keys` at most.
-    pub(crate) fn new(keys: usize) -> Self {
+    pub(super) fn new(keys: usize) -> Self {
         Self {
             young: HashMap::new(),
             old: HashMap::new(),
@@ -23,11 +23,11 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         }
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    pub(super) fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= self.half && !self.young.contains_key(&key) {
             self.old = mem::take(&mut self.young);
         }
@@ -35,7 +35,7 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
     }
 
     /// All that is known, the most recent last. A key may come twice.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.old.values().chain(self.young.values())
     }
 }

@@ -14,61 +14,50 @@ use std::{
 
 use tokio::{runtime::Handle, task::AbortHandle, time};
 
-use super::call::{self, Ask, Grant};
-use crate::{
-    error::Error,
-    rate_limit::{decision::place::Place, quota::claim::Claim},
-    redis::Redis,
-};
-
-/// Decides in one call, and takes a place under the concurrency policies of these claims, if they have any. The keys of the
-/// claims must be on one server.
-pub(crate) async fn decide(redis: &Redis, claims: &[Claim], ask: Ask) -> Result<Grant, Error> {
-    let limits = claims.iter().flat_map(Claim::limits);
-    let mut lease_times = limits.filter_map(|limit| limit.policy.lease_time());
-    let takes_place = ask.most > 0 && !ask.look && lease_times.next().is_some();
-    // Made before it is asked for: a place of a caller that goes away meanwhile is given back too.
-    let lease = takes_place.then(|| Lease::new(redis, claims));
-    let grant = call::decide(redis, claims, ask, lease.as_ref().map(Lease::id)).await?;
-    match lease {
-        Some(mut lease) if grant.decision.is_allowed() => {
-            lease.keep();
-            let decision = grant.decision.holding(vec![Arc::new(lease)]);
-            Ok(Grant { decision, ..grant })
-        }
-        Some(lease) => {
-            lease.forget();
-            Ok(grant)
-        }
-        None => Ok(grant),
-    }
-}
+use super::{call, claim::Claim};
+use crate::redis::Redis;
 
 /// A place that a request has, renewed while it needs it, given back when this is dropped.
-struct Lease {
-    held: Arc<Held>,
+pub(super) struct Lease {
+    place: Arc<Place>,
     /// The runtime it was taken on; it may be dropped elsewhere.
     runtime: Option<Handle>,
     renewal: Option<AbortHandle>,
     given_back: bool,
 }
 
-struct Held {
+struct Place {
     redis: Redis,
     claims: Box<[Claim]>,
-    /// Nobody else is called that, in any process.
-    id: Box<str>,
+    id: LeaseId,
+}
+
+/// Who has a place: nobody else is called that, in any process.
+#[derive(Clone, Debug)]
+pub(super) struct LeaseId(Box<str>);
+
+impl LeaseId {
+    fn new() -> Self {
+        static PROCESS: LazyLock<String> = LazyLock::new(name_of_process);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("{}{number:x}", *PROCESS).into())
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
 }
 
 impl Lease {
     /// A place under the concurrency policies of these claims that is about to be asked for. It is given back even if
     /// there is no answer.
-    fn new(redis: &Redis, claims: &[Claim]) -> Self {
+    pub(super) fn new(redis: &Redis, claims: &[Claim]) -> Self {
         Self {
-            held: Arc::new(Held {
+            place: Arc::new(Place {
                 redis: redis.clone(),
                 claims: claims.into(),
-                id: next_id(),
+                id: LeaseId::new(),
             }),
             runtime: Handle::try_current().ok(),
             renewal: None,
@@ -76,27 +65,27 @@ impl Lease {
         }
     }
 
-    fn id(&self) -> &str {
-        &self.held.id
+    pub(super) fn id(&self) -> &LeaseId {
+        &self.place.id
     }
 
     /// It was granted: renews it from time to time.
-    fn keep(&mut self) {
-        let held = Arc::clone(&self.held);
+    pub(super) fn keep(&mut self) {
+        let place = Arc::clone(&self.place);
         let renewal = self
             .runtime
             .as_ref()
-            .map(|runtime| runtime.spawn(held.renew()));
+            .map(|runtime| runtime.spawn(place.renew()));
         self.renewal = renewal.map(|task| task.abort_handle());
     }
 
     /// It was not granted: there is nothing to give back.
-    fn forget(mut self) {
+    pub(super) fn forget(mut self) {
         self.given_back = true;
     }
 }
 
-impl Held {
+impl Place {
     async fn renew(self: Arc<Self>) {
         let limits = self.claims.iter().flat_map(Claim::limits);
         let times = limits.filter_map(|limit| limit.policy.lease_time());
@@ -109,8 +98,6 @@ impl Held {
     }
 }
 
-impl Place for Lease {}
-
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(renewal) = &self.renewal {
@@ -119,11 +106,11 @@ impl Drop for Lease {
         if self.given_back {
             return;
         }
-        let held = Arc::clone(&self.held);
+        let place = Arc::clone(&self.place);
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
                 // Without an answer the place is free when its time is over.
-                let _ = call::leave(&held.redis, &held.claims, &held.id).await;
+                let _ = call::leave(&place.redis, &place.claims, &place.id).await;
             });
         }
     }
@@ -133,13 +120,6 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").finish_non_exhaustive()
     }
-}
-
-fn next_id() -> Box<str> {
-    static PROCESS: LazyLock<String> = LazyLock::new(name_of_process);
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{}{number:x}", *PROCESS).into()
 }
 
 /// Not a secret, only different from that of any other process.

@@ -15,23 +15,21 @@ use tokio::{
 
 use super::{
     call::{self, Ask},
+    claim::Claim,
+    decision::Decision,
     denials::Denials,
-    lease,
+    identity::Identity,
+    recent::Recent,
     returns::Returns,
 };
 use crate::{
     error::{Error, Kind},
-    rate_limit::{
-        decision::decision::Decision,
-        quota::claim::Claim,
-        subject::{identity::Identity, lru::Recent},
-    },
     redis::Redis,
 };
 
 /// The permits that this process holds of a bounded number of subjects.
 #[derive(Debug)]
-pub(crate) struct Batches {
+pub(super) struct Batches {
     redis: Redis,
     returns: Arc<Returns>,
     most: u64,
@@ -68,7 +66,7 @@ struct Granted {
 
 impl Batches {
     /// Takes up to `most` permits at once.
-    pub(crate) fn new(redis: Redis, returns: Arc<Returns>, most: u64) -> Self {
+    pub(super) fn new(redis: Redis, returns: Arc<Returns>, most: u64) -> Self {
         returns.expect();
         Self {
             redis,
@@ -79,7 +77,7 @@ impl Batches {
     }
 
     /// Whether permits under these policies can be taken in advance.
-    pub(crate) fn suits(claims: &[Claim]) -> bool {
+    pub(super) fn suits(claims: &[Claim]) -> bool {
         let plain = |claim: &Claim| {
             let mut policies = claim.policies.iter();
             policies.all(|policy| policy.quota().is_some() && !policy.is_shadow())
@@ -88,7 +86,7 @@ impl Batches {
     }
 
     /// Decides by what is held, else by asking Redis for more. What that denies goes to `denials`.
-    pub(crate) async fn take(
+    pub(super) async fn take(
         &self,
         claim: &Claim,
         cost: u64,
@@ -107,7 +105,7 @@ impl Batches {
     }
 
     /// Gives back what is held of one subject, or of all.
-    pub(crate) async fn give_back(&self, claim: Option<&Claim>) -> Result<(), Error> {
+    pub(super) async fn give_back(&self, claim: Option<&Claim>) -> Result<(), Error> {
         let accounts: Vec<Arc<Account>> = {
             let accounts = lock(&self.accounts);
             match claim {
@@ -176,7 +174,7 @@ impl Account {
             }
         };
         let asked = denials.as_ref().map(|denials| denials.asked());
-        let grant = lease::decide(&self.redis, claims, ask).await?;
+        let grant = call::decide(&self.redis, claims, ask).await?;
         if grant.decision.is_allowed() {
             return Ok(self.put(grant.decision, grant.permits.saturating_sub(ask.least)));
         }

@@ -6,16 +6,16 @@ use super::quota::Quota;
 
 /// What header fields say of a policy.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields {
+pub(super) struct Fields {
     /// The name as an RFC 9651 §3.3.3 String.
-    pub(crate) item: String,
+    pub(super) item: String,
     /// The item of `RateLimit-Policy` in draft 11.
-    pub(crate) policy: String,
+    pub(super) policy: String,
 }
 
 impl Fields {
     /// For a quota, or so many places.
-    pub(crate) fn new(name: &str, quota: Option<Quota>, limit: u32) -> Self {
+    pub(super) fn new(name: &str, quota: Option<Quota>, limit: u32) -> Self {
         let item = quoted(name);
         let policy = match quota {
             Some(quota) => match whole_seconds(quota.window()) {

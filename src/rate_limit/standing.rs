@@ -2,17 +2,17 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::rate_limit::quota::{items::Fields, policies::Limit, policy::Policy, quota::Quota};
+use super::{fields::Fields, policies::Limit, policy::Policy, quota::Quota};
 
 /// Where a subject stands with a policy.
 #[derive(Clone)]
 pub struct Standing {
     limit: Arc<Limit>,
-    pub(crate) remaining: u32,
+    pub(super) remaining: u32,
     effective_window: Option<Duration>,
     resets_after: Duration,
-    pub(crate) exceeded: bool,
-    pub(crate) wait: Wait,
+    pub(super) exceeded: bool,
+    pub(super) wait: Wait,
     /// Whether permits were used.
     charged: bool,
     /// When it was decided, in microseconds since 1970: by Redis's clock, if that was asked.
@@ -21,24 +21,24 @@ pub struct Standing {
 
 /// How a request was decided.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
-    pub(crate) cost: u64,
+pub(super) struct Request {
+    pub(super) cost: u64,
     /// Whether permits were used.
-    pub(crate) charged: bool,
+    pub(super) charged: bool,
     /// When, in microseconds since 1970.
-    pub(crate) at: u64,
+    pub(super) at: u64,
 }
 
 /// When a request fits that does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
+pub(super) enum Wait {
     After(Duration),
     Unknown,
     Never,
 }
 
 impl Wait {
-    pub(crate) fn time(self) -> Option<Duration> {
+    pub(super) fn time(self) -> Option<Duration> {
         match self {
             Self::After(time) => Some(time),
             Self::Unknown | Self::Never => None,
@@ -48,21 +48,21 @@ impl Wait {
 
 /// What a policy's algorithm says, in microseconds and in its own measure.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
+pub(super) struct Reading {
     /// Whether the request fits.
-    pub(crate) fits: bool,
-    pub(crate) level: u64,
+    pub(super) fits: bool,
+    pub(super) level: u64,
     /// Until the request fits; negative for never.
-    pub(crate) wait: i64,
+    pub(super) wait: i64,
     /// Until there is one permit more.
-    pub(crate) following: u64,
+    pub(super) following: u64,
     /// Until all permits are back.
-    pub(crate) reset: u64,
+    pub(super) reset: u64,
 }
 
 impl Reading {
     /// Of GCRA, whose debt says it all.
-    pub(crate) fn of_gcra(fits: bool, debt: u64) -> Self {
+    pub(super) fn of_gcra(fits: bool, debt: u64) -> Self {
         Self {
             fits,
             level: debt,
@@ -75,7 +75,7 @@ impl Reading {
 
 impl Standing {
     /// What `reading` means after a request.
-    pub(crate) fn new(limit: &Arc<Limit>, reading: Reading, request: Request) -> Self {
+    pub(super) fn new(limit: &Arc<Limit>, reading: Reading, request: Request) -> Self {
         let (remaining, window, reset, wait) = match &limit.rate {
             Some(rate) => {
                 let remaining = rate.remaining(reading.level);
@@ -162,12 +162,12 @@ impl Standing {
     }
 
     /// How long the request would have to wait for this policy, if that is known.
-    pub(crate) fn wait(&self) -> Option<Duration> {
+    pub(super) fn wait(&self) -> Option<Duration> {
         self.wait.time()
     }
 
     /// When the permits that were used are back by themselves, in microseconds since 1970. Long ago if none were.
-    pub(crate) fn over(&self) -> u64 {
+    pub(super) fn over(&self) -> u64 {
         match self.charged {
             true => self.at.saturating_add(micros(self.resets_after)),
             false => 1,
@@ -175,20 +175,20 @@ impl Standing {
     }
 
     /// Whether permits were used, in Redis.
-    pub(crate) fn is_charged(&self) -> bool {
+    pub(super) fn is_charged(&self) -> bool {
         self.charged
     }
 
     /// The time of something that is so far away, in microseconds since 1970.
-    pub(crate) fn time_after(&self, wait: Duration) -> u64 {
+    pub(super) fn time_after(&self, wait: Duration) -> u64 {
         self.at.saturating_add(micros(wait))
     }
 
-    pub(crate) fn fields(&self) -> &Fields {
+    pub(super) fn fields(&self) -> &Fields {
         &self.limit.fields
     }
 
-    pub(crate) fn with_more(&self, permits: u64) -> Self {
+    pub(super) fn with_more(&self, permits: u64) -> Self {
         let remaining = u64::from(self.remaining).saturating_add(permits);
         let remaining = remaining.min(self.limit().into());
         Self {
@@ -198,7 +198,7 @@ impl Standing {
     }
 
     /// The same with a wait of at most `longest`, if it refuses.
-    pub(crate) fn within(&self, longest: Duration) -> Self {
+    pub(super) fn within(&self, longest: Duration) -> Self {
         match self.wait {
             Wait::After(time) if self.exceeded => Self {
                 effective_window: self.effective_window.map(|time| time.min(longest)),
@@ -209,7 +209,7 @@ impl Standing {
         }
     }
 
-    pub(crate) fn aged(&self, by: Duration) -> Self {
+    pub(super) fn aged(&self, by: Duration) -> Self {
         Self {
             at: self.time_after(by),
             effective_window: self.effective_window.map(|time| time.saturating_sub(by)),

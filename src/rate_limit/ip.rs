@@ -13,7 +13,7 @@ use super::{identity::Identity, key::Key};
 /// by their /64, which is what one subscriber has.
 ///
 /// Header fields are not looked at: any client can write them. Behind a proxy every peer is the proxy: count by
-/// [`ForwardedIp`](crate::rate_limit::ForwardedIp) there.
+/// [`ForwardedIp`](super::ForwardedIp) there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeerIp;
 
@@ -72,7 +72,7 @@ impl Key for PeerNetwork {
 }
 
 /// The other end of the connection.
-pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
+pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let address = extensions
         .get::<PeerAddr>()
         .map(|PeerAddr(address)| address)
@@ -94,5 +94,5 @@ fn connect_info(_: &Extensions) -> Option<&SocketAddr> {
     None
 }
 
-pub(crate) const NEEDS: &str =
+pub(super) const NEEDS: &str =
     "PeerAddr, ConnectInfo<SocketAddr> or SocketAddr in the request's extensions";

@@ -6,7 +6,7 @@ use super::{gcra::Rate, quota::Quota};
 
 /// A named limit: so much per time, or so many at once.
 ///
-/// The name, the algorithm and the subject make the budget. Layers and [limiters](crate::rate_limit::RateLimiter) that have a policy
+/// The name, the algorithm and the subject make the budget. Layers and [limiters](super::RateLimiter) that have a policy
 /// of the same name and algorithm share it, whatever other policies they have; give another name where they should not. A
 /// [`Quota`] without a name has a budget that belongs to its numbers: permits, window, burst and algorithm.
 ///
@@ -20,8 +20,8 @@ use super::{gcra::Rate, quota::Quota};
 ///
 /// Two sets of numbers that take turns on one subject all the time are a mistake: each pays what is owed under the other at
 /// its own rate. So two layers on one handle must not have one name with two sets of numbers, which
-/// [panics](crate::rate_limit::RateLimitLayer#panics); what is known only later is logged as an error, at most once a second: the
-/// policies of a [limiter](crate::rate_limit::RateLimiter), and those of a tier with the name of another layer. The tiers of one layer
+/// [panics](super::RateLimitLayer#panics); what is known only later is logged as an error, at most once a second: the
+/// policies of a [limiter](super::RateLimiter), and those of a tier with the name of another layer. The tiers of one layer
 /// may have one name with different numbers, as each subject has one of them.
 ///
 /// ```
@@ -87,7 +87,7 @@ impl Policy {
     }
 
     /// `quota` without a name, kept by GCRA. Clients are told the name `default`.
-    pub(crate) fn unnamed(quota: Quota) -> Self {
+    pub(super) fn unnamed(quota: Quota) -> Self {
         Self {
             named: false,
             ..Self::new("default", quota)
@@ -148,7 +148,7 @@ impl Policy {
     }
 
     /// Only to see what it would do: it is counted as if it were enforced, and refuses nothing. Clients are not told of it;
-    /// [`Standing::is_exceeded`](crate::rate_limit::Standing::is_exceeded) and the log are.
+    /// [`Standing::is_exceeded`](super::Standing::is_exceeded) and the log are.
     #[must_use]
     pub fn shadow(mut self) -> Self {
         self.shadow = true;
@@ -156,7 +156,7 @@ impl Policy {
     }
 
     /// The same under another name; panics as [`new`](Self::new) does.
-    pub(crate) fn renamed(mut self, name: &str) -> Self {
+    pub(super) fn renamed(mut self, name: &str) -> Self {
         self.name = checked(name);
         self.named = true;
         self
@@ -192,7 +192,7 @@ impl Policy {
     }
 
     /// The quota in ticks, when it is kept by GCRA.
-    pub(crate) fn rate(&self) -> Option<Rate> {
+    pub(super) fn rate(&self) -> Option<Rate> {
         match self.measure {
             Measure::Rate {
                 quota,
@@ -203,7 +203,7 @@ impl Policy {
     }
 
     /// How long a place is kept, for a concurrency policy.
-    pub(crate) fn lease_time(&self) -> Option<Duration> {
+    pub(super) fn lease_time(&self) -> Option<Duration> {
         match self.measure {
             Measure::Rate { .. } => None,
             Measure::Concurrency { lease, .. } => Some(lease),
@@ -211,12 +211,12 @@ impl Policy {
     }
 
     /// Whether the application chose the name.
-    pub(crate) fn is_named(&self) -> bool {
+    pub(super) fn is_named(&self) -> bool {
         self.named
     }
 
     /// The algorithm as the scripts know it, and its numbers.
-    pub(crate) fn script(&self) -> (&'static str, [u64; 3]) {
+    pub(super) fn script(&self) -> (&'static str, [u64; 3]) {
         match self.measure {
             Measure::Rate { quota, algorithm } => {
                 let permits = u64::from(quota.permits());
@@ -268,8 +268,7 @@ const LONGEST_LOG: u32 = 10_000;
 mod tests {
     use std::panic::catch_unwind;
 
-    use super::*;
-    use crate::rate_limit::quota::policies::Policies;
+    use super::{super::policies::Policies, *};
 
     #[test]
     fn nonsense_is_refused() {
