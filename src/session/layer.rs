@@ -6,14 +6,16 @@ use http::{Extensions, request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
-    commits::Commits,
-    config::{CookieConfig, DEFAULT_NAME, SameSite},
-    events::{Describe, Hook, SecurityEvent},
+    callbacks::{
+        commits::Commits,
+        events::{Describe, Hook, SecurityEvent},
+    },
+    cookie::config::{CookieConfig, DEFAULT_NAME, SameSite},
+    handle::session::Session,
     marked::Marked,
     nested::InnermostMarked,
     service::Sessions,
-    session::Session,
-    store::SessionStore,
+    store::store::SessionStore,
 };
 use crate::redis::Redis;
 
@@ -53,7 +55,7 @@ pub(super) struct Shared {
     pub(super) describe: Option<Describe>,
     pub(super) commits: Commits,
     #[cfg(feature = "tower-sessions-import")]
-    pub(super) import: Option<super::import::TowerSessions>,
+    pub(super) import: Option<super::import::import::TowerSessions>,
     pub(super) place: Place,
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{layer::Shared, session::Session};
+use super::{handle::session::Session, layer::Shared};
 use crate::log_pace::{LogPace, uptime};
 
 /// The session of the innermost [marked](super::SessionLayer::marked) layer around a handler, whatever its marker.

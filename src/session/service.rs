@@ -10,12 +10,11 @@ use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 use super::{
-    cookie::candidates,
-    headers,
+    cookie::{cookie::candidates, headers},
+    handle::session::{Session, Told},
     layer::{SessionLayer, Shared},
     nested,
-    session::{Session, Told},
-    state::Sending,
+    state::state::Sending,
 };
 use crate::{
     body::ResponseBody,

@@ -4,16 +4,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{Due, Field, Found, Record, millis, not_ours, number};
-use crate::{
-    error::Error,
-    session::{
-        bounds::MARK,
-        outcome::Held,
-        settings::{MAX_TOUCH_INTERVAL, Settings},
-        token::HASH,
-    },
+use super::record::{Due, Field, Found, Record, millis, not_ours, number};
+use super::{
+    bounds::MARK,
+    outcome::Held,
+    settings::{MAX_TOUCH_INTERVAL, Settings},
 };
+use crate::{error::Error, session::credential::token::HASH};
 
 /// A record as Redis gave it.
 pub(in crate::session) struct Stored {

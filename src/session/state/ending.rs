@@ -1,7 +1,7 @@
 //! What a request knows of sessions that a logout ends.
 
-use super::{Cookie, Origin, State};
-use crate::session::{
+use super::state::{Cookie, Origin, State};
+use crate::session::record::{
     changes::Changes,
     outcome::{Ended, Held},
     record::Due,

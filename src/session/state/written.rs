@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Cookie, Job, Origin, State};
+use super::state::{Cookie, Job, Origin, State};
 use crate::session::{
-    changes::Changes,
-    outcome::{Done, Held},
-    record::{Due, Record},
-    token::Token,
+    credential::token::Token,
+    record::{
+        changes::Changes,
+        outcome::{Done, Held},
+        record::{Due, Record},
+    },
 };
 
 impl State {

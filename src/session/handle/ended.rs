@@ -1,0 +1,142 @@
+//! Waiting for the end of a session, and the use of one whose response has left.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::time::sleep;
+
+use super::session::Session;
+use crate::session::{
+    record::{record::Found, settings::check_timeout},
+    state::state::State,
+    store::{store::SessionStore, wait::Wait},
+};
+
+impl Session {
+    /// Waits until the session ends: for a WebSocket or a stream, to end with it.
+    ///
+    /// It ends by a logout, a revocation and a timeout, and by a login or rotation elsewhere, which make it another's; a
+    /// token that was only renewed does not end it. Where there is no session, it has ended already. Waiting is no use of
+    /// the session: one that nothing else uses ends by its [idle timeout](crate::session::SessionLayer::idle_timeout).
+    ///
+    /// It is told at once and costs next to nothing: the process has one more connection to Redis while anybody waits, on
+    /// which every end is published. That is only a hint. What counts is the session's record, which is looked at when
+    /// there was a hint, when the session's time is over, and [now and then](SessionStore::check_ended_every) in any case,
+    /// those of many waiting sessions by one command. While Redis does not answer, nobody knows of an end, and this waits.
+    /// Over an application's own client of a cluster, no hint is heard.
+    ///
+    /// A revocation that found the user's list [evicted](crate::session#eviction) is told when a use of the session notices
+    /// it.
+    ///
+    /// ```no_run
+    /// # use tower_fred::{Error, Session};
+    /// async fn socket(session: Session, mut messages: tokio::sync::mpsc::Receiver<String>) -> Result<(), Error> {
+    ///     loop {
+    ///         tokio::select! {
+    ///             () = session.ended() => return Ok(()),
+    ///             message = messages.recv() => match message {
+    ///                 Some(_message) => session.incr("messages", 1).await?,
+    ///                 None => return Ok(()),
+    ///             },
+    ///         };
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// It may be dropped and called again at any time, as `select!` in a loop does: only the first call of a session asks
+    /// Redis.
+    pub async fn ended(&self) {
+        self.mark_used();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Err(error) = self.load().await {
+                tracing::debug!(target: "tower_fred::session", %error, "cannot tell whether a session has ended");
+                sleep(pause).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+                continue;
+            }
+            let Some(wait) = self.wait() else { return };
+            wait.ended().await;
+            // This request itself may have put another token in the place of the one that was waited for.
+            if self.state().held().is_none_or(|held| wait.is_for(held)) {
+                return;
+            }
+        }
+    }
+
+    /// Who waits for the end of this session on behalf of all its clones; nobody where there is no session.
+    fn wait(&self) -> Option<Arc<Wait>> {
+        let held = self.state().held()?.clone();
+        let mut slot = self
+            .inner
+            .wait
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(wait) = slot.as_ref().filter(|wait| wait.is_for(&held)) {
+            return Some(Arc::clone(wait));
+        }
+        let wait = Wait::begin(self.store(), held);
+        *slot = Some(Arc::clone(&wait));
+        Some(wait)
+    }
+
+    /// Notes the use of a session whose response has left, at most once per touch interval. Nobody waits for it.
+    pub(crate) fn use_after_response(&self) {
+        let store = self.store();
+        let interval = store.settings.touch_interval();
+        let Some(held) = self.state().use_after_response(Instant::now(), interval) else {
+            return;
+        };
+        let store = store.clone();
+        tokio::spawn(async move {
+            match store.find(&held).await {
+                Ok(Found::Live(_, due)) if due.touch => store.touch(&held).await,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(target: "tower_fred::session", %error, "session not extended");
+                }
+            }
+        });
+    }
+}
+
+impl SessionStore {
+    /// How often a session that [somebody waits](Session::ended) for is looked at without a reason; default 30 seconds.
+    ///
+    /// It bounds how late an end is noticed when its hint was lost, as it may be while a connection breaks, or when none
+    /// is heard: when the Redis user may not `PUBLISH` and `SUBSCRIBE`, and over an application's own client of a cluster. One command looks at up to 256 sessions, in a cluster at one.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 1 ms and 100 years.
+    #[must_use]
+    pub fn check_ended_every(self, interval: Duration) -> Self {
+        check_timeout(interval);
+        self.with(|settings| settings.look = interval)
+    }
+}
+
+impl State {
+    /// The session, if its response has left and its last use that was noted here is an interval ago.
+    fn use_after_response(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+    ) -> Option<crate::session::record::outcome::Held> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < interval;
+        if !self.is_sent() || self.used_at.is_some_and(is_recent) {
+            return None;
+        }
+        let held = self.held()?.clone();
+        self.used_at = Some(now);
+        Some(held)
+    }
+}
+
+/// After an attempt to read the session that failed.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);

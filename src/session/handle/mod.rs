@@ -1,0 +1,13 @@
+//! The session that a handler holds, and all that it can do with it.
+//! In: the calls of handlers and of the service. Out: reads and writes of the store, and what the response has to say.
+//! Imported by the slice's root only.
+
+pub(crate) mod auth;
+pub(crate) mod csrf;
+pub(crate) mod ended;
+pub(crate) mod flash;
+pub(crate) mod load;
+pub(crate) mod session;
+pub(crate) mod sync;
+pub(crate) mod typed;
+pub(crate) mod update;

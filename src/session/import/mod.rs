@@ -1,0 +1,6 @@
+//! Sessions of tower-sessions, taken over as their browsers come back.
+//! In: the old cookie. Out: a new session in the store with the values of the old one.
+//! Imported by `handle` and the slice's root.
+
+pub(crate) mod import;
+pub(crate) mod moving;

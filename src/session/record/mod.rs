@@ -1,0 +1,15 @@
+//! Pure: what is stored of a session, and what a write changes in it.
+//! In: the fields of a hash in Redis. Out: the session that a token may see, and the steps of a write.
+//! Imported by every room above.
+
+pub(crate) mod bounds;
+pub(crate) mod changes;
+pub(crate) mod codec;
+pub(crate) mod login;
+pub(crate) mod outcome;
+#[expect(clippy::module_inception, reason = "named by role, as the type is")]
+pub(crate) mod record;
+#[cfg(feature = "seal")]
+pub(crate) mod seal;
+pub(crate) mod settings;
+pub(crate) mod stored;
