@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, request::Parts, response};
+use http::{request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
@@ -11,9 +11,8 @@ use super::{
         events::{Describe, Hook, SecurityEvent},
     },
     cookie::config::{CookieConfig, DEFAULT_NAME, SameSite},
-    handle::session::Session,
-    marked::Marked,
-    nested::InnermostMarked,
+    handle::{config::Config, session::Session},
+    nested::Place,
     service::Sessions,
     store::store::SessionStore,
 };
@@ -42,29 +41,8 @@ use crate::redis::Redis;
 /// ```
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
-    pub(super) shared: Arc<Shared>,
-}
-
-/// What all services and requests of a layer share.
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) store: SessionStore,
-    pub(super) cookie: CookieConfig,
-    pub(super) anonymous_on_failure: bool,
-    pub(super) hook: Option<Hook>,
-    pub(super) describe: Option<Describe>,
-    pub(super) commits: Commits,
-    #[cfg(feature = "tower-sessions-import")]
-    pub(super) import: Option<super::import::import::TowerSessions>,
-    pub(super) place: Place,
-}
-
-/// Where handlers find the session, and an inner layer that of an outer one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) give: fn(&mut Extensions, Session),
-    /// What a layer outside left there.
-    pub(super) find: fn(&Extensions) -> Option<&Session>,
+    pub(super) config: Arc<Config>,
+    place: Place,
 }
 
 impl SessionLayer {
@@ -76,27 +54,13 @@ impl SessionLayer {
     /// A layer over a store, with its settings.
     pub fn over(store: SessionStore) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                store,
-                cookie: CookieConfig::new(),
-                anonymous_on_failure: false,
-                hook: None,
-                describe: None,
-                commits: Commits::default(),
-                #[cfg(feature = "tower-sessions-import")]
-                import: None,
-                place: Place {
-                    give: |extensions, session| {
-                        extensions.insert(session);
-                    },
-                    find: |extensions| extensions.get(),
-                },
-            }),
+            config: Arc::new(Config::new(store)),
+            place: Place::unmarked(),
         }
     }
 
     /// A layer for one more session of the same browser, beside those of other layers: with a cookie and a
-    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`]. A cookie of one layer opens
+    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`](super::Marked). A cookie of one layer opens
     /// nothing in the other. Two layers of one name are [one session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
@@ -109,20 +73,14 @@ impl SessionLayer {
             "`{DEFAULT_NAME}` is the cookie of the layer without a marker: give this one another name"
         );
         let mut layer = Self::over(store.realm(name)).cookie_name(name);
-        Arc::make_mut(&mut layer.shared).place = Place {
-            give: |extensions, session| {
-                extensions.insert(InnermostMarked(session.clone()));
-                extensions.insert(Marked::<M>::new(session));
-            },
-            find: |extensions| extensions.get().map(|InnermostMarked(session)| session),
-        };
+        layer.place = Place::marked::<M>();
         layer
     }
 
     /// The sessions of this layer, for [`list`](SessionStore::list) and [`revoke_all`](SessionStore::revoke_all) outside a
     /// request.
     pub fn store(&self) -> SessionStore {
-        self.shared.store.clone()
+        self.config.store.clone()
     }
 
     /// How long a session lives without being used; default 30 minutes. See [`SessionStore::idle_timeout`].
@@ -218,7 +176,7 @@ impl SessionLayer {
     /// carried out is a 503 in any case.
     #[must_use]
     pub fn anonymous_on_failure(mut self) -> Self {
-        Arc::make_mut(&mut self.shared).anonymous_on_failure = true;
+        Arc::make_mut(&mut self.config).anonymous_on_failure = true;
         self
     }
 
@@ -248,7 +206,7 @@ impl SessionLayer {
         mut self,
         commit: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.shared).commits = Commits::new(commit);
+        Arc::make_mut(&mut self.config).commits = Commits::new(commit);
         self
     }
 
@@ -274,7 +232,7 @@ impl SessionLayer {
         mut self,
         hook: impl Fn(&SecurityEvent<'_>) + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.shared).hook = Some(Hook::new(hook));
+        Arc::make_mut(&mut self.config).hook = Some(Hook::new(hook));
         self
     }
 
@@ -284,19 +242,45 @@ impl SessionLayer {
         mut self,
         describe: impl Fn(&Parts) -> String + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.shared).describe = Some(Describe::new(describe));
+        Arc::make_mut(&mut self.config).describe = Some(Describe::new(describe));
+        self
+    }
+
+    /// Takes over the sessions that tower-sessions 0.14 and its Redis store 0.16 left on this server.
+    ///
+    /// When a browser without a session of ours uses its session and names an old one, its values become those of a new
+    /// session with a new token, and the old cookie is removed. The old record is only read. Values that no session of
+    /// ours can have are left out, with a warning.
+    ///
+    /// Of requests that come at once with the same old cookie, one makes the new session and brings its cookie. The others
+    /// wait for it and are given the same session, without a cookie of their own; so are those that come within the
+    /// [grace](crate::session::SessionStore::renewal_grace) after it. Later, the old cookie opens nothing. When the one that makes
+    /// the session does not finish, another does it after a moment; a request that waits for longer than two deadlines
+    /// gets an [unavailable](Error::is_unavailable) error, 503 with `Retry-After` as a response.
+    ///
+    /// [`Session::logout`] also ends an old session that was not taken over yet. [`SessionStore::revoke_all`] does so for
+    /// a user whom [`user_from`](super::TowerSessions::user_from) names: an old session is older than any revocation, so it is
+    /// not taken over, and its cookie is removed. Without `user_from`, a revocation knows nothing of old sessions.
+    ///
+    /// The Redis user must be allowed to `GET` the old keys.
+    ///
+    /// [`SessionStore::revoke_all`]: crate::session::SessionStore::revoke_all
+    #[cfg(feature = "tower-sessions-import")]
+    #[must_use]
+    pub fn import_tower_sessions(mut self, from: super::TowerSessions) -> Self {
+        Arc::make_mut(&mut self.config).import = Some(from);
         self
     }
 
     fn with_store(mut self, change: impl FnOnce(SessionStore) -> SessionStore) -> Self {
-        let shared = Arc::make_mut(&mut self.shared);
-        shared.store = change(shared.store.clone());
+        let config = Arc::make_mut(&mut self.config);
+        config.store = change(config.store.clone());
         self
     }
 
     fn with_cookie(mut self, change: impl FnOnce(CookieConfig) -> CookieConfig) -> Self {
-        let shared = Arc::make_mut(&mut self.shared);
-        shared.cookie = change(shared.cookie.clone());
+        let config = Arc::make_mut(&mut self.config);
+        config.cookie = change(config.cookie.clone());
         self
     }
 }
@@ -305,6 +289,13 @@ impl<S> Layer<S> for SessionLayer {
     type Service = Sessions<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Sessions::new(inner, Arc::clone(&self.shared))
+        Sessions::new(inner, Arc::clone(&self.config), self.place)
     }
 }
+
+const _: () = {
+    const fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<SessionLayer>();
+    shared::<Sessions<()>>();
+    shared::<Session>();
+};

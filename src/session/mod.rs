@@ -226,7 +226,7 @@ pub use credential::token::Token;
 pub use handle::session::Session;
 pub use handle::typed::Typed;
 #[cfg(feature = "tower-sessions-import")]
-pub use import::import::TowerSessions;
+pub use import::tower_sessions::TowerSessions;
 pub use layer::SessionLayer;
 pub use marked::Marked;
 pub use record::bounds::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE};

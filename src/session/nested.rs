@@ -7,19 +7,62 @@ use std::sync::Arc;
 
 use http::Extensions;
 
-use super::{handle::session::Session, layer::Shared};
+use super::{
+    handle::{config::Config, session::Session},
+    marked::Marked,
+};
 use crate::log_pace::{LogPace, uptime};
+
+/// Where in a request's extensions a layer leaves its session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    give: fn(&mut Extensions, Session),
+    find: fn(&Extensions) -> Option<&Session>,
+}
+
+impl Place {
+    /// For a layer without a marker: under the type [`Session`].
+    pub(super) fn unmarked() -> Self {
+        Self {
+            give: |extensions, session| {
+                extensions.insert(session);
+            },
+            find: |extensions| extensions.get(),
+        }
+    }
+
+    /// For a layer with the marker `M`: under [`Marked<M>`], and as the innermost of all layers with a marker.
+    pub(super) fn marked<M: 'static>() -> Self {
+        Self {
+            give: |extensions, session| {
+                extensions.insert(InnermostMarked(session.clone()));
+                extensions.insert(Marked::<M>::new(session));
+            },
+            find: |extensions| extensions.get().map(|InnermostMarked(session)| session),
+        }
+    }
+
+    /// Leaves the session for the handler.
+    pub(super) fn give(self, extensions: &mut Extensions, session: Session) {
+        (self.give)(extensions, session);
+    }
+
+    /// The session that the next layer outside left in the same place.
+    pub(super) fn find(self, extensions: &Extensions) -> Option<&Session> {
+        (self.find)(extensions)
+    }
+}
 
 /// The session of the innermost [marked](super::SessionLayer::marked) layer around a handler, whatever its marker.
 ///
 /// A layer without a marker leaves its [`Session`] in the extensions under that type, and needs no second place.
 #[derive(Clone)]
-pub(super) struct InnermostMarked(pub(super) Session);
+struct InnermostMarked(Session);
 
 /// The session of a layer outside of this one that has the same cookie and the same sessions.
 ///
 /// Logs an error where a layer outside has the same cookie and other sessions or settings.
-pub(super) fn outer(extensions: &Extensions, shared: &Arc<Shared>) -> Option<Session> {
+pub(super) fn outer(extensions: &Extensions, config: &Arc<Config>) -> Option<Session> {
     let session = extensions.get::<Session>();
     let marked = extensions.get::<InnermostMarked>().map(|marked| &marked.0);
     [session, marked]
@@ -27,13 +70,13 @@ pub(super) fn outer(extensions: &Extensions, shared: &Arc<Shared>) -> Option<Ses
         .flatten()
         .flat_map(Session::with_outer)
         // One whose response has left can set no cookie: these are the extensions of a request within another.
-        .filter(|session| session.has_cookie_of(shared) && !session.state().is_sent())
-        .find(|session| is_the_same(&session.inner.shared, shared))
+        .filter(|session| session.has_cookie_of(config) && !session.state().is_sent())
+        .find(|session| is_the_same(&session.inner.config, config))
         .cloned()
 }
 
 /// Whether `outer`, which has the cookie of `inner`, has its sessions too.
-fn is_the_same(outer: &Arc<Shared>, inner: &Arc<Shared>) -> bool {
+fn is_the_same(outer: &Arc<Config>, inner: &Arc<Config>) -> bool {
     if Arc::ptr_eq(outer, inner) {
         return true;
     }
@@ -56,25 +99,6 @@ fn is_the_same(outer: &Arc<Shared>, inner: &Arc<Shared>) -> bool {
         tracing::error!(target: "tower_fred::session", cookie, omitted, "{text}");
     }
     same
-}
-
-impl Shared {
-    /// Whether it makes no difference which of the two looks after a session.
-    fn agrees_with(&self, other: &Self) -> bool {
-        self.store.settings.agree_with(&other.store.settings)
-            && self.cookie.attributes() == other.cookie.attributes()
-            && self.anonymous_on_failure == other.anonymous_on_failure
-            && self.is_observed_as(other)
-    }
-
-    /// Whether both tell the same functions. Two closures are the same only if one was cloned from the other.
-    fn is_observed_as(&self, other: &Self) -> bool {
-        #[cfg(feature = "tower-sessions-import")]
-        if self.import.is_some() != other.import.is_some() {
-            return false;
-        }
-        self.hook == other.hook && self.describe == other.describe && self.commits == other.commits
-    }
 }
 
 static APART: LogPace = LogPace::new();

@@ -30,7 +30,7 @@ impl SessionLayer {
         login: impl Into<Login>,
         fields: &T,
     ) -> Result<HeaderValue, Error> {
-        let token = self.shared.store.create_for(login, fields).await?;
-        Ok(pair(&self.shared.cookie, &token))
+        let token = self.config.store.create_for(login, fields).await?;
+        Ok(pair(&self.config.cookie, &token))
     }
 }

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::config::CookieConfig;
-use crate::session::{credential::token::Token, state::state::Cookie};
+use super::{change::CookieChange, config::CookieConfig};
+use crate::session::credential::token::Token;
 
 /// The tokens among the request's cookies of this name, in order, each once, at most [`MAX_CANDIDATES`].
 ///
@@ -44,18 +44,18 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// The one place where a `Set-Cookie` value is made: a removal has the attributes of what it removes.
-pub(crate) fn set_cookie(config: &CookieConfig, cookie: &Cookie) -> HeaderValue {
+pub(crate) fn set_cookie(config: &CookieConfig, cookie: &CookieChange) -> HeaderValue {
     let (name, attributes) = (config.name(), config.attributes());
     let text = match cookie {
-        Cookie::Set(token, None) => format!("{name}={}{attributes}", token.cookie_value()),
-        Cookie::Set(token, Some(lifetime)) => {
+        CookieChange::Set(token, None) => format!("{name}={}{attributes}", token.cookie_value()),
+        CookieChange::Set(token, Some(lifetime)) => {
             let seconds = lifetime.as_secs().min(MAX_AGE);
             format!(
                 "{name}={}{attributes}; Max-Age={seconds}",
                 token.cookie_value()
             )
         }
-        Cookie::Remove => format!("{name}={attributes}; Max-Age=0"),
+        CookieChange::Remove => format!("{name}={attributes}; Max-Age=0"),
     };
     sensitive(&text)
 }
@@ -141,7 +141,7 @@ mod tests {
     fn d20_a_cookie_that_is_kept_says_for_how_long_up_to_400_days() {
         let lifetime = |days: u64| {
             let lifetime = std::time::Duration::from_secs(days * 24 * 60 * 60);
-            let cookie = Cookie::Set(token(), Some(lifetime));
+            let cookie = CookieChange::Set(token(), Some(lifetime));
             let value = set_cookie(&CookieConfig::new(), &cookie);
             let text = value.to_str().unwrap().to_owned();
             text.rsplit_once("; Max-Age=").unwrap().1.to_owned()

@@ -5,14 +5,13 @@ use http::{
     header::{CACHE_CONTROL, SET_COOKIE, VARY},
 };
 
-use super::{config::CookieConfig, cookie::set_cookie};
-use crate::session::state::state::Cookie;
+use super::{change::CookieChange, config::CookieConfig, cookie::set_cookie};
 
 /// Adds the cookie to the response, and keeps it out of shared caches.
 pub(crate) fn write(
     headers: &mut HeaderMap,
     config: &CookieConfig,
-    cookie: Option<&Cookie>,
+    cookie: Option<&CookieChange>,
     read: bool,
 ) {
     if let Some(cookie) = cookie {
@@ -63,7 +62,7 @@ mod tests {
         for (name, value) in before {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        let cookie = cookie.then_some(Cookie::Remove);
+        let cookie = cookie.then_some(CookieChange::Remove);
         write(&mut headers, &CookieConfig::new(), cookie.as_ref(), read);
         headers
     }

@@ -3,11 +3,14 @@
 use std::time::{Duration, SystemTime};
 
 use super::session::Session;
-use crate::error::{Error, Kind};
-use crate::session::{
-    record::{changes::Renewal, login::Login, outcome::Held, record::Found},
-    state::state::too_late,
-    store::devices::Device,
+use crate::{
+    error::{Error, Kind},
+    session::{
+        credential::held::Held,
+        record::{changes::Renewal, login::Login, record::Found},
+        state::state::too_late,
+        store::devices::Device,
+    },
 };
 
 impl Session {

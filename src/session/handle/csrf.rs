@@ -4,10 +4,12 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 use super::session::Session;
-use crate::error::{Error, Kind};
-use crate::session::{
-    credential::{keys::mac, token::same_hash},
-    record::changes::Renewal,
+use crate::{
+    error::{Error, Kind},
+    session::{
+        credential::{keys::mac, token::same_hash},
+        record::changes::Renewal,
+    },
 };
 
 impl Session {

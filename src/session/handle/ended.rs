@@ -1,18 +1,14 @@
-//! Waiting for the end of a session, and the use of one whose response has left.
+//! Waiting for the end of a session.
 
 use std::{
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::time::sleep;
 
 use super::session::Session;
-use crate::session::{
-    record::{record::Found, settings::check_timeout},
-    state::state::State,
-    store::{store::SessionStore, wait::Wait},
-};
+use crate::session::store::{look::wait_for_end, wait::Wait};
 
 impl Session {
     /// Waits until the session ends: for a WebSocket or a stream, to end with it.
@@ -23,7 +19,7 @@ impl Session {
     ///
     /// It is told at once and costs next to nothing: the process has one more connection to Redis while anybody waits, on
     /// which every end is published. That is only a hint. What counts is the session's record, which is looked at when
-    /// there was a hint, when the session's time is over, and [now and then](SessionStore::check_ended_every) in any case,
+    /// there was a hint, when the session's time is over, and [now and then](crate::session::SessionStore::check_ended_every) in any case,
     /// those of many waiting sessions by one command. While Redis does not answer, nobody knows of an end, and this waits.
     /// Over an application's own client of a cluster, no hint is heard.
     ///
@@ -79,61 +75,9 @@ impl Session {
         if let Some(wait) = slot.as_ref().filter(|wait| wait.is_for(&held)) {
             return Some(Arc::clone(wait));
         }
-        let wait = Wait::begin(self.store(), held);
+        let wait = wait_for_end(self.store(), held);
         *slot = Some(Arc::clone(&wait));
         Some(wait)
-    }
-
-    /// Notes the use of a session whose response has left, at most once per touch interval. Nobody waits for it.
-    pub(crate) fn use_after_response(&self) {
-        let store = self.store();
-        let interval = store.settings.touch_interval();
-        let Some(held) = self.state().use_after_response(Instant::now(), interval) else {
-            return;
-        };
-        let store = store.clone();
-        tokio::spawn(async move {
-            match store.find(&held).await {
-                Ok(Found::Live(_, due)) if due.touch => store.touch(&held).await,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::debug!(target: "tower_fred::session", %error, "session not extended");
-                }
-            }
-        });
-    }
-}
-
-impl SessionStore {
-    /// How often a session that [somebody waits](Session::ended) for is looked at without a reason; default 30 seconds.
-    ///
-    /// It bounds how late an end is noticed when its hint was lost, as it may be while a connection breaks, or when none
-    /// is heard: when the Redis user may not `PUBLISH` and `SUBSCRIBE`, and over an application's own client of a cluster. One command looks at up to 256 sessions, in a cluster at one.
-    ///
-    /// # Panics
-    ///
-    /// When it is not between 1 ms and 100 years.
-    #[must_use]
-    pub fn check_ended_every(self, interval: Duration) -> Self {
-        check_timeout(interval);
-        self.with(|settings| settings.look = interval)
-    }
-}
-
-impl State {
-    /// The session, if its response has left and its last use that was noted here is an interval ago.
-    fn use_after_response(
-        &mut self,
-        now: Instant,
-        interval: Duration,
-    ) -> Option<crate::session::record::outcome::Held> {
-        let is_recent = |at: Instant| now.saturating_duration_since(at) < interval;
-        if !self.is_sent() || self.used_at.is_some_and(is_recent) {
-            return None;
-        }
-        let held = self.held()?.clone();
-        self.used_at = Some(now);
-        Some(held)
     }
 }
 

@@ -4,13 +4,15 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::session::Session;
-use crate::error::{Error, Kind};
-use crate::session::{
-    record::{
-        bounds::{FLASH, check_value},
-        codec::decode,
+use crate::{
+    error::{Error, Kind},
+    session::{
+        record::{
+            bounds::{FLASH, check_value},
+            codec::decode,
+        },
+        store::records::unix_millis,
     },
-    store::records::unix_millis,
 };
 
 impl Session {

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use super::session::Session;
-use crate::error::Error;
-use crate::session::{
-    callbacks::events::Suspicion,
-    record::{
-        outcome::Held,
-        record::{Due, Found, Record},
+use crate::{
+    error::Error,
+    session::{
+        callbacks::events::Suspicion,
+        credential::held::Held,
+        record::record::{Due, Found, Record},
+        state::state::Job,
     },
-    state::state::Job,
 };
 
 impl Session {
@@ -53,7 +53,7 @@ impl Session {
         let found = self.find(&job).await;
         self.use_after_response();
         match found {
-            Err(error) if self.inner.shared.anonymous_on_failure && error.is_unavailable() => {
+            Err(error) if self.inner.config.anonymous_on_failure && error.is_unavailable() => {
                 // The outage itself has a warning, once.
                 tracing::debug!(target: "tower_fred::session", %error, "going on with an empty session");
                 self.state().unreachable(&job);
@@ -90,5 +90,24 @@ impl Session {
         let is_noted = !due.touch || !state.is_sent();
         state.used_at = is_noted.then(Instant::now);
         state.loaded(job, &held.token, record, due);
+    }
+
+    /// Notes the use of a session whose response has left, at most once per touch interval. Nobody waits for it.
+    pub(crate) fn use_after_response(&self) {
+        let store = self.store();
+        let interval = store.settings.touch_interval();
+        let Some(held) = self.state().use_after_response(Instant::now(), interval) else {
+            return;
+        };
+        let store = store.clone();
+        tokio::spawn(async move {
+            match store.find(&held).await {
+                Ok(Found::Live(_, due)) if due.touch => store.touch(&held).await,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(target: "tower_fred::session", %error, "session not extended");
+                }
+            }
+        });
     }
 }

@@ -3,9 +3,12 @@
 //! Imported by the slice's root only.
 
 pub(crate) mod auth;
+pub(crate) mod config;
 pub(crate) mod csrf;
 pub(crate) mod ended;
 pub(crate) mod flash;
+#[cfg(feature = "tower-sessions-import")]
+pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod session;
 pub(crate) mod sync;

@@ -8,19 +8,22 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::session::{
-    callbacks::events::{SecurityEvent, Suspicion},
-    credential::token::Token,
-    layer::Shared,
-    record::{
-        bounds::{encode, is_reserved},
-        codec::decode,
-        login::Login,
+use crate::{
+    error::Error,
+    personal::Personal,
+    session::{
+        callbacks::events::{SecurityEvent, Suspicion},
+        credential::token::Token,
+        handle::config::Config,
+        record::{
+            bounds::{encode, is_reserved},
+            codec::decode,
+            login::Login,
+        },
+        state::state::State,
+        store::{store::SessionStore, wait::Wait},
     },
-    state::state::State,
-    store::{store::SessionStore, wait::Wait},
 };
-use crate::{error::Error, personal::Personal};
 
 /// The session of one request. See the [module](crate::session) for what it costs and when it is written.
 ///
@@ -52,7 +55,7 @@ pub struct Session {
 }
 
 pub(crate) struct Inner {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) config: Arc<Config>,
     /// Tells a cache that this request's answer is for nobody else.
     personal: Personal,
     /// The session of the next layer outside that left its own in the same place.
@@ -61,7 +64,7 @@ pub(crate) struct Inner {
     client: Option<String>,
     /// The session of another crate that the browser names.
     #[cfg(feature = "tower-sessions-import")]
-    pub(crate) legacy: Mutex<Option<crate::session::import::import::Legacy>>,
+    pub(crate) legacy: Mutex<Option<crate::session::import::legacy::Legacy>>,
     began: Instant,
     /// Who waits for the session's end.
     pub(crate) wait: Mutex<Option<Arc<Wait>>>,
@@ -78,14 +81,14 @@ pub(crate) struct Told {
     pub(crate) personal: Personal,
     pub(crate) outer: Option<Session>,
     #[cfg(feature = "tower-sessions-import")]
-    pub(crate) legacy: Option<crate::session::import::import::Legacy>,
+    pub(crate) legacy: Option<crate::session::import::legacy::Legacy>,
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, told: Told) -> Self {
+    pub(crate) fn new(config: Arc<Config>, told: Told) -> Self {
         Self {
             inner: Arc::new(Inner {
-                shared,
+                config,
                 personal: told.personal,
                 client: told.client,
                 outer: told.outer,
@@ -191,12 +194,12 @@ impl Session {
         std::iter::successors(Some(self), |session| session.inner.outer.as_ref())
     }
 
-    pub(crate) fn has_cookie_of(&self, shared: &Shared) -> bool {
-        self.inner.shared.cookie.name() == shared.cookie.name()
+    pub(crate) fn has_cookie_of(&self, config: &Config) -> bool {
+        self.inner.config.cookie.name() == config.cookie.name()
     }
 
     pub(crate) fn store(&self) -> &SessionStore {
-        &self.inner.shared.store
+        &self.inner.config.store
     }
 
     /// When the check of a login's credentials began.
@@ -208,7 +211,7 @@ impl Session {
     pub(crate) fn suspect(&self, what: Suspicion, token: &Token) {
         let session = self.store().pseudonym(&token.id());
         tracing::debug!(target: "tower_fred::session", sid_hash = %session, "{}", what.text());
-        if let Some(hook) = &self.inner.shared.hook {
+        if let Some(hook) = &self.inner.config.hook {
             hook.call(&SecurityEvent::new(
                 what,
                 session,

@@ -1,18 +1,20 @@
 //! Between a session and its record: one write, one end.
 
 use super::session::Session;
-use crate::error::{Error, Kind};
-use crate::session::{
-    callbacks::events::Suspicion,
-    credential::token::Token,
-    record::{
-        changes::{Changes, Renewal},
-        login::Login,
-        outcome::{Done, Ended, Held, Op, Outcome},
-        record::Record,
+use crate::{
+    error::{Error, Kind},
+    session::{
+        callbacks::events::Suspicion,
+        credential::{held::Held, token::Token},
+        record::{
+            changes::{Changes, Renewal},
+            login::Login,
+            operation::{Done, Ended, Op, Outcome},
+            record::Record,
+        },
+        state::state::{Job, Sending, too_late},
+        store::records::{full, unix_millis},
     },
-    state::state::{Job, Sending, too_late},
-    store::records::{full, unix_millis},
 };
 
 impl Session {

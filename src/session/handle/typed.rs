@@ -9,8 +9,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::session::Session;
-use crate::error::{Error, Kind};
-use crate::session::{record::bounds::check_key, store::store::fields_of};
+use crate::{
+    error::{Error, Kind},
+    session::{record::bounds::check_key, store::store::fields_of},
+};
 
 /// A struct whose fields are stored as fields of the session. See [`Session::typed`].
 ///

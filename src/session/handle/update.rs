@@ -4,12 +4,14 @@ use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::session::Session;
-use crate::error::{Error, Kind};
-use crate::session::record::{
-    bounds::{check_key, encode},
-    codec::decode,
-    outcome::{Op, Outcome},
-    record::number,
+use crate::{
+    error::{Error, Kind},
+    session::record::{
+        bounds::{check_key, encode},
+        codec::decode,
+        operation::{Op, Outcome},
+        record::number,
+    },
 };
 
 impl Session {

@@ -2,5 +2,7 @@
 //! In: the old cookie. Out: a new session in the store with the values of the old one.
 //! Imported by `handle` and the slice's root.
 
-pub(crate) mod import;
+pub(crate) mod legacy;
+pub(crate) mod legacy_record;
 pub(crate) mod moving;
+pub(crate) mod tower_sessions;

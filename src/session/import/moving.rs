@@ -10,22 +10,22 @@ use bytes::Bytes;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
-use super::import::{TowerSessions, parse};
-use crate::session::{
-    credential::token::Token,
-    record::{
-        bounds::encode,
-        changes::Changes,
-        login::{Login, OLDEST},
-        outcome::{Begun, Held},
-        record::millis,
-    },
-    store::store::SessionStore,
-};
+use super::{legacy_record::parse, tower_sessions::TowerSessions};
 use crate::{
     error::{Error, Kind},
     log_pace::{LogPace, uptime},
     redis::{Script, Value},
+    session::{
+        credential::{held::Held, token::Token},
+        record::{
+            bounds::encode,
+            changes::Changes,
+            index_entry::Begun,
+            login::{Login, OLDEST},
+            record::millis,
+        },
+        store::store::SessionStore,
+    },
 };
 
 /// What became of an old session that a browser names.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{codec::Codec, login::Login, outcome::Op, record::Record};
-use crate::error::Error;
-use crate::session::credential::token::Token;
+use super::{codec::Codec, login::Login, record::Record};
+use crate::{
+    error::Error,
+    session::{credential::token::Token, record::operation::Op},
+};
 
 /// Buffered changes: values to set or remove, and a new token.
 #[derive(Clone, Default)]

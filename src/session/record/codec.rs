@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::format::{Format, MESSAGE_PACK, SEALED};
 #[cfg(feature = "seal")]
 use super::seal::Seal;
 use crate::error::{Error, Kind};
@@ -15,14 +16,6 @@ pub(crate) struct Codec {
     pub(crate) format: Format,
     #[cfg(feature = "seal")]
     pub(crate) seal: Option<std::sync::Arc<Seal>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Format {
-    #[default]
-    Json,
-    #[cfg(feature = "messagepack")]
-    MessagePack,
 }
 
 impl Codec {
@@ -111,11 +104,6 @@ pub(crate) fn decode<T: DeserializeOwned>(key: &str, plain: &[u8]) -> Result<T, 
             .map_err(|error| refused(format!(", at {}:{}", error.line(), error.column()))),
     }
 }
-
-/// What a value in `MessagePack` begins with.
-const MESSAGE_PACK: u8 = 1;
-/// What a sealed value begins with.
-pub(crate) const SEALED: u8 = 2;
 
 #[cfg(test)]
 mod tests {

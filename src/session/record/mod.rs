@@ -5,8 +5,10 @@
 pub(crate) mod bounds;
 pub(crate) mod changes;
 pub(crate) mod codec;
+pub(crate) mod format;
+pub(crate) mod index_entry;
 pub(crate) mod login;
-pub(crate) mod outcome;
+pub(crate) mod operation;
 #[expect(clippy::module_inception, reason = "named by role, as the type is")]
 pub(crate) mod record;
 #[cfg(feature = "seal")]

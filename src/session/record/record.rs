@@ -12,9 +12,11 @@ use serde::de::DeserializeOwned;
 use super::{
     codec::{Codec, decode},
     login::Login,
-    outcome::Listing,
 };
-use crate::error::{Error, Kind};
+use crate::{
+    error::{Error, Kind},
+    session::record::index_entry::Listing,
+};
 
 /// What is stored of a session: its fields, and whose it is.
 #[derive(Clone, Default)]

@@ -9,7 +9,7 @@ use chacha20poly1305::{
 };
 use sha2::{Digest, Sha256};
 
-use super::codec::SEALED;
+use super::format::SEALED;
 use crate::error::{Error, Kind};
 
 /// XChaCha20-Poly1305 under the first key; values under the other keys are read.

@@ -4,29 +4,26 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::record::{Due, Field, Found, Record, millis, not_ours, number};
 use super::{
     bounds::MARK,
-    outcome::Held,
+    record::{Due, Field, Found, Record, millis, not_ours, number},
     settings::{MAX_TOUCH_INTERVAL, Settings},
 };
-use crate::{error::Error, session::credential::token::HASH};
+use crate::{
+    error::Error,
+    session::credential::{held::Held, token::HASH},
+};
 
 /// A record as Redis gave it.
-pub(in crate::session) struct Stored {
-    pub(in crate::session) id: String,
-    pub(in crate::session) fields: HashMap<String, Bytes>,
+pub(crate) struct Stored {
+    pub(crate) id: String,
+    pub(crate) fields: HashMap<String, Bytes>,
 }
 
 impl Stored {
     /// Judges a record by the caller's secret, or the lineage that it proved to hold before, and the time (Unix
     /// milliseconds).
-    pub(in crate::session) fn judge(
-        self,
-        held: &Held,
-        now: i64,
-        settings: &Settings,
-    ) -> Result<Found, Error> {
+    pub(crate) fn judge(self, held: &Held, now: i64, settings: &Settings) -> Result<Found, Error> {
         if self.fields.is_empty() {
             return Ok(Found::Unknown);
         }

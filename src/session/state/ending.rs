@@ -1,14 +1,14 @@
 //! What a request knows of sessions that a logout ends.
 
-use super::state::{Cookie, Origin, State};
-use crate::session::record::{
-    changes::Changes,
-    outcome::{Ended, Held},
-    record::Due,
+use super::state::{Origin, State};
+use crate::session::{
+    cookie::change::CookieChange,
+    credential::held::Held,
+    record::{changes::Changes, operation::Ended, record::Due},
 };
 
 impl State {
-    pub(in crate::session) fn log_out(&mut self) {
+    pub(crate) fn log_out(&mut self) {
         match std::mem::replace(&mut self.origin, Origin::Unverified(Vec::new())) {
             Origin::Unverified(tokens) | Origin::Unreachable(tokens) => {
                 self.ending.extend(tokens.into_iter().map(Held::unproved));
@@ -26,16 +26,16 @@ impl State {
         self.logouts = self.logouts.wrapping_add(1);
     }
 
-    pub(in crate::session) fn ending(&self) -> Vec<Held> {
+    pub(crate) fn ending(&self) -> Vec<Held> {
         self.ending.clone()
     }
 
     /// Takes note of how the sessions in `ended` fared.
-    pub(in crate::session) fn ended(&mut self, outcomes: &[Ended]) {
+    pub(crate) fn ended(&mut self, outcomes: &[Ended]) {
         self.ending.drain(..outcomes.len());
         let done = |end: &Ended| matches!(end, Ended::Done(_));
         if outcomes.iter().any(done) || outcomes.iter().all(|end| *end == Ended::Gone) {
-            self.cookie = Some(Cookie::Remove);
+            self.cookie = Some(CookieChange::Remove);
         } else if outcomes.contains(&Ended::Stale) {
             self.interrupt();
         }

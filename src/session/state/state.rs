@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::error::{Error, Kind};
-use crate::session::{
-    credential::token::Token,
-    record::{
-        changes::{Changes, Renewal},
-        outcome::{Held, Place},
-        record::{Due, Record},
+use crate::{
+    error::{Error, Kind},
+    session::{
+        cookie::change::CookieChange,
+        credential::{held::Held, token::Token},
+        record::{
+            changes::{Changes, Renewal},
+            index_entry::Place,
+            record::{Due, Record},
+        },
     },
 };
 
@@ -28,7 +31,7 @@ pub(crate) struct State {
     pub(crate) used_at: Option<Instant>,
     /// What the last read left to be done.
     pub(super) due: Due,
-    pub(super) cookie: Option<Cookie>,
+    pub(super) cookie: Option<CookieChange>,
     /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
     pub(crate) revoked_at: i64,
     /// The place of a login that this request wrote, to be confirmed when the response leaves.
@@ -49,14 +52,6 @@ pub(super) enum Origin {
     Interrupted,
     /// Redis did not answer and the layer goes on without: reads are empty, writes are dropped.
     Unreachable(Vec<Token>),
-}
-
-/// What the response does with the browser's cookie.
-#[derive(Clone)]
-pub(crate) enum Cookie {
-    /// For this long, or until the browser ends.
-    Set(Token, Option<Duration>),
-    Remove,
 }
 
 /// The tokens of a load or a write, and what was known when it began.
@@ -258,6 +253,17 @@ impl State {
         }
     }
 
+    /// The session, if its response has left and its last use that was noted here is an interval ago.
+    pub(crate) fn use_after_response(&mut self, now: Instant, interval: Duration) -> Option<Held> {
+        let is_recent = |at: Instant| now.saturating_duration_since(at) < interval;
+        if !self.is_sent() || self.used_at.is_some_and(is_recent) {
+            return None;
+        }
+        let held = self.held()?.clone();
+        self.used_at = Some(now);
+        Some(held)
+    }
+
     /// The response leaves: nothing after this can reach the cookie.
     pub(crate) fn send(&mut self) -> Sending {
         self.sent = true;
@@ -289,7 +295,7 @@ impl State {
 
 /// What leaves with the response.
 pub(crate) struct Sending {
-    pub(crate) cookie: Option<Cookie>,
+    pub(crate) cookie: Option<CookieChange>,
     /// The session was asked for, so the response may depend on the cookie.
     pub(crate) read: bool,
     /// A session that was logged out is still there.

@@ -4,37 +4,38 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::state::{Cookie, Job, Origin, State};
+use super::state::{Job, Origin, State};
 use crate::session::{
-    credential::token::Token,
+    cookie::change::CookieChange,
+    credential::{held::Held, token::Token},
     record::{
         changes::Changes,
-        outcome::{Done, Held},
+        operation::Done,
         record::{Due, Record},
     },
 };
 
 impl State {
-    pub(in crate::session) fn buffer(&mut self, key: &str, plain: Bytes) {
+    pub(crate) fn buffer(&mut self, key: &str, plain: Bytes) {
         self.changes.fields.insert(key.to_owned(), Some(plain));
     }
 
     /// A value is in Redis without having been buffered.
-    pub(in crate::session) fn note(&mut self, key: &str, plain: Bytes) {
+    pub(crate) fn note(&mut self, key: &str, plain: Bytes) {
         if let Some(record) = self.record_mut() {
             record.apply(&[(key.to_owned(), Some(plain))].into());
         }
     }
 
     /// Another request wrote this.
-    pub(in crate::session) fn found(&mut self, key: &str, stored: Bytes) {
+    pub(crate) fn found(&mut self, key: &str, stored: Bytes) {
         if let Some(record) = self.record_mut() {
             record.found(key, stored);
         }
     }
 
     /// Something is in Redis that is none of the buffered changes.
-    pub(in crate::session) fn wrote(&mut self, job: &Job, held: &Held, done: &Done) {
+    pub(crate) fn wrote(&mut self, job: &Job, held: &Held, done: &Done) {
         if job.logouts == self.logouts && !matches!(self.origin, Origin::Verified(..)) {
             let held = Held {
                 lineage: done.lineage.clone(),
@@ -45,7 +46,7 @@ impl State {
     }
 
     /// The changes are in Redis, under `next` if the token was replaced.
-    pub(in crate::session) fn committed(
+    pub(crate) fn committed(
         &mut self,
         job: &Job,
         token: &Token,
@@ -73,20 +74,20 @@ impl State {
         };
         self.written(held, record, written, now);
         if let Some(next) = next {
-            self.cookie = Some(Cookie::Set(next, done.remembered));
+            self.cookie = Some(CookieChange::Set(next, done.remembered));
         }
     }
 
     /// Another request made the session, and brings its token to the browser.
     #[cfg(feature = "tower-sessions-import")]
-    pub(in crate::session) fn adopted(&mut self, job: &Job, held: Held) {
+    pub(crate) fn adopted(&mut self, job: &Job, held: Held) {
         if job.logouts == self.logouts {
             self.origin = Origin::Verified(held, None);
         }
     }
 
     /// The changes are in Redis, as a new session.
-    pub(in crate::session) fn created(
+    pub(crate) fn created(
         &mut self,
         job: &Job,
         token: Token,
@@ -105,7 +106,7 @@ impl State {
         }
         record.set_lineage(held.lineage.clone());
         self.written(held, Some(Box::new(record)), written, now);
-        self.cookie = Some(Cookie::Set(token, remembered));
+        self.cookie = Some(CookieChange::Set(token, remembered));
     }
 
     fn written(
@@ -132,7 +133,7 @@ impl State {
     }
 
     /// The session ended while this request ran: what it wanted to write is dropped.
-    pub(in crate::session) fn interrupted(&mut self, job: &Job) {
+    pub(crate) fn interrupted(&mut self, job: &Job) {
         if job.logouts == self.logouts {
             self.note_unopened(job);
             self.interrupt();
@@ -143,13 +144,13 @@ impl State {
     pub(super) fn interrupt(&mut self) {
         self.origin = Origin::Interrupted;
         // A token that this request got earlier is dead as well.
-        if matches!(self.cookie, Some(Cookie::Set(..))) {
+        if matches!(self.cookie, Some(CookieChange::Set(..))) {
             self.cookie = None;
         }
     }
 
     /// The changes need no session, and there is none.
-    pub(in crate::session) fn unneeded(&mut self, job: &Job, written: &Changes) {
+    pub(crate) fn unneeded(&mut self, job: &Job, written: &Changes) {
         if job.logouts == self.logouts {
             self.origin = Origin::Unverified(Vec::new());
             self.note_unopened(job);

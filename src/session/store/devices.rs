@@ -10,14 +10,14 @@ use super::{
     revocation::{AT_ONCE, PAGE, Revoking},
     store::SessionStore,
 };
-use crate::session::record::{
-    codec::decode,
-    outcome::Ended,
-    record::{number, time},
-};
 use crate::{
     error::{Error, Kind},
     redis::Script,
+    session::record::{
+        codec::decode,
+        operation::Ended,
+        record::{number, time},
+    },
 };
 
 /// A session in the list of its user. See [`SessionStore::list`].

@@ -17,15 +17,19 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
 use super::{records::unix_millis, store::SessionStore};
-use crate::session::record::{
-    changes::{Changes, Renewal},
-    login::Login,
-    outcome::{Begun, Held, Outcome, Place},
-    record::{millis, number},
-};
 use crate::{
     error::{Error, Kind},
     redis::{Script, Value},
+    session::{
+        credential::held::Held,
+        record::{
+            changes::{Changes, Renewal},
+            index_entry::{Begun, Place},
+            login::Login,
+            operation::Outcome,
+            record::{millis, number},
+        },
+    },
 };
 
 impl SessionStore {

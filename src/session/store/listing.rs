@@ -4,16 +4,17 @@
 //! sessions of its user were revoked since its login was listed.
 
 use super::{index::CLOCK_SKEW, records::unix_millis, store::SessionStore};
-use crate::session::{
-    credential::token::Token,
-    record::{
-        outcome::{Done, Held, Listing, Place},
-        record::Found,
-    },
-};
 use crate::{
     error::Error,
     redis::{Script, Value},
+    session::{
+        credential::{held::Held, token::Token},
+        record::{
+            index_entry::{Listing, Place},
+            operation::Done,
+            record::Found,
+        },
+    },
 };
 
 impl SessionStore {

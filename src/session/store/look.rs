@@ -18,16 +18,32 @@ use tokio::{
 
 use super::{
     revocation::AT_ONCE,
-    wait::{Wait, Waits},
+    store::SessionStore,
+    wait::{Wait, Waits, Watcher},
 };
-use crate::session::record::record::{Found, number};
 use crate::{
     error::Error,
     redis::{Heard, Redis, Script, Subscription},
+    session::{
+        credential::held::Held,
+        record::record::{Found, number},
+    },
 };
 
+/// Begins to wait for the end of a session. The first wait of a Redis handle starts the task.
+pub(crate) fn wait_for_end(store: &SessionStore, held: Held) -> Arc<Wait> {
+    let redis = &store.redis;
+    let watcher = redis.shared(|| {
+        let watcher = Watcher::default();
+        let in_use = watcher.in_use.subscribe();
+        tokio::spawn(run(redis.clone(), Arc::clone(&watcher.waits), in_use));
+        watcher
+    });
+    Wait::begin(store, held, watcher)
+}
+
 /// Looks after `waits` for as long as there are any: `in_use` closes with the last.
-pub(crate) async fn run(redis: Redis, waits: Arc<Waits>, mut in_use: watch::Receiver<()>) {
+async fn run(redis: Redis, waits: Arc<Waits>, mut in_use: watch::Receiver<()>) {
     let work = async {
         let mut ear = Ear::new(&redis);
         // First, so that no end is missed between a look and the subscription.

@@ -5,19 +5,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use super::store::SessionStore;
-use crate::session::{
-    credential::token::Token,
-    record::{
-        changes::{Changes, Renewal},
-        login::Login,
-        outcome::{Done, Ended, Held, Listing, Op, Outcome},
-        record::{Found, millis, not_ours, number},
-        stored::Stored,
-    },
-};
 use crate::{
     error::{Error, Kind},
     redis::{Script, Value},
+    session::{
+        credential::{held::Held, token::Token},
+        record::{
+            changes::{Changes, Renewal},
+            index_entry::Listing,
+            login::Login,
+            operation::{Done, Ended, Op, Outcome},
+            record::{Found, millis, not_ours, number},
+            stored::Stored,
+        },
+    },
 };
 
 impl SessionStore {

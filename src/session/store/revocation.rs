@@ -5,10 +5,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{index::CLOCK_SKEW, store::SessionStore};
-use crate::session::record::{outcome::Ended, record::millis};
 use crate::{
     error::{Error, Kind},
     redis::{Script, Value},
+    session::record::{operation::Ended, record::millis},
 };
 
 impl SessionStore {

@@ -7,23 +7,24 @@ use std::{
 
 use serde::Serialize;
 
-use crate::session::{
-    credential::{
-        keys::{Key, pseudonym},
-        token::Token,
-    },
-    record::{
-        bounds::encode,
-        changes::Changes,
-        login::Login,
-        outcome::{Ended, Held},
-        record::{Found, Record},
-        settings::{PerUser, Settings, check_realm, check_timeout},
-    },
-};
 use crate::{
     error::{Error, Kind},
     redis::Redis,
+    session::{
+        credential::{
+            held::Held,
+            keys::{Key, pseudonym},
+            token::Token,
+        },
+        record::{
+            bounds::encode,
+            changes::Changes,
+            login::Login,
+            operation::Ended,
+            record::{Found, Record},
+            settings::{PerUser, Settings, check_realm, check_timeout},
+        },
+    },
 };
 
 /// Sessions beneath the layer: their settings, a user's sessions, and sessions for whatever has no cookies, such as an API
@@ -237,7 +238,7 @@ impl SessionStore {
     #[must_use]
     pub fn messagepack(self) -> Self {
         self.with(|settings| {
-            settings.codec.format = crate::session::record::codec::Format::MessagePack
+            settings.codec.format = crate::session::record::format::Format::MessagePack
         })
     }
 
@@ -271,6 +272,20 @@ impl SessionStore {
     #[must_use]
     pub fn accept_unsealed(self) -> Self {
         self.with_seal(|seal| seal.lenient = true)
+    }
+
+    /// How often a session that [somebody waits](crate::session::Session::ended) for is looked at without a reason; default 30 seconds.
+    ///
+    /// It bounds how late an end is noticed when its hint was lost, as it may be while a connection breaks, or when none
+    /// is heard: when the Redis user may not `PUBLISH` and `SUBSCRIBE`, and over an application's own client of a cluster. One command looks at up to 256 sessions, in a cluster at one.
+    ///
+    /// # Panics
+    ///
+    /// When it is not between 1 ms and 100 years.
+    #[must_use]
+    pub fn check_ended_every(self, interval: Duration) -> Self {
+        check_timeout(interval);
+        self.with(|settings| settings.look = interval)
     }
 
     /// Begins a session with the fields of a struct or map, each stored by itself.

@@ -8,8 +8,8 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::{look, store::SessionStore};
-use crate::session::record::outcome::Held;
+use super::store::SessionStore;
+use crate::session::credential::held::Held;
 
 /// One session that is waited for, by all clones of a [`Session`](crate::session::Session) together.
 pub(crate) struct Wait {
@@ -20,13 +20,13 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    pub(crate) fn begin(store: &SessionStore, held: Held) -> Arc<Self> {
-        let redis = &store.redis;
+    /// Adds a wait to those that the task looks after.
+    pub(super) fn begin(store: &SessionStore, held: Held, watcher: Arc<Watcher>) -> Arc<Self> {
         let wait = Arc::new(Self {
             store: store.clone(),
             held,
             ended: watch::Sender::new(false),
-            watcher: redis.shared(|| Watcher::start(redis.clone())),
+            watcher,
         });
         wait.watcher.waits.add(&wait);
         wait
@@ -48,23 +48,12 @@ impl Drop for Wait {
     }
 }
 
-/// What waits on one handle have in common: the task that looks after them, for as long as there are any.
-struct Watcher {
-    waits: Arc<Waits>,
-    /// Ends the task when it is dropped.
-    _in_use: watch::Sender<()>,
-}
-
-impl Watcher {
-    fn start(redis: crate::redis::Redis) -> Self {
-        let waits = Arc::new(Waits::default());
-        let in_use = watch::Sender::new(());
-        tokio::spawn(look::run(redis, Arc::clone(&waits), in_use.subscribe()));
-        Self {
-            waits,
-            _in_use: in_use,
-        }
-    }
+/// What all waits of one Redis handle share: the task ends when the last of them is dropped.
+#[derive(Default)]
+pub(super) struct Watcher {
+    pub(super) waits: Arc<Waits>,
+    /// Closes when it is dropped.
+    pub(super) in_use: watch::Sender<()>,
 }
 
 /// All waits of a handle, by the ids of their sessions.

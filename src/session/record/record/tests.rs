@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::session::{
-    credential::{keys::Key, token::Token},
-    record::{outcome::Held, settings::Settings, stored::*},
+    credential::{held::Held, keys::Key, token::Token},
+    record::{settings::Settings, stored::*},
 };
 
 const NOW: i64 = 1_700_000_000_000;
