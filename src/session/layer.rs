@@ -7,14 +7,15 @@ use tower_layer::Layer;
 
 use super::{
     callbacks::{
-        commits::Commits,
-        events::{Describe, Hook, SecurityEvent},
+        client_description::ClientDescription,
+        commit_predicate::CommitPredicate,
+        security_event::{SecurityEvent, SecurityHook},
     },
-    cookie::config::{CookieConfig, DEFAULT_NAME, SameSite},
+    cookie::attributes::{CookieAttributes, DEFAULT_NAME, SameSite},
     handle::{config::Config, session::Session},
-    nested::Place,
+    nested_layers::Slot,
     service::Sessions,
-    store::store::SessionStore,
+    store::session_store::SessionStore,
 };
 use crate::redis::Redis;
 
@@ -42,7 +43,7 @@ use crate::redis::Redis;
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
     pub(super) config: Arc<Config>,
-    place: Place,
+    place: Slot,
 }
 
 impl SessionLayer {
@@ -55,7 +56,7 @@ impl SessionLayer {
     pub fn over(store: SessionStore) -> Self {
         Self {
             config: Arc::new(Config::new(store)),
-            place: Place::unmarked(),
+            place: Slot::unmarked(),
         }
     }
 
@@ -73,7 +74,7 @@ impl SessionLayer {
             "`{DEFAULT_NAME}` is the cookie of the layer without a marker: give this one another name"
         );
         let mut layer = Self::over(store.realm(name)).cookie_name(name);
-        layer.place = Place::marked::<M>();
+        layer.place = Slot::marked::<M>();
         layer
     }
 
@@ -156,7 +157,7 @@ impl SessionLayer {
     /// After [`no_secure`](Self::no_secure): browsers drop such a cookie.
     #[must_use]
     pub fn partitioned(self) -> Self {
-        self.with_cookie(CookieConfig::with_partitions)
+        self.with_cookie(CookieAttributes::with_partitions)
     }
 
     /// Leaves out Secure and the name's prefix, for development over plain HTTP. Never in production: the cookie would
@@ -167,7 +168,7 @@ impl SessionLayer {
     /// After [`SameSite::None`] or [`partitioned`](Self::partitioned): browsers drop such a cookie.
     #[must_use]
     pub fn no_secure(self) -> Self {
-        self.with_cookie(CookieConfig::without_secure)
+        self.with_cookie(CookieAttributes::without_secure)
     }
 
     /// Goes on with an empty session when Redis does not answer: reads find nothing, writes are dropped with a warning.
@@ -206,7 +207,7 @@ impl SessionLayer {
         mut self,
         commit: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.config).commits = Commits::new(commit);
+        Arc::make_mut(&mut self.config).commits = CommitPredicate::new(commit);
         self
     }
 
@@ -232,7 +233,7 @@ impl SessionLayer {
         mut self,
         hook: impl Fn(&SecurityEvent<'_>) + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.config).hook = Some(Hook::new(hook));
+        Arc::make_mut(&mut self.config).hook = Some(SecurityHook::new(hook));
         self
     }
 
@@ -242,7 +243,7 @@ impl SessionLayer {
         mut self,
         describe: impl Fn(&Parts) -> String + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.config).describe = Some(Describe::new(describe));
+        Arc::make_mut(&mut self.config).describe = Some(ClientDescription::new(describe));
         self
     }
 
@@ -278,7 +279,7 @@ impl SessionLayer {
         self
     }
 
-    fn with_cookie(mut self, change: impl FnOnce(CookieConfig) -> CookieConfig) -> Self {
+    fn with_cookie(mut self, change: impl FnOnce(CookieAttributes) -> CookieAttributes) -> Self {
         let config = Arc::make_mut(&mut self.config);
         config.cookie = change(config.cookie.clone());
         self

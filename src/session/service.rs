@@ -10,13 +10,15 @@ use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 #[cfg(feature = "tower-sessions-import")]
-use super::import::legacy::Legacy;
 use super::{
-    cookie::{cookie::candidates, headers},
-    handle::config::Config,
-    handle::session::{Session, Told},
-    nested::{self, Place},
-    state::state::Sending,
+    cookie::{fields::candidates, response_headers},
+    handle::{
+        config::Config,
+        session::{Session, Told},
+    },
+    import::legacy::Legacy,
+    nested_layers::{self, Slot},
+    state::session_state::Sending,
 };
 use crate::{
     body::ResponseBody,
@@ -31,11 +33,11 @@ use crate::{
 pub struct Sessions<S> {
     inner: S,
     config: Arc<Config>,
-    place: Place,
+    place: Slot,
 }
 
 impl<S> Sessions<S> {
-    pub(super) fn new(inner: S, config: Arc<Config>, place: Place) -> Self {
+    pub(super) fn new(inner: S, config: Arc<Config>, place: Slot) -> Self {
         Self {
             inner,
             config,
@@ -62,7 +64,7 @@ where
     fn call(&mut self, req: Request<ReqBody>) -> Self::Future {
         let (config, place) = (Arc::clone(&self.config), self.place);
         let (mut parts, body) = req.into_parts();
-        let outer = nested::outer(&parts.extensions, &config);
+        let outer = nested_layers::outer(&parts.extensions, &config);
         let is_ours = outer.is_none();
         let session = outer
             .unwrap_or_else(|| Session::new(Arc::clone(&config), told(&mut parts, &config, place)));
@@ -79,7 +81,7 @@ where
 }
 
 /// What the request says of its session.
-fn told(parts: &mut Parts, config: &Config, place: Place) -> Told {
+fn told(parts: &mut Parts, config: &Config, place: Slot) -> Told {
     let tokens = candidates(&parts.headers, config.cookie.name());
     let describe = config.describe.as_ref().filter(|_| !tokens.is_empty());
     Told {
@@ -113,13 +115,13 @@ async fn run<B, E>(
             Response::from_parts(head, ResponseBody::wrapped(body))
         }
     };
-    if let Some(held) = sending.touch {
+    if let Some(holder) = sending.touch {
         let store = config.store.clone();
-        tokio::spawn(async move { store.touch(&held).await });
+        tokio::spawn(async move { store.touch(&holder).await });
     }
     #[cfg(feature = "tower-sessions-import")]
     session.forget_imported(response.headers_mut());
-    headers::write(
+    response_headers::write(
         response.headers_mut(),
         &config.cookie,
         sending.cookie.as_ref(),

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use serde::Serialize;
 
-use super::{cookie::cookie::pair, layer::SessionLayer, record::login::Login};
+use super::{cookie::fields::pair, layer::SessionLayer, record::login::Login};
 use crate::error::Error;
 
 impl SessionLayer {

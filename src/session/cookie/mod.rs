@@ -2,8 +2,7 @@
 //! In: header fields and a layer's settings. Out: tokens, and header values.
 //! Imported by `state`, `import`, `handle` and the slice's root.
 
+pub(crate) mod attributes;
 pub(crate) mod change;
-pub(crate) mod config;
-#[expect(clippy::module_inception, reason = "named by role, as the type is")]
-pub(crate) mod cookie;
-pub(crate) mod headers;
+pub(crate) mod fields;
+pub(crate) mod response_headers;

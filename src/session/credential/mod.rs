@@ -2,6 +2,6 @@
 //! In: bytes of a cookie, keys of the application. Out: tokens and hashes, never shown by `Debug`.
 //! Imported by every room above.
 
-pub(crate) mod held;
+pub(crate) mod holder;
 pub(crate) mod keys;
 pub(crate) mod token;

@@ -2,22 +2,22 @@
 
 use crate::session::{
     callbacks::{
-        commits::Commits,
-        events::{Describe, Hook},
+        client_description::ClientDescription, commit_predicate::CommitPredicate,
+        security_event::SecurityHook,
     },
-    cookie::config::CookieConfig,
-    store::store::SessionStore,
+    cookie::attributes::CookieAttributes,
+    store::session_store::SessionStore,
 };
 
 /// The settings of a layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) store: SessionStore,
-    pub(crate) cookie: CookieConfig,
+    pub(crate) cookie: CookieAttributes,
     pub(crate) anonymous_on_failure: bool,
-    pub(crate) hook: Option<Hook>,
-    pub(crate) describe: Option<Describe>,
-    pub(crate) commits: Commits,
+    pub(crate) hook: Option<SecurityHook>,
+    pub(crate) describe: Option<ClientDescription>,
+    pub(crate) commits: CommitPredicate,
     #[cfg(feature = "tower-sessions-import")]
     pub(crate) import: Option<crate::session::import::tower_sessions::TowerSessions>,
 }
@@ -26,11 +26,11 @@ impl Config {
     pub(crate) fn new(store: SessionStore) -> Self {
         Self {
             store,
-            cookie: CookieConfig::new(),
+            cookie: CookieAttributes::new(),
             anonymous_on_failure: false,
             hook: None,
             describe: None,
-            commits: Commits::default(),
+            commits: CommitPredicate::default(),
             #[cfg(feature = "tower-sessions-import")]
             import: None,
         }

@@ -44,11 +44,11 @@ impl Session {
             self.flush().await?;
         }
         self.load_locked().await?;
-        if self.state().held().is_none() {
+        if self.state().holder().is_none() {
             self.state().changes.begin = true;
             self.flush().await?;
         }
-        let lineage = self.state().held().map(|held| held.lineage.clone());
+        let lineage = self.state().holder().map(|holder| holder.lineage.clone());
         let Some(lineage) = lineage.filter(|lineage| !lineage.is_empty()) else {
             return Err(Error::new(
                 Kind::Interrupted,
@@ -78,7 +78,7 @@ impl Session {
         let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes);
         if length == Ok(bytes.len()) {
             self.load().await?;
-            let lineage = self.state().held().map(|held| held.lineage.clone());
+            let lineage = self.state().holder().map(|holder| holder.lineage.clone());
             let lineage: Bytes = lineage.unwrap_or_default();
             let (mask, masked) = bytes.split_at(LENGTH);
             let sent: Vec<u8> = mask.iter().zip(masked).map(|(a, b)| a ^ b).collect();

@@ -8,12 +8,12 @@ use super::session::Session;
 use crate::{
     error::Error,
     session::{
-        cookie::{change::CookieChange, cookie::set_cookie},
+        cookie::{change::CookieChange, fields::set_cookie},
         import::{
             legacy::{Legacy, Stage},
-            moving::Moved,
+            migration::Moved,
         },
-        record::record::Record,
+        record::session_record::Record,
         store::records::unix_millis,
     },
 };
@@ -34,7 +34,7 @@ impl Session {
             }
             _ => return Ok(()),
         };
-        if !job.held.is_empty() || job.verified {
+        if !job.holders.is_empty() || job.verified {
             return Ok(());
         }
         let (id, settings) = named;
@@ -57,8 +57,8 @@ impl Session {
                 self.leave(Stage::Over);
             }
             // Another request brings the cookie.
-            Moved::Elsewhere(held) => {
-                self.state().adopted(&job, held);
+            Moved::Elsewhere(holder) => {
+                self.state().adopted(&job, holder);
                 *self.legacy() = None;
             }
             Moved::Refused => self.leave(Stage::Over),

@@ -6,10 +6,10 @@ use super::session::Session;
 use crate::{
     error::Error,
     session::{
-        callbacks::events::Suspicion,
-        credential::held::Held,
-        record::record::{Due, Found, Record},
-        state::state::Job,
+        callbacks::security_event::Suspicion,
+        credential::holder::Holder,
+        record::session_record::{Due, Found, Record},
+        state::session_state::Job,
     },
 };
 
@@ -66,43 +66,43 @@ impl Session {
     /// Asks about the tokens of `job`, one after the other.
     pub(crate) async fn find(&self, job: &Job) -> Result<(), Error> {
         let mut stale = false;
-        for held in &job.held {
-            match self.store().find(held).await? {
+        for holder in &job.holders {
+            match self.store().find(holder).await? {
                 Found::Live(record, due) => {
-                    self.loaded(job, held, record, due);
+                    self.loaded(job, holder, record, due);
                     return Ok(());
                 }
                 Found::Stale => {
-                    self.suspect(Suspicion::Stale, &held.token);
+                    self.suspect(Suspicion::Stale, &holder.token);
                     stale = true;
                 }
-                Found::Mismatch => self.suspect(Suspicion::Mismatch, &held.token),
-                Found::Unknown => self.suspect(Suspicion::Unknown, &held.token),
+                Found::Mismatch => self.suspect(Suspicion::Mismatch, &holder.token),
+                Found::Unknown => self.suspect(Suspicion::Unknown, &holder.token),
             }
         }
         self.state().not_found(job, stale);
         Ok(())
     }
 
-    fn loaded(&self, job: &Job, held: &Held, record: Record, due: Due) {
+    fn loaded(&self, job: &Job, holder: &Holder, record: Record, due: Due) {
         let mut state = self.state();
         // One that is due is noted when the response leaves, or now if it has left.
         let is_noted = !due.touch || !state.is_sent();
         state.used_at = is_noted.then(Instant::now);
-        state.loaded(job, &held.token, record, due);
+        state.loaded(job, &holder.token, record, due);
     }
 
     /// Notes the use of a session whose response has left, at most once per touch interval. Nobody waits for it.
     pub(crate) fn use_after_response(&self) {
         let store = self.store();
         let interval = store.settings.touch_interval();
-        let Some(held) = self.state().use_after_response(Instant::now(), interval) else {
+        let Some(holder) = self.state().use_after_response(Instant::now(), interval) else {
             return;
         };
         let store = store.clone();
         tokio::spawn(async move {
-            match store.find(&held).await {
-                Ok(Found::Live(_, due)) if due.touch => store.touch(&held).await,
+            match store.find(&holder).await {
+                Ok(Found::Live(_, due)) if due.touch => store.touch(&holder).await,
                 Ok(_) => {}
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::session", %error, "session not extended");

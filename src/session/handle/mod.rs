@@ -2,15 +2,15 @@
 //! In: the calls of handlers and of the service. Out: reads and writes of the store, and what the response has to say.
 //! Imported by the slice's root only.
 
-pub(crate) mod auth;
+pub(crate) mod authentication;
+pub(crate) mod commit;
 pub(crate) mod config;
 pub(crate) mod csrf;
-pub(crate) mod ended;
+pub(crate) mod end;
 pub(crate) mod flash;
 #[cfg(feature = "tower-sessions-import")]
 pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod session;
-pub(crate) mod sync;
 pub(crate) mod typed;
 pub(crate) mod update;

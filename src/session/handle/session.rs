@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     personal::Personal,
     session::{
-        callbacks::events::{SecurityEvent, Suspicion},
+        callbacks::security_event::{SecurityEvent, Suspicion},
         credential::token::Token,
         handle::config::Config,
         record::{
@@ -20,8 +20,8 @@ use crate::{
             codec::decode,
             login::Login,
         },
-        state::state::State,
-        store::{store::SessionStore, wait::Wait},
+        state::session_state::State,
+        store::{session_store::SessionStore, watches::Watch},
     },
 };
 
@@ -67,7 +67,7 @@ pub(crate) struct Inner {
     pub(crate) legacy: Mutex<Option<crate::session::import::legacy::Legacy>>,
     began: Instant,
     /// Who waits for the session's end.
-    pub(crate) wait: Mutex<Option<Arc<Wait>>>,
+    pub(crate) wait: Mutex<Option<Arc<Watch>>>,
     /// Never locked over an await.
     state: Mutex<State>,
     /// One load or write at a time: clones that read at once load once.

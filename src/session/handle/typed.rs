@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::session::Session;
 use crate::{
     error::{Error, Kind},
-    session::{record::bounds::check_key, store::store::fields_of},
+    session::{record::bounds::check_key, store::session_store::fields_of},
 };
 
 /// A struct whose fields are stored as fields of the session. See [`Session::typed`].

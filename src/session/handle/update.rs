@@ -10,7 +10,7 @@ use crate::{
         bounds::{check_key, encode},
         codec::decode,
         operation::{Op, Outcome},
-        record::number,
+        session_record::number,
     },
 };
 
@@ -59,8 +59,8 @@ impl Session {
             let value = change(before);
             let plain = encode(codec, key, &value)?;
             let outcome = self
-                .apply(|held| {
-                    let next = codec.close(&held.token.id(), key, &plain)?;
+                .apply(|holder| {
+                    let next = codec.close(&holder.token.id(), key, &plain)?;
                     Ok(vec![Op::Expect(key, stored.clone()), Op::Set(key, next)])
                 })
                 .await?;

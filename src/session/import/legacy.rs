@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::HeaderMap;
 
 use super::tower_sessions::TowerSessions;
-use crate::session::cookie::cookie::values;
+use crate::session::cookie::fields::values;
 
 /// A session that the browser names, and its cookie.
 pub(crate) struct Legacy {

@@ -4,5 +4,5 @@
 
 pub(crate) mod legacy;
 pub(crate) mod legacy_record;
-pub(crate) mod moving;
+pub(crate) mod migration;
 pub(crate) mod tower_sessions;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde_json::Value as Json;
 
-use crate::session::cookie::config::CookieConfig;
+use crate::session::cookie::attributes::CookieAttributes;
 
 /// Where tower-sessions kept its sessions, for [`SessionLayer::import_tower_sessions`].
 ///
@@ -22,7 +22,7 @@ use crate::session::cookie::config::CookieConfig;
 /// ```
 #[derive(Clone)]
 pub struct TowerSessions {
-    pub(crate) cookie: CookieConfig,
+    pub(crate) cookie: CookieAttributes,
     pub(crate) prefix: String,
     pub(crate) user_from: Option<UserFrom>,
 }
@@ -35,7 +35,7 @@ impl TowerSessions {
     pub fn new() -> Self {
         Self {
             // No prefix of its own; the rest only matters when the cookie is removed.
-            cookie: CookieConfig::new().without_secure(),
+            cookie: CookieAttributes::new().without_secure(),
             prefix: String::new(),
             user_from: None,
         }

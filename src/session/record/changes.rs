@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::{codec::Codec, login::Login, record::Record};
+use super::{codec::Codec, login::Login, session_record::Record};
 use crate::{
     error::Error,
     session::{credential::token::Token, record::operation::Op},
@@ -21,13 +21,13 @@ pub(crate) struct Changes {
     /// The values that are stored are removed first: they are another user's.
     pub(crate) drops_values: bool,
     /// A buffered login, until it is known whose session it is for.
-    heir: Option<Heir>,
+    heir: Option<Inheritance>,
 }
 
 /// What decides on the values from before a buffered login: the user of the first such login, whether it keeps the values
 /// of another user, and what was buffered before it.
 #[derive(Clone)]
-struct Heir {
+struct Inheritance {
     user: String,
     keeps_values: bool,
     before: BTreeMap<String, Option<Bytes>>,
@@ -66,7 +66,7 @@ impl Changes {
         let login = login.check()?;
         match self.login().map(|pending| pending.user == login.user) {
             None => {
-                self.heir = Some(Heir {
+                self.heir = Some(Inheritance {
                     user: login.user.clone(),
                     keeps_values: login.keeps_values,
                     before: std::mem::take(&mut self.fields),

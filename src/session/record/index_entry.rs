@@ -6,7 +6,7 @@ use crate::session::credential::token::Token;
 
 /// What the list of a user has to know of a session that is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listing {
+pub(crate) struct IndexEntry {
     pub(crate) user: String,
     /// The absolute end, in Unix milliseconds.
     pub(crate) end: i64,
@@ -16,7 +16,7 @@ pub(crate) struct Listing {
 
 /// A login's place in the list of its user, which is given back unless it is confirmed.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Reservation {
     pub(crate) user: String,
     pub(crate) id: String,
     /// How long the session may live, in milliseconds.
@@ -25,9 +25,9 @@ pub(crate) struct Place {
 }
 
 /// A session that was begun for a login.
-pub(crate) struct Begun {
+pub(crate) struct NewSession {
     pub(crate) token: Token,
     /// How long the browser is to keep it.
     pub(crate) remembered: Option<Duration>,
-    pub(crate) place: Option<Place>,
+    pub(crate) place: Option<Reservation>,
 }

@@ -6,12 +6,11 @@ pub(crate) mod bounds;
 pub(crate) mod changes;
 pub(crate) mod codec;
 pub(crate) mod format;
+pub(crate) mod hash;
 pub(crate) mod index_entry;
 pub(crate) mod login;
 pub(crate) mod operation;
-#[expect(clippy::module_inception, reason = "named by role, as the type is")]
-pub(crate) mod record;
 #[cfg(feature = "seal")]
 pub(crate) mod seal;
+pub(crate) mod session_record;
 pub(crate) mod settings;
-pub(crate) mod stored;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::index_entry::Listing;
+use super::index_entry::IndexEntry;
 
 /// One step of a guarded write; the steps of a write happen all or none.
 pub(crate) enum Op<'a> {
@@ -45,7 +45,7 @@ pub(crate) struct Done {
     pub(crate) lineage: Bytes,
     pub(crate) sum: Bytes,
     /// There when the list of the session's user is to be asked.
-    pub(crate) listing: Option<Listing>,
+    pub(crate) listing: Option<IndexEntry>,
 }
 
 /// How the end of a session went.

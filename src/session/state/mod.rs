@@ -2,7 +2,6 @@
 //! In: calls of the handler and outcomes of reads and writes. Out: what to ask, what to write, what to tell the browser.
 //! Imported by `handle` and the service.
 
-pub(crate) mod ending;
-#[expect(clippy::module_inception, reason = "named by role, as the type is")]
-pub(crate) mod state;
-pub(crate) mod written;
+pub(crate) mod logout;
+pub(crate) mod session_state;
+pub(crate) mod write_outcome;

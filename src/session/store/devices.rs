@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::{
     revocation::{AT_ONCE, PAGE, Revoking},
-    store::SessionStore,
+    session_store::SessionStore,
 };
 use crate::{
     error::{Error, Kind},
@@ -16,7 +16,7 @@ use crate::{
     session::record::{
         codec::decode,
         operation::Ended,
-        record::{number, time},
+        session_record::{number, time},
     },
 };
 

@@ -3,11 +3,10 @@
 //! Imported by `import`, `handle` and the slice's root.
 
 pub(crate) mod devices;
-pub(crate) mod index;
-pub(crate) mod listing;
-pub(crate) mod look;
+pub(crate) mod index_check;
 pub(crate) mod records;
 pub(crate) mod revocation;
-#[expect(clippy::module_inception, reason = "named by role, as the type is")]
-pub(crate) mod store;
-pub(crate) mod wait;
+pub(crate) mod session_store;
+pub(crate) mod user_index;
+pub(crate) mod watcher;
+pub(crate) mod watches;

@@ -4,30 +4,30 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::store::SessionStore;
+use super::session_store::SessionStore;
 use crate::{
     error::{Error, Kind},
     redis::{Script, Value},
     session::{
-        credential::{held::Held, token::Token},
+        credential::{holder::Holder, token::Token},
         record::{
             changes::{Changes, Renewal},
-            index_entry::Listing,
+            hash::StoredHash,
+            index_entry::IndexEntry,
             login::Login,
             operation::{Done, Ended, Op, Outcome},
-            record::{Found, millis, not_ours, number},
-            stored::Stored,
+            session_record::{Found, millis, not_ours, number},
         },
     },
 };
 
 impl SessionStore {
-    /// What `held` finds, read anew.
-    pub(crate) async fn find(&self, held: &Held) -> Result<Found, Error> {
-        let id = held.token.id();
+    /// What `holder` finds, read anew.
+    pub(crate) async fn find(&self, holder: &Holder) -> Result<Found, Error> {
+        let id = holder.token.id();
         let fields = self.redis.hash(&self.key(&id)).await?;
-        let found = Stored { id, fields }.judge(held, unix_millis(), &self.settings)?;
-        Ok(self.ask_list(held, found).await)
+        let found = StoredHash { id, fields }.judge(holder, unix_millis(), &self.settings)?;
+        Ok(self.ask_list(holder, found).await)
     }
 
     /// Begins a session with these values, of nobody, under a selector that nobody has.
@@ -67,10 +67,10 @@ impl SessionStore {
         ))
     }
 
-    /// Writes if `held` still holds the session, and puts `next` in the place of its token if there is one.
+    /// Writes if `holder` still holds the session, and puts `next` in the place of its token if there is one.
     pub(crate) async fn commit(
         &self,
-        held: &Held,
+        holder: &Holder,
         renewal: &Renewal,
         next: Option<&Token>,
         ops: Vec<Op<'_>>,
@@ -82,7 +82,7 @@ impl SessionStore {
             Renewal::Rotate => ("rotate", None),
             Renewal::Login(login) => ("login", Some(login)),
         };
-        let mut args = self.guard(held).to_vec();
+        let mut args = self.guard(holder).to_vec();
         args.extend([
             millis(settings.idle).into(),
             next.map_or_else(
@@ -95,7 +95,7 @@ impl SessionStore {
             next.map_or_else(|| "".into(), |next| next.lineage().into()),
         ]);
         args.extend(login_args(login, settings.remembered));
-        let user = login.map_or(held.user.as_deref(), |login| Some(&login.user));
+        let user = login.map_or(holder.user.as_deref(), |login| Some(&login.user));
         let next_tag = next.map(|next| settings.peppers.tag(next, user));
         args.extend([
             millis(settings.absolute).into(),
@@ -104,7 +104,7 @@ impl SessionStore {
             login.map_or(0, |login| login.listed_at).into(),
             settings
                 .peppers
-                .tag(&held.token, held.user.as_deref())
+                .tag(&holder.token, holder.user.as_deref())
                 .into(),
             next_tag.unwrap_or_default().into(),
         ]);
@@ -117,23 +117,23 @@ impl SessionStore {
                 Op::Add(key, number) => ["i".into(), key.into(), number.into()],
             });
         }
-        let id = held.token.id();
+        let id = holder.token.id();
         let words: Vec<Bytes> = self.redis.run(&COMMIT, &self.key(&id), args).await?;
         let outcome = read_outcome(&words)?;
         if let Outcome::Done(done) = &outcome {
             if !kind.is_empty() {
                 self.log(kind, &id);
             }
-            self.ask_list_later(held, next, done);
+            self.ask_list_later(holder, next, done);
         }
         Ok(outcome)
     }
 
-    /// Deletes the session if `held` still holds it.
-    pub(crate) async fn end(&self, held: &Held) -> Result<Ended, Error> {
-        let id = held.token.id();
+    /// Deletes the session if `holder` still holds it.
+    pub(crate) async fn end(&self, holder: &Holder) -> Result<Ended, Error> {
+        let id = holder.token.id();
         let key = self.key(&id);
-        let words: Vec<String> = self.redis.run(&END, &key, self.guard(held)).await?;
+        let words: Vec<String> = self.redis.run(&END, &key, self.guard(holder)).await?;
         let [word, rest @ ..] = words.as_slice() else {
             return Err(not_ours());
         };
@@ -154,31 +154,31 @@ impl SessionStore {
     }
 
     /// Notes that the session is in use. Failing is harmless: the next use tries again.
-    pub(crate) async fn touch(&self, held: &Held) {
-        self.note_use(held, false).await;
+    pub(crate) async fn touch(&self, holder: &Holder) {
+        self.note_use(holder, false).await;
     }
 
     /// The same, also that the list of the session's user was asked, if it was.
-    pub(crate) async fn note_use(&self, held: &Held, list_was_asked: bool) {
-        let mut args = self.guard(held).to_vec();
+    pub(crate) async fn note_use(&self, holder: &Holder, list_was_asked: bool) {
+        let mut args = self.guard(holder).to_vec();
         args.extend([
             millis(self.settings.idle).into(),
             i64::from(list_was_asked).into(),
             self.settings
                 .peppers
-                .tag(&held.token, held.user.as_deref())
+                .tag(&holder.token, holder.user.as_deref())
                 .into(),
         ]);
-        let key = self.key(&held.token.id());
+        let key = self.key(&holder.token.id());
         let touched: Result<Vec<Bytes>, Error> = self.redis.run(&TOUCH, &key, args).await;
         if let Err(error) = touched {
             tracing::debug!(target: "tower_fred::session", %error, "session not extended");
         }
     }
 
-    fn guard(&self, held: &Held) -> [Value; 2] {
-        let hashes = self.settings.peppers.hashes(&held.token);
-        [hashes.all().into(), held.lineage.clone().into()]
+    fn guard(&self, holder: &Holder) -> [Value; 2] {
+        let hashes = self.settings.peppers.hashes(&holder.token);
+        [hashes.all().into(), holder.lineage.clone().into()]
     }
 
     /// The id as hash tag, so that what belongs to the session shares its slot in a cluster.
@@ -222,7 +222,7 @@ fn read_outcome(words: &[Bytes]) -> Result<Outcome, Error> {
                 .filter(|user| !user.is_empty()),
             lineage: Bytes::copy_from_slice(&word(4)),
             sum: Bytes::copy_from_slice(&word(5)),
-            listing: number(&word(7)).map(|end| Listing {
+            listing: number(&word(7)).map(|end| IndexEntry {
                 user: String::from_utf8_lossy(&word(6)).into_owned(),
                 end,
                 listed_at: number(&word(8)).unwrap_or(0),
@@ -256,13 +256,13 @@ pub(crate) fn unix_millis() -> i64 {
 }
 
 static COMMIT: Script = Script::new(concat!(
-    include_str!("lua/tell.lua"),
+    include_str!("lua/publish_end.lua"),
     include_str!("lua/guard.lua"),
     include_str!("lua/commit.lua")
 ));
 static CREATE: Script = Script::new(include_str!("lua/create.lua"));
 static END: Script = Script::new(concat!(
-    include_str!("lua/tell.lua"),
+    include_str!("lua/publish_end.lua"),
     include_str!("lua/guard.lua"),
     include_str!("lua/end.lua")
 ));

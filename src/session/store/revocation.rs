@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::{index::CLOCK_SKEW, store::SessionStore};
+use super::{session_store::SessionStore, user_index::CLOCK_SKEW};
 use crate::{
     error::{Error, Kind},
     redis::{Script, Value},
-    session::record::{operation::Ended, record::millis},
+    session::record::{operation::Ended, session_record::millis},
 };
 
 impl SessionStore {
@@ -98,7 +98,7 @@ pub(crate) enum Revoking<'a> {
 
 static LIST: Script = Script::new(include_str!("lua/list.lua"));
 static REVOKE: Script = Script::new(concat!(
-    include_str!("lua/tell.lua"),
+    include_str!("lua/publish_end.lua"),
     include_str!("lua/revoke.lua")
 ));
 

@@ -1,19 +1,19 @@
 //! What a request knows of sessions that a logout ends.
 
-use super::state::{Origin, State};
+use super::session_state::{Origin, State};
 use crate::session::{
     cookie::change::CookieChange,
-    credential::held::Held,
-    record::{changes::Changes, operation::Ended, record::Due},
+    credential::holder::Holder,
+    record::{changes::Changes, operation::Ended, session_record::Due},
 };
 
 impl State {
     pub(crate) fn log_out(&mut self) {
         match std::mem::replace(&mut self.origin, Origin::Unverified(Vec::new())) {
             Origin::Unverified(tokens) | Origin::Unreachable(tokens) => {
-                self.ending.extend(tokens.into_iter().map(Held::unproved));
+                self.ending.extend(tokens.into_iter().map(Holder::unproved));
             }
-            Origin::Verified(held, _) => self.ending.push(held),
+            Origin::Verified(holder, _) => self.ending.push(holder),
             // Still refused: a late request must not replace the cookie of a newer session.
             Origin::Interrupted => self.origin = Origin::Interrupted,
         }
@@ -26,7 +26,7 @@ impl State {
         self.logouts = self.logouts.wrapping_add(1);
     }
 
-    pub(crate) fn ending(&self) -> Vec<Held> {
+    pub(crate) fn ending(&self) -> Vec<Holder> {
         self.ending.clone()
     }
 

@@ -16,24 +16,24 @@ use crate::{
     log_pace::{LogPace, uptime},
     redis::{Script, Value},
     session::{
-        credential::{held::Held, token::Token},
+        credential::{holder::Holder, token::Token},
         record::{
             bounds::encode,
             changes::Changes,
-            index_entry::Begun,
+            index_entry::NewSession,
             login::{Login, OLDEST},
-            record::millis,
+            session_record::millis,
         },
-        store::store::SessionStore,
+        store::session_store::SessionStore,
     },
 };
 
 /// What became of an old session that a browser names.
 pub(crate) enum Moved {
     /// This request made a new session of it.
-    Here(Begun, Box<Changes>),
+    Here(NewSession, Box<Changes>),
     /// Another request did so a moment ago: this is what it made.
-    Elsewhere(Held),
+    Elsewhere(Holder),
     /// All sessions of its user were revoked.
     Refused,
     /// There is none, or none any more.
@@ -81,7 +81,7 @@ impl SessionStore {
         let mut changes = self.kept(values);
         let user = from.user_from.as_ref().and_then(|find| find(values));
         let begun = match &user {
-            None => self.begin(&changes).await.map(|token| Begun {
+            None => self.begin(&changes).await.map(|token| NewSession {
                 token,
                 remembered: None,
                 place: None,
@@ -161,8 +161,8 @@ impl SessionStore {
     pub(crate) async fn end_old(&self, id: i128) -> Result<(), Error> {
         let name = name(id);
         let words = self.end_named(&name).await?;
-        if let Moved::Elsewhere(held) = self.made(&name, &words) {
-            self.end(&held).await?;
+        if let Moved::Elsewhere(holder) = self.made(&name, &words) {
+            self.end(&holder).await?;
         }
         Ok(())
     }
@@ -186,7 +186,7 @@ impl SessionStore {
         if self.tag_of(name, &id, lineage, user.as_deref()) != *tag {
             return Moved::Nothing;
         }
-        Moved::Elsewhere(Held {
+        Moved::Elsewhere(Holder {
             token,
             lineage: Bytes::copy_from_slice(lineage),
             user: user.map(Into::into),

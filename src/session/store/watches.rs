@@ -8,23 +8,27 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
-use super::store::SessionStore;
-use crate::session::credential::held::Held;
+use super::session_store::SessionStore;
+use crate::session::credential::holder::Holder;
 
 /// One session that is waited for, by all clones of a [`Session`](crate::session::Session) together.
-pub(crate) struct Wait {
+pub(crate) struct Watch {
     pub(crate) store: SessionStore,
-    pub(crate) held: Held,
+    pub(crate) holder: Holder,
     ended: watch::Sender<bool>,
-    watcher: Arc<Watcher>,
+    watcher: Arc<WatcherHandle>,
 }
 
-impl Wait {
+impl Watch {
     /// Adds a wait to those that the task looks after.
-    pub(super) fn begin(store: &SessionStore, held: Held, watcher: Arc<Watcher>) -> Arc<Self> {
+    pub(crate) fn begin(
+        store: &SessionStore,
+        holder: Holder,
+        watcher: Arc<WatcherHandle>,
+    ) -> Arc<Self> {
         let wait = Arc::new(Self {
             store: store.clone(),
-            held,
+            holder,
             ended: watch::Sender::new(false),
             watcher,
         });
@@ -32,8 +36,8 @@ impl Wait {
         wait
     }
 
-    pub(crate) fn is_for(&self, held: &Held) -> bool {
-        self.held.token.id() == held.token.id() && self.held.lineage == held.lineage
+    pub(crate) fn is_for(&self, holder: &Holder) -> bool {
+        self.holder.token.id() == holder.token.id() && self.holder.lineage == holder.lineage
     }
 
     pub(crate) async fn ended(&self) {
@@ -42,29 +46,29 @@ impl Wait {
     }
 }
 
-impl Drop for Wait {
+impl Drop for Watch {
     fn drop(&mut self) {
-        self.watcher.waits.remove_dropped(&self.held.token.id());
+        self.watcher.waits.remove_dropped(&self.holder.token.id());
     }
 }
 
 /// What all waits of one Redis handle share: the task ends when the last of them is dropped.
 #[derive(Default)]
-pub(super) struct Watcher {
-    pub(super) waits: Arc<Waits>,
+pub(crate) struct WatcherHandle {
+    pub(crate) waits: Arc<Watches>,
     /// Closes when it is dropped.
-    pub(super) in_use: watch::Sender<()>,
+    pub(crate) in_use: watch::Sender<()>,
 }
 
 /// All waits of a handle, by the ids of their sessions.
 #[derive(Default)]
-pub(crate) struct Waits {
+pub(crate) struct Watches {
     entries: Mutex<HashMap<String, Vec<Entry>>>,
     changed: Notify,
 }
 
 struct Entry {
-    wait: Weak<Wait>,
+    wait: Weak<Watch>,
     /// When the record is to be looked at.
     due: Instant,
     /// From when on that may be done together with others.
@@ -73,8 +77,8 @@ struct Entry {
     hinted: bool,
 }
 
-impl Waits {
-    fn add(&self, wait: &Arc<Wait>) {
+impl Watches {
+    fn add(&self, wait: &Arc<Watch>) {
         let now = Instant::now();
         let entry = Entry {
             wait: Arc::downgrade(wait),
@@ -83,15 +87,18 @@ impl Waits {
             hinted: false,
         };
         let mut entries = self.entries();
-        entries.entry(wait.held.token.id()).or_default().push(entry);
+        entries
+            .entry(wait.holder.token.id())
+            .or_default()
+            .push(entry);
         drop(entries);
         self.changed.notify_one();
     }
 
     /// The session has ended.
-    pub(crate) fn end(&self, wait: &Arc<Wait>) {
+    pub(crate) fn end(&self, wait: &Arc<Watch>) {
         let mut entries = self.entries();
-        if let Some(waiting) = entries.get_mut(&wait.held.token.id()) {
+        if let Some(waiting) = entries.get_mut(&wait.holder.token.id()) {
             waiting.retain(|entry| !entry.is_of(wait));
         }
         drop(entries);
@@ -126,7 +133,7 @@ impl Waits {
     }
 
     /// Those to look at now, and when the next ones are to be looked at.
-    pub(crate) fn take_due(&self, now: Instant) -> (Vec<Arc<Wait>>, Option<Instant>) {
+    pub(crate) fn take_due(&self, now: Instant) -> (Vec<Arc<Watch>>, Option<Instant>) {
         let mut entries = self.entries();
         let next = |entries: &HashMap<String, Vec<Entry>>| {
             entries.values().flatten().map(|entry| entry.due).min()
@@ -146,11 +153,14 @@ impl Waits {
     }
 
     /// A look found the session alive, with this time left if nobody uses it.
-    pub(crate) fn postpone(&self, wait: &Arc<Wait>, now: Instant, left: Duration) {
+    pub(crate) fn postpone(&self, wait: &Arc<Watch>, now: Instant, left: Duration) {
         let interval = wait.store.settings.look;
         let end = now + left.min(FAR) + MARGIN;
         let mut entries = self.entries();
-        let waiting = entries.get_mut(&wait.held.token.id()).into_iter().flatten();
+        let waiting = entries
+            .get_mut(&wait.holder.token.id())
+            .into_iter()
+            .flatten();
         for entry in waiting.filter(|entry| entry.is_of(wait) && !entry.hinted) {
             entry.due = end.min(now + interval.min(FAR));
             // Some are looked at a little early, so that many are looked at together.
@@ -168,7 +178,7 @@ impl Waits {
 }
 
 impl Entry {
-    fn is_of(&self, wait: &Arc<Wait>) -> bool {
+    fn is_of(&self, wait: &Arc<Watch>) -> bool {
         std::ptr::eq(self.wait.as_ptr(), Arc::as_ptr(wait))
     }
 

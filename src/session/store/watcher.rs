@@ -18,34 +18,34 @@ use tokio::{
 
 use super::{
     revocation::AT_ONCE,
-    store::SessionStore,
-    wait::{Wait, Waits, Watcher},
+    session_store::SessionStore,
+    watches::{Watch, WatcherHandle, Watches},
 };
 use crate::{
     error::Error,
     redis::{Heard, Redis, Script, Subscription},
     session::{
-        credential::held::Held,
-        record::record::{Found, number},
+        credential::holder::Holder,
+        record::session_record::{Found, number},
     },
 };
 
 /// Begins to wait for the end of a session. The first wait of a Redis handle starts the task.
-pub(crate) fn wait_for_end(store: &SessionStore, held: Held) -> Arc<Wait> {
+pub(crate) fn watch_for_end(store: &SessionStore, holder: Holder) -> Arc<Watch> {
     let redis = &store.redis;
     let watcher = redis.shared(|| {
-        let watcher = Watcher::default();
+        let watcher = WatcherHandle::default();
         let in_use = watcher.in_use.subscribe();
         tokio::spawn(run(redis.clone(), Arc::clone(&watcher.waits), in_use));
         watcher
     });
-    Wait::begin(store, held, watcher)
+    Watch::begin(store, holder, watcher)
 }
 
 /// Looks after `waits` for as long as there are any: `in_use` closes with the last.
-async fn run(redis: Redis, waits: Arc<Waits>, mut in_use: watch::Receiver<()>) {
+async fn run(redis: Redis, waits: Arc<Watches>, mut in_use: watch::Receiver<()>) {
     let work = async {
-        let mut ear = Ear::new(&redis);
+        let mut ear = EndSubscription::new(&redis);
         // First, so that no end is missed between a look and the subscription.
         let subscription = ear.subscribe().await;
         tokio::join!(ear.listen(&waits, subscription), look_at_due(&waits));
@@ -57,23 +57,23 @@ async fn run(redis: Redis, waits: Arc<Waits>, mut in_use: watch::Receiver<()>) {
 }
 
 /// Hears of the ends of sessions.
-struct Ear<'a> {
+struct EndSubscription<'a> {
     redis: &'a Redis,
     channel: String,
     was_refused: bool,
 }
 
-impl<'a> Ear<'a> {
+impl<'a> EndSubscription<'a> {
     fn new(redis: &'a Redis) -> Self {
         Self {
             redis,
-            // NOTE: tell.lua publishes to it.
+            // NOTE: publish_end.lua publishes to it.
             channel: format!("{}:e", redis.namespace()),
             was_refused: false,
         }
     }
 
-    async fn listen(&mut self, waits: &Waits, mut subscription: Option<Subscription>) {
+    async fn listen(&mut self, waits: &Watches, mut subscription: Option<Subscription>) {
         loop {
             if let Some(subscription) = &mut subscription {
                 hear(subscription, waits).await;
@@ -119,7 +119,7 @@ impl<'a> Ear<'a> {
     }
 }
 
-async fn hear(subscription: &mut Subscription, waits: &Waits) {
+async fn hear(subscription: &mut Subscription, waits: &Watches) {
     loop {
         match subscription.next().await {
             Heard::Message(id) => waits.hint(&id),
@@ -129,7 +129,7 @@ async fn hear(subscription: &mut Subscription, waits: &Waits) {
     }
 }
 
-async fn look_at_due(waits: &Arc<Waits>) {
+async fn look_at_due(waits: &Arc<Watches>) {
     loop {
         let (due, next) = waits.take_due(Instant::now());
         if due.is_empty() {
@@ -152,7 +152,7 @@ async fn look_at_due(waits: &Arc<Waits>) {
 }
 
 /// Looks at records, as few commands as possible and not too many at once.
-async fn look_at(due: Vec<Arc<Wait>>, waits: &Arc<Waits>) {
+async fn look_at(due: Vec<Arc<Watch>>, waits: &Arc<Watches>) {
     let is_cluster = due
         .first()
         .is_some_and(|wait| wait.store.redis.is_cluster());
@@ -171,8 +171,8 @@ async fn look_at(due: Vec<Arc<Wait>>, waits: &Arc<Waits>) {
     while looks.join_next().await.is_some() {}
 }
 
-async fn look(group: &[Arc<Wait>], waits: &Waits) -> Result<(), Error> {
-    let key = |wait: &Arc<Wait>| wait.store.key(&wait.held.token.id());
+async fn look(group: &[Arc<Watch>], waits: &Watches) -> Result<(), Error> {
+    let key = |wait: &Arc<Watch>| wait.store.key(&wait.holder.token.id());
     let keys: Vec<String> = group.iter().map(key).collect();
     let Some(first) = group.first() else {
         return Ok(());
@@ -183,7 +183,7 @@ async fn look(group: &[Arc<Wait>], waits: &Waits) -> Result<(), Error> {
         let (lineage, left) = (&found[0], number(&found[1]).unwrap_or(0));
         if lineage.is_empty() {
             waits.end(wait);
-        } else if *lineage == wait.held.lineage {
+        } else if *lineage == wait.holder.lineage {
             // Less than nothing: somebody took away its end.
             let left = u64::try_from(left).map(Duration::from_millis);
             waits.postpone(wait, asked, left.unwrap_or(wait.store.settings.look));
@@ -195,16 +195,16 @@ async fn look(group: &[Arc<Wait>], waits: &Waits) -> Result<(), Error> {
 }
 
 /// Decides about a session that is there, and perhaps another's by now.
-async fn look_closer(wait: &Arc<Wait>, waits: &Waits) -> Result<(), Error> {
+async fn look_closer(wait: &Arc<Watch>, waits: &Watches) -> Result<(), Error> {
     let asked = Instant::now();
-    match wait.store.find(&wait.held).await? {
+    match wait.store.find(&wait.holder).await? {
         Found::Live(..) => waits.postpone(wait, asked, wait.store.settings.look),
         _ => waits.end(wait),
     }
     Ok(())
 }
 
-static LOOK: Script = Script::new(include_str!("lua/look.lua"));
+static LOOK: Script = Script::new(include_str!("lua/remaining.lua"));
 
 /// How many records one command looks at.
 const TOGETHER: usize = 256;

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, header};
 
-use super::{change::CookieChange, config::CookieConfig};
+use super::{attributes::CookieAttributes, change::CookieChange};
 use crate::session::credential::token::Token;
 
 /// The tokens among the request's cookies of this name, in order, each once, at most [`MAX_CANDIDATES`].
@@ -44,7 +44,7 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// The one place where a `Set-Cookie` value is made: a removal has the attributes of what it removes.
-pub(crate) fn set_cookie(config: &CookieConfig, cookie: &CookieChange) -> HeaderValue {
+pub(crate) fn set_cookie(config: &CookieAttributes, cookie: &CookieChange) -> HeaderValue {
     let (name, attributes) = (config.name(), config.attributes());
     let text = match cookie {
         CookieChange::Set(token, None) => format!("{name}={}{attributes}", token.cookie_value()),
@@ -61,7 +61,7 @@ pub(crate) fn set_cookie(config: &CookieConfig, cookie: &CookieChange) -> Header
 }
 
 /// What a browser sends back.
-pub(crate) fn pair(config: &CookieConfig, token: &Token) -> HeaderValue {
+pub(crate) fn pair(config: &CookieAttributes, token: &Token) -> HeaderValue {
     sensitive(&format!("{}={}", config.name(), token.cookie_value()))
 }
 
@@ -142,7 +142,7 @@ mod tests {
         let lifetime = |days: u64| {
             let lifetime = std::time::Duration::from_secs(days * 24 * 60 * 60);
             let cookie = CookieChange::Set(token(), Some(lifetime));
-            let value = set_cookie(&CookieConfig::new(), &cookie);
+            let value = set_cookie(&CookieAttributes::new(), &cookie);
             let text = value.to_str().unwrap().to_owned();
             text.rsplit_once("; Max-Age=").unwrap().1.to_owned()
         };

@@ -8,7 +8,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::session::Session;
-use crate::session::store::{look::wait_for_end, wait::Wait};
+use crate::session::store::{watcher::watch_for_end, watches::Watch};
 
 impl Session {
     /// Waits until the session ends: for a WebSocket or a stream, to end with it.
@@ -58,24 +58,28 @@ impl Session {
             let Some(wait) = self.wait() else { return };
             wait.ended().await;
             // This request itself may have put another token in the place of the one that was waited for.
-            if self.state().held().is_none_or(|held| wait.is_for(held)) {
+            if self
+                .state()
+                .holder()
+                .is_none_or(|holder| wait.is_for(holder))
+            {
                 return;
             }
         }
     }
 
     /// Who waits for the end of this session on behalf of all its clones; nobody where there is no session.
-    fn wait(&self) -> Option<Arc<Wait>> {
-        let held = self.state().held()?.clone();
+    fn wait(&self) -> Option<Arc<Watch>> {
+        let holder = self.state().holder()?.clone();
         let mut slot = self
             .inner
             .wait
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(wait) = slot.as_ref().filter(|wait| wait.is_for(&held)) {
+        if let Some(wait) = slot.as_ref().filter(|wait| wait.is_for(&holder)) {
             return Some(Arc::clone(wait));
         }
-        let wait = wait_for_end(self.store(), held);
+        let wait = watch_for_end(self.store(), holder);
         *slot = Some(Arc::clone(&wait));
         Some(wait)
     }

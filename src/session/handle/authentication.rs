@@ -6,9 +6,9 @@ use super::session::Session;
 use crate::{
     error::{Error, Kind},
     session::{
-        credential::held::Held,
-        record::{changes::Renewal, login::Login, record::Found},
-        state::state::too_late,
+        credential::holder::Holder,
+        record::{changes::Renewal, login::Login, session_record::Found},
+        state::session_state::too_late,
         store::devices::Device,
     },
 };
@@ -70,7 +70,7 @@ impl Session {
         let state = self.state();
         Ok(state
             .record()
-            .and_then(crate::session::record::record::Record::auth_at))
+            .and_then(crate::session::record::session_record::Record::auth_at))
     }
 
     /// Refuses what a user must have logged in lately for, such as a change of the password.
@@ -140,11 +140,11 @@ impl Session {
     pub async fn is_alive(&self) -> Result<bool, Error> {
         self.mark_used();
         self.load().await?;
-        let held: Option<Held> = self.state().held().cloned();
-        match held {
+        let holder: Option<Holder> = self.state().holder().cloned();
+        match holder {
             None => Ok(false),
-            Some(held) => {
-                let found = self.store().find(&held).await?;
+            Some(holder) => {
+                let found = self.store().find(&holder).await?;
                 self.use_after_response();
                 Ok(matches!(found, Found::Live(..)))
             }

@@ -8,46 +8,46 @@ use crate::{
     error::{Error, Kind},
     session::{
         cookie::change::CookieChange,
-        credential::{held::Held, token::Token},
+        credential::{holder::Holder, token::Token},
         record::{
             changes::{Changes, Renewal},
-            index_entry::Place,
-            record::{Due, Record},
+            index_entry::Reservation,
+            session_record::{Due, Record},
         },
     },
 };
 
 pub(crate) struct State {
-    pub(super) origin: Origin,
+    pub(crate) origin: Origin,
     pub(crate) changes: Changes,
     /// Sessions that a logout ended here and that are still to be ended in Redis.
-    pub(super) ending: Vec<Held>,
+    pub(crate) ending: Vec<Holder>,
     /// Tokens of the browser that opened nothing when they were asked about: a logout asks once more and, if their
     /// sessions are over, removes the cookie.
-    pub(super) unopened: Vec<Held>,
+    pub(crate) unopened: Vec<Holder>,
     /// A login or rotation replaced the token: the browser may have a newer cookie, which is not to be removed.
-    pub(super) stale: bool,
+    pub(crate) stale: bool,
     /// When a use was last noted, or seen to need no note.
     pub(crate) used_at: Option<Instant>,
     /// What the last read left to be done.
-    pub(super) due: Due,
-    pub(super) cookie: Option<CookieChange>,
+    pub(crate) due: Due,
+    pub(crate) cookie: Option<CookieChange>,
     /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
     pub(crate) revoked_at: i64,
     /// The place of a login that this request wrote, to be confirmed when the response leaves.
-    pub(crate) place: Option<Place>,
-    pub(super) read: bool,
-    pub(super) sent: bool,
+    pub(crate) place: Option<Reservation>,
+    pub(crate) read: bool,
+    pub(crate) sent: bool,
     /// Counts logouts, so that I/O begun before one does not bring the session back.
-    pub(super) logouts: u32,
+    pub(crate) logouts: u32,
 }
 
 /// The stored session behind this one.
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// What the cookies say, not asked about yet. No token: nobody's session.
     Unverified(Vec<Token>),
     /// A session that this request read or wrote.
-    Verified(Held, Option<Box<Record>>),
+    Verified(Holder, Option<Box<Record>>),
     /// It ended, or its token was replaced: reads are empty, writes are refused.
     Interrupted,
     /// Redis did not answer and the layer goes on without: reads are empty, writes are dropped.
@@ -56,10 +56,10 @@ pub(super) enum Origin {
 
 /// The tokens of a load or a write, and what was known when it began.
 pub(crate) struct Job {
-    pub(crate) held: Vec<Held>,
+    pub(crate) holders: Vec<Holder>,
     /// A session was there earlier in this request: nothing is made in its place.
     pub(crate) verified: bool,
-    pub(super) logouts: u32,
+    pub(crate) logouts: u32,
 }
 
 impl State {
@@ -83,20 +83,20 @@ impl State {
 
     pub(crate) fn id(&self) -> Option<String> {
         match &self.origin {
-            Origin::Verified(held, _) => Some(held.token.id()),
+            Origin::Verified(holder, _) => Some(holder.token.id()),
             _ => None,
         }
     }
 
     /// The session that this request read or wrote.
-    pub(crate) fn held(&self) -> Option<&Held> {
+    pub(crate) fn holder(&self) -> Option<&Holder> {
         match &self.origin {
-            Origin::Verified(held, _) => Some(held),
+            Origin::Verified(holder, _) => Some(holder),
             _ => None,
         }
     }
 
-    pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
+    pub(crate) fn record_mut(&mut self) -> Option<&mut Record> {
         match &mut self.origin {
             Origin::Verified(_, record) => record.as_deref_mut(),
             _ => None,
@@ -163,19 +163,19 @@ impl State {
     pub(crate) fn unread(&self) -> Option<Job> {
         match &self.origin {
             Origin::Unverified(tokens) if !tokens.is_empty() => Some(self.job(tokens)),
-            Origin::Verified(held, None) => Some(self.job_of(held)),
+            Origin::Verified(holder, None) => Some(self.job_of(holder)),
             _ => None,
         }
     }
 
     pub(crate) fn loaded(&mut self, job: &Job, token: &Token, record: Record, due: Due) {
         if job.logouts == self.logouts {
-            let held = Held {
+            let holder = Holder {
                 token: token.clone(),
                 lineage: record.lineage().clone(),
                 user: record.user().map(Into::into),
             };
-            self.origin = Origin::Verified(held, Some(Box::new(record)));
+            self.origin = Origin::Verified(holder, Some(Box::new(record)));
             self.due = due;
         }
     }
@@ -196,15 +196,15 @@ impl State {
         self.stale = true;
     }
 
-    pub(super) fn note_unopened(&mut self, job: &Job) {
-        if !job.held.is_empty() {
-            self.unopened.clone_from(&job.held);
+    pub(crate) fn note_unopened(&mut self, job: &Job) {
+        if !job.holders.is_empty() {
+            self.unopened.clone_from(&job.holders);
         }
     }
 
     pub(crate) fn unreachable(&mut self, job: &Job) {
         if job.logouts == self.logouts {
-            let tokens = job.held.iter().map(|held| held.token.clone());
+            let tokens = job.holders.iter().map(|holder| holder.token.clone());
             self.origin = Origin::Unreachable(tokens.collect());
         }
     }
@@ -240,9 +240,9 @@ impl State {
     pub(crate) fn target(&self) -> Result<Job, Error> {
         match &self.origin {
             Origin::Unverified(tokens) => Ok(self.job(tokens)),
-            Origin::Verified(held, _) => Ok(self.job_of(held)),
+            Origin::Verified(holder, _) => Ok(self.job_of(holder)),
             Origin::Interrupted => Ok(Job {
-                held: Vec::new(),
+                holders: Vec::new(),
                 verified: true,
                 logouts: self.logouts,
             }),
@@ -254,14 +254,18 @@ impl State {
     }
 
     /// The session, if its response has left and its last use that was noted here is an interval ago.
-    pub(crate) fn use_after_response(&mut self, now: Instant, interval: Duration) -> Option<Held> {
+    pub(crate) fn use_after_response(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+    ) -> Option<Holder> {
         let is_recent = |at: Instant| now.saturating_duration_since(at) < interval;
         if !self.is_sent() || self.used_at.is_some_and(is_recent) {
             return None;
         }
-        let held = self.held()?.clone();
+        let holder = self.holder()?.clone();
         self.used_at = Some(now);
-        Some(held)
+        Some(holder)
     }
 
     /// The response leaves: nothing after this can reach the cookie.
@@ -272,21 +276,21 @@ impl State {
             cookie: self.cookie.take(),
             read: self.read,
             logout_failed: !self.ending.is_empty(),
-            touch: self.held().filter(|_| due.touch).cloned(),
+            touch: self.holder().filter(|_| due.touch).cloned(),
         }
     }
 
     fn job(&self, tokens: &[Token]) -> Job {
         Job {
-            held: tokens.iter().cloned().map(Held::unproved).collect(),
+            holders: tokens.iter().cloned().map(Holder::unproved).collect(),
             verified: false,
             logouts: self.logouts,
         }
     }
 
-    fn job_of(&self, held: &Held) -> Job {
+    fn job_of(&self, holder: &Holder) -> Job {
         Job {
-            held: vec![held.clone()],
+            holders: vec![holder.clone()],
             verified: true,
             logouts: self.logouts,
         }
@@ -301,7 +305,7 @@ pub(crate) struct Sending {
     /// A session that was logged out is still there.
     pub(crate) logout_failed: bool,
     /// The session to note the use of.
-    pub(crate) touch: Option<Held>,
+    pub(crate) touch: Option<Holder>,
 }
 
 pub(crate) fn too_late() -> Error {

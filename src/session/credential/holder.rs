@@ -8,14 +8,14 @@ use super::token::Token;
 
 /// A token, and the lineage that it was once proved to belong to (empty as long as it was not).
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct Holder {
     pub(crate) token: Token,
     pub(crate) lineage: Bytes,
     /// Whose session a read found it to be; nobody as long as there was none.
     pub(crate) user: Option<Arc<str>>,
 }
 
-impl Held {
+impl Holder {
     pub(crate) fn unproved(token: Token) -> Self {
         Self {
             token,

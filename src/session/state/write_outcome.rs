@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::state::{Job, Origin, State};
+use super::session_state::{Job, Origin, State};
 use crate::session::{
     cookie::change::CookieChange,
-    credential::{held::Held, token::Token},
+    credential::{holder::Holder, token::Token},
     record::{
         changes::Changes,
         operation::Done,
-        record::{Due, Record},
+        session_record::{Due, Record},
     },
 };
 
@@ -35,13 +35,13 @@ impl State {
     }
 
     /// Something is in Redis that is none of the buffered changes.
-    pub(crate) fn wrote(&mut self, job: &Job, held: &Held, done: &Done) {
+    pub(crate) fn wrote(&mut self, job: &Job, holder: &Holder, done: &Done) {
         if job.logouts == self.logouts && !matches!(self.origin, Origin::Verified(..)) {
-            let held = Held {
+            let holder = Holder {
                 lineage: done.lineage.clone(),
-                ..held.clone()
+                ..holder.clone()
             };
-            self.origin = Origin::Verified(held, None);
+            self.origin = Origin::Verified(holder, None);
         }
     }
 
@@ -57,22 +57,22 @@ impl State {
     ) {
         let next = next.filter(|_| done.replaced);
         if job.logouts != self.logouts {
-            self.ending.extend(next.map(Held::unproved));
+            self.ending.extend(next.map(Holder::unproved));
             return;
         }
         let record = match std::mem::replace(&mut self.origin, Origin::Interrupted) {
             Origin::Verified(_, record) => record,
             _ => None,
         };
-        let known = job.held.iter().find_map(|held| held.user.clone());
-        let held = Held {
+        let known = job.holders.iter().find_map(|holder| holder.user.clone());
+        let holder = Holder {
             token: next.as_ref().unwrap_or(token).clone(),
             lineage: done.lineage,
             user: written
                 .login()
                 .map_or(known, |login| Some((*login.user).into())),
         };
-        self.written(held, record, written, now);
+        self.written(holder, record, written, now);
         if let Some(next) = next {
             self.cookie = Some(CookieChange::Set(next, done.remembered));
         }
@@ -80,9 +80,9 @@ impl State {
 
     /// Another request made the session, and brings its token to the browser.
     #[cfg(feature = "tower-sessions-import")]
-    pub(crate) fn adopted(&mut self, job: &Job, held: Held) {
+    pub(crate) fn adopted(&mut self, job: &Job, holder: Holder) {
         if job.logouts == self.logouts {
-            self.origin = Origin::Verified(held, None);
+            self.origin = Origin::Verified(holder, None);
         }
     }
 
@@ -96,22 +96,22 @@ impl State {
         written: &Changes,
         now: i64,
     ) {
-        let held = Held {
+        let holder = Holder {
             user: written.login().map(|login| (*login.user).into()),
-            ..Held::made(token.clone())
+            ..Holder::made(token.clone())
         };
         if job.logouts != self.logouts {
-            self.ending.push(held);
+            self.ending.push(holder);
             return;
         }
-        record.set_lineage(held.lineage.clone());
-        self.written(held, Some(Box::new(record)), written, now);
+        record.set_lineage(holder.lineage.clone());
+        self.written(holder, Some(Box::new(record)), written, now);
         self.cookie = Some(CookieChange::Set(token, remembered));
     }
 
     fn written(
         &mut self,
-        held: Held,
+        holder: Holder,
         mut record: Option<Box<Record>>,
         written: &Changes,
         now: i64,
@@ -121,12 +121,12 @@ impl State {
                 record.clear();
             }
             record.apply(&written.fields);
-            record.set_lineage(held.lineage.clone());
+            record.set_lineage(holder.lineage.clone());
             if let Some(login) = written.login() {
                 record.log_in(login, now);
             }
         }
-        self.origin = Origin::Verified(held, record);
+        self.origin = Origin::Verified(holder, record);
         self.unopened.clear();
         self.due = Due::default();
         self.changes.settle(written);
@@ -141,7 +141,7 @@ impl State {
         }
     }
 
-    pub(super) fn interrupt(&mut self) {
+    pub(crate) fn interrupt(&mut self) {
         self.origin = Origin::Interrupted;
         // A token that this request got earlier is dead as well.
         if matches!(self.cookie, Some(CookieChange::Set(..))) {

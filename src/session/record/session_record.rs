@@ -11,29 +11,27 @@ use serde::de::DeserializeOwned;
 
 use super::{
     codec::{Codec, decode},
+    index_entry::IndexEntry,
     login::Login,
 };
-use crate::{
-    error::{Error, Kind},
-    session::record::index_entry::Listing,
-};
+use crate::error::{Error, Kind};
 
 /// What is stored of a session: its fields, and whose it is.
 #[derive(Clone, Default)]
 pub struct Record {
-    pub(super) id: String,
-    pub(super) user: Option<String>,
-    pub(super) authenticated: Option<i64>,
-    pub(super) listed_at: i64,
-    pub(super) end: i64,
-    pub(super) lineage: Bytes,
-    pub(super) fields: HashMap<String, Field>,
-    pub(super) codec: Codec,
+    pub(crate) id: String,
+    pub(crate) user: Option<String>,
+    pub(crate) authenticated: Option<i64>,
+    pub(crate) listed_at: i64,
+    pub(crate) end: i64,
+    pub(crate) lineage: Bytes,
+    pub(crate) fields: HashMap<String, Field>,
+    pub(crate) codec: Codec,
 }
 
 /// A value, as it is stored or as this request wrote it.
 #[derive(Clone)]
-pub(super) enum Field {
+pub(crate) enum Field {
     Stored(Bytes),
     Written(Bytes),
 }
@@ -124,8 +122,8 @@ impl Record {
     }
 
     /// What the list of the session's user has to know.
-    pub(crate) fn listing(&self) -> Option<Listing> {
-        Some(Listing {
+    pub(crate) fn listing(&self) -> Option<IndexEntry> {
+        Some(IndexEntry {
             user: self.user.clone()?,
             end: self.end,
             listed_at: self.listed_at,
@@ -194,6 +192,3 @@ pub(crate) fn time(unix_millis: i64) -> SystemTime {
     let since = Duration::from_millis(u64::try_from(unix_millis).unwrap_or(0));
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
-
-#[cfg(test)]
-mod tests;

@@ -15,14 +15,14 @@ use crate::log_pace::{LogPace, uptime};
 
 /// Where in a request's extensions a layer leaves its session.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(crate) struct Slot {
     give: fn(&mut Extensions, Session),
     find: fn(&Extensions) -> Option<&Session>,
 }
 
-impl Place {
+impl Slot {
     /// For a layer without a marker: under the type [`Session`].
-    pub(super) fn unmarked() -> Self {
+    pub(crate) fn unmarked() -> Self {
         Self {
             give: |extensions, session| {
                 extensions.insert(session);
@@ -32,7 +32,7 @@ impl Place {
     }
 
     /// For a layer with the marker `M`: under [`Marked<M>`], and as the innermost of all layers with a marker.
-    pub(super) fn marked<M: 'static>() -> Self {
+    pub(crate) fn marked<M: 'static>() -> Self {
         Self {
             give: |extensions, session| {
                 extensions.insert(InnermostMarked(session.clone()));
@@ -43,12 +43,12 @@ impl Place {
     }
 
     /// Leaves the session for the handler.
-    pub(super) fn give(self, extensions: &mut Extensions, session: Session) {
+    pub(crate) fn give(self, extensions: &mut Extensions, session: Session) {
         (self.give)(extensions, session);
     }
 
     /// The session that the next layer outside left in the same place.
-    pub(super) fn find(self, extensions: &Extensions) -> Option<&Session> {
+    pub(crate) fn find(self, extensions: &Extensions) -> Option<&Session> {
         (self.find)(extensions)
     }
 }
@@ -62,7 +62,7 @@ struct InnermostMarked(Session);
 /// The session of a layer outside of this one that has the same cookie and the same sessions.
 ///
 /// Logs an error where a layer outside has the same cookie and other sessions or settings.
-pub(super) fn outer(extensions: &Extensions, config: &Arc<Config>) -> Option<Session> {
+pub(crate) fn outer(extensions: &Extensions, config: &Arc<Config>) -> Option<Session> {
     let session = extensions.get::<Session>();
     let marked = extensions.get::<InnermostMarked>().map(|marked| &marked.0);
     [session, marked]

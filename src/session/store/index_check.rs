@@ -3,16 +3,16 @@
 //! The list may be gone: it is a key that Redis may evict. The session is listed again then, and it is over when all
 //! sessions of its user were revoked since its login was listed.
 
-use super::{index::CLOCK_SKEW, records::unix_millis, store::SessionStore};
+use super::{records::unix_millis, session_store::SessionStore, user_index::CLOCK_SKEW};
 use crate::{
     error::Error,
     redis::{Script, Value},
     session::{
-        credential::{held::Held, token::Token},
+        credential::{holder::Holder, token::Token},
         record::{
-            index_entry::{Listing, Place},
+            index_entry::{IndexEntry, Reservation},
             operation::Done,
-            record::Found,
+            session_record::Found,
         },
     },
 };
@@ -21,7 +21,7 @@ impl SessionStore {
     /// Asks before the session is shown, if that is due.
     ///
     /// The session is shown when the list is out of reach: on a cluster it is on another server. The next use asks again.
-    pub(crate) async fn ask_list(&self, held: &Held, mut found: Found) -> Found {
+    pub(crate) async fn ask_list(&self, holder: &Holder, mut found: Found) -> Found {
         let Found::Live(record, due) = &mut found else {
             return found;
         };
@@ -29,15 +29,15 @@ impl SessionStore {
         let Some(listing) = listing else {
             return found;
         };
-        match self.meet(&held.token.id(), &listing).await {
+        match self.meet(&holder.token.id(), &listing).await {
             Ok(true) => {
                 due.touch = false;
-                let held = Held {
+                let holder = Holder {
                     user: Some(listing.user.into()),
-                    ..held.clone()
+                    ..holder.clone()
                 };
                 let store = self.clone();
-                tokio::spawn(async move { store.note_use(&held, true).await });
+                tokio::spawn(async move { store.note_use(&holder, true).await });
                 found
             }
             Ok(false) => Found::Unknown,
@@ -49,22 +49,22 @@ impl SessionStore {
     }
 
     /// Asks after a write that found it due; the caller does not wait.
-    pub(crate) fn ask_list_later(&self, held: &Held, next: Option<&Token>, done: &Done) {
+    pub(crate) fn ask_list_later(&self, holder: &Holder, next: Option<&Token>, done: &Done) {
         let Some(listing) = done.listing.clone() else {
             return;
         };
-        let held = Held {
+        let holder = Holder {
             token: next
                 .filter(|_| done.replaced)
-                .unwrap_or(&held.token)
+                .unwrap_or(&holder.token)
                 .clone(),
             lineage: done.lineage.clone(),
-            user: held.user.clone(),
+            user: holder.user.clone(),
         };
         let store = self.clone();
         tokio::spawn(async move {
-            match store.meet(&held.token.id(), &listing).await {
-                Ok(true) => store.note_use(&held, true).await,
+            match store.meet(&holder.token.id(), &listing).await {
+                Ok(true) => store.note_use(&holder, true).await,
                 Ok(false) => {}
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::session", %error, "the user's list was not asked");
@@ -75,7 +75,7 @@ impl SessionStore {
 
     /// Keeps the place that a login was given for a moment; called when its token is on its way to the browser. Failing is
     /// harmless: the use of the session lists it.
-    pub(crate) async fn confirm(&self, place: &Place) {
+    pub(crate) async fn confirm(&self, place: &Reservation) {
         let (user, id, listed_at) = (&place.user, &place.id, place.listed_at);
         match self.relist(user, id, place.life, listed_at).await {
             Ok(true) => {}
@@ -87,7 +87,7 @@ impl SessionStore {
     }
 
     /// Whether the session goes on; ends it if it does not.
-    async fn meet(&self, id: &str, listing: &Listing) -> Result<bool, Error> {
+    async fn meet(&self, id: &str, listing: &IndexEntry) -> Result<bool, Error> {
         let life = listing.end.saturating_sub(unix_millis()).max(0);
         let life = life.saturating_add(CLOCK_SKEW);
         let (user, listed_at) = (&listing.user, listing.listed_at);

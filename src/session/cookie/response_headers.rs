@@ -5,12 +5,12 @@ use http::{
     header::{CACHE_CONTROL, SET_COOKIE, VARY},
 };
 
-use super::{change::CookieChange, config::CookieConfig, cookie::set_cookie};
+use super::{attributes::CookieAttributes, change::CookieChange, fields::set_cookie};
 
 /// Adds the cookie to the response, and keeps it out of shared caches.
 pub(crate) fn write(
     headers: &mut HeaderMap,
-    config: &CookieConfig,
+    config: &CookieAttributes,
     cookie: Option<&CookieChange>,
     read: bool,
 ) {
@@ -63,7 +63,12 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         let cookie = cookie.then_some(CookieChange::Remove);
-        write(&mut headers, &CookieConfig::new(), cookie.as_ref(), read);
+        write(
+            &mut headers,
+            &CookieAttributes::new(),
+            cookie.as_ref(),
+            read,
+        );
         headers
     }
 

@@ -16,18 +16,18 @@ use std::time::Instant;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{records::unix_millis, store::SessionStore};
+use super::{records::unix_millis, session_store::SessionStore};
 use crate::{
     error::{Error, Kind},
     redis::{Script, Value},
     session::{
-        credential::held::Held,
+        credential::holder::Holder,
         record::{
             changes::{Changes, Renewal},
-            index_entry::{Begun, Place},
+            index_entry::{NewSession, Reservation},
             login::Login,
             operation::Outcome,
-            record::{millis, number},
+            session_record::{millis, number},
         },
     },
 };
@@ -39,16 +39,16 @@ impl SessionStore {
         login: &Login,
         changes: &Changes,
         began: Instant,
-    ) -> Result<Begun, Error> {
+    ) -> Result<NewSession, Error> {
         let token = self.begin(changes).await?;
         let (id, next) = (token.id(), token.renewed()?);
-        let held = Held::made(token);
+        let holder = Holder::made(token);
         let life = self.life(login, 0);
         let listed_at = match self.enrol(login, &id, life, began).await {
             Ok(listed_at) => listed_at,
             Err(error) => {
                 // Best effort: nobody has its token.
-                let _ = self.end(&held).await;
+                let _ = self.end(&holder).await;
                 return Err(error);
             }
         };
@@ -57,9 +57,9 @@ impl SessionStore {
             ..login.clone()
         };
         let renewal = Renewal::Login(login.clone());
-        let written = self.commit(&held, &renewal, Some(&next), Vec::new());
+        let written = self.commit(&holder, &renewal, Some(&next), Vec::new());
         match written.await? {
-            Outcome::Done(done) => Ok(Begun {
+            Outcome::Done(done) => Ok(NewSession {
                 token: next,
                 remembered: done.remembered,
                 place: self.place(&login, &id, life),
@@ -177,8 +177,8 @@ impl SessionStore {
     }
 
     /// The place of a login that is written, to be [confirmed](Self::confirm), if it has to be.
-    pub(crate) fn place(&self, login: &Login, id: &str, life: i64) -> Option<Place> {
-        (self.provisional() > 0).then(|| Place {
+    pub(crate) fn place(&self, login: &Login, id: &str, life: i64) -> Option<Reservation> {
+        (self.provisional() > 0).then(|| Reservation {
             user: login.user.clone(),
             id: id.to_owned(),
             life,

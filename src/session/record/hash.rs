@@ -6,24 +6,29 @@ use bytes::Bytes;
 
 use super::{
     bounds::MARK,
-    record::{Due, Field, Found, Record, millis, not_ours, number},
+    session_record::{Due, Field, Found, Record, millis, not_ours, number},
     settings::{MAX_TOUCH_INTERVAL, Settings},
 };
 use crate::{
     error::Error,
-    session::credential::{held::Held, token::HASH},
+    session::credential::{holder::Holder, token::HASH},
 };
 
 /// A record as Redis gave it.
-pub(crate) struct Stored {
+pub(crate) struct StoredHash {
     pub(crate) id: String,
     pub(crate) fields: HashMap<String, Bytes>,
 }
 
-impl Stored {
+impl StoredHash {
     /// Judges a record by the caller's secret, or the lineage that it proved to hold before, and the time (Unix
     /// milliseconds).
-    pub(crate) fn judge(self, held: &Held, now: i64, settings: &Settings) -> Result<Found, Error> {
+    pub(crate) fn judge(
+        self,
+        holder: &Holder,
+        now: i64,
+        settings: &Settings,
+    ) -> Result<Found, Error> {
         if self.fields.is_empty() {
             return Ok(Found::Unknown);
         }
@@ -35,7 +40,7 @@ impl Stored {
         if end <= now {
             return Ok(Found::Unknown);
         }
-        let hashes = settings.peppers.hashes(&held.token);
+        let hashes = settings.peppers.hashes(&holder.token);
         let current = hashes.contain(stored);
         let was_ours = |until| {
             let previous = self.fields.get(PREVIOUS_HASH);
@@ -43,7 +48,7 @@ impl Stored {
                 && previous.is_some_and(|previous| hashes.contain(previous))
         };
         let previous = !current && was_ours(GRACE_END);
-        let lineage = &held.lineage;
+        let lineage = &holder.lineage;
         let kin = !lineage.is_empty() && self.fields.get(LINEAGE).is_some_and(|it| it == lineage);
         if !(current || previous || kin) {
             let stale = was_ours(PREVIOUS_END);
@@ -54,7 +59,7 @@ impl Stored {
             (false, true) => Some((PREVIOUS_HASH, PREVIOUS_TAG)),
             (false, false) => None,
         };
-        if !self.is_users(held, known_by, settings) {
+        if !self.is_users(holder, known_by, settings) {
             return Ok(Found::Mismatch);
         }
         let due = self.due(current, previous, now, settings);
@@ -63,7 +68,12 @@ impl Stored {
 
     /// Whether the session is that of the user it names, as far as a pepper tells. `known_by` are the fields of the hash
     /// that the caller's token has, and of its tag.
-    fn is_users(&self, held: &Held, known_by: Option<(&str, &str)>, settings: &Settings) -> bool {
+    fn is_users(
+        &self,
+        holder: &Holder,
+        known_by: Option<(&str, &str)>,
+        settings: &Settings,
+    ) -> bool {
         let Some(user) = self.fields.get(USER) else {
             return true;
         };
@@ -73,11 +83,11 @@ impl Stored {
         }
         let Some((hash, tag)) = known_by else {
             // A lineage has one user. A token that is too old to be known makes no tag.
-            return held.user.as_ref().is_some_and(|it| it.as_bytes() == user);
+            return holder.user.as_ref().is_some_and(|it| it.as_bytes() == user);
         };
         let hash = self.fields.get(hash);
-        hash.is_some_and(|hash| peppers.hashes(&held.token).is_unbound(hash))
-            || peppers.vouch(&held.token, user, self.fields.get(tag))
+        hash.is_some_and(|hash| peppers.hashes(&holder.token).is_unbound(hash))
+            || peppers.vouch(&holder.token, user, self.fields.get(tag))
     }
 
     fn due(&self, current: bool, previous: bool, now: i64, settings: &Settings) -> Due {
@@ -131,26 +141,29 @@ impl Stored {
 }
 
 // NOTE: the scripts know these names too.
-pub(super) const SECRET_HASH: &str = "!h";
-pub(super) const PREVIOUS_HASH: &str = "!p";
+pub(crate) const SECRET_HASH: &str = "!h";
+pub(crate) const PREVIOUS_HASH: &str = "!p";
 /// Until when the previous secret is known as such.
-pub(super) const PREVIOUS_END: &str = "!g";
+pub(crate) const PREVIOUS_END: &str = "!g";
 /// Until when it is accepted.
-pub(super) const GRACE_END: &str = "!k";
+pub(crate) const GRACE_END: &str = "!k";
 /// There while the browser has not shown that it got the token of a renewal.
-pub(super) const HANDED_OVER: &str = "!o";
-pub(super) const LINEAGE: &str = "!v";
-pub(super) const RENEWED: &str = "!n";
-pub(super) const SEEN: &str = "!s";
-pub(super) const END: &str = "!x";
-pub(super) const IDLE: &str = "!i";
-pub(super) const USER: &str = "!u";
-pub(super) const AUTHENTICATED: &str = "!a";
+pub(crate) const HANDED_OVER: &str = "!o";
+pub(crate) const LINEAGE: &str = "!v";
+pub(crate) const RENEWED: &str = "!n";
+pub(crate) const SEEN: &str = "!s";
+pub(crate) const END: &str = "!x";
+pub(crate) const IDLE: &str = "!i";
+pub(crate) const USER: &str = "!u";
+pub(crate) const AUTHENTICATED: &str = "!a";
 /// When the login was listed, by the clock of the list's server.
-pub(super) const LISTED_AT: &str = "!r";
+pub(crate) const LISTED_AT: &str = "!r";
 /// When a use of the session last asked the list of its user.
-pub(super) const LIST_ASKED: &str = "!e";
+pub(crate) const LIST_ASKED: &str = "!e";
 /// What ties the user to the secret, when there is a pepper.
-pub(super) const TAG: &str = "!t";
+pub(crate) const TAG: &str = "!t";
 /// The same for the previous secret.
-pub(super) const PREVIOUS_TAG: &str = "!q";
+pub(crate) const PREVIOUS_TAG: &str = "!q";
+
+#[cfg(test)]
+mod tests;

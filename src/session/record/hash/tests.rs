@@ -1,15 +1,17 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::session::{
-    credential::{held::Held, keys::Key, token::Token},
-    record::{settings::Settings, stored::*},
+    credential::{holder::Holder, keys::Key, token::Token},
+    record::{session_record::*, settings::Settings},
 };
 
 const NOW: i64 = 1_700_000_000_000;
 
-fn stored(fields: &[(&str, &[u8])]) -> Stored {
-    Stored {
+fn stored(fields: &[(&str, &[u8])]) -> StoredHash {
+    StoredHash {
         id: "id".into(),
         fields: fields
             .iter()
@@ -22,12 +24,12 @@ fn at(offset: i64) -> Vec<u8> {
     (NOW + offset).to_string().into_bytes()
 }
 
-fn judge(record: Stored, token: &Token) -> Result<Found, Error> {
-    record.judge(&Held::unproved(token.clone()), NOW, &Settings::new())
+fn judge(record: StoredHash, token: &Token) -> Result<Found, Error> {
+    record.judge(&Holder::unproved(token.clone()), NOW, &Settings::new())
 }
 
 fn due(fields: &[(&str, &[u8])], token: &Token, settings: &Settings) -> Due {
-    match stored(fields).judge(&Held::unproved(token.clone()), NOW, settings) {
+    match stored(fields).judge(&Holder::unproved(token.clone()), NOW, settings) {
         Ok(Found::Live(_, due)) => due,
         _ => panic!("not live"),
     }
@@ -98,11 +100,11 @@ fn a_lineage_proved_before_opens_what_was_renewed_since() {
     let record = || stored(&[("!h", &ours.hash()), ("!x", &at(9)), ("!v", &old.lineage())]);
     let settings = Settings::new();
     let judge = |lineage: &[u8]| {
-        let held = Held {
+        let holder = Holder {
             lineage: Bytes::copy_from_slice(lineage),
-            ..Held::unproved(old.clone())
+            ..Holder::unproved(old.clone())
         };
-        record().judge(&held, NOW, &settings)
+        record().judge(&holder, NOW, &settings)
     };
     assert!(matches!(judge(&old.lineage()), Ok(Found::Live(..))));
     assert!(matches!(judge(&ours.lineage()), Ok(Found::Mismatch)));
@@ -201,7 +203,7 @@ proptest! {
         let token = Token::generate().unwrap();
         let mut settings = Settings::new();
         settings.renewal = Some(Duration::from_secs(1));
-        let _ = Stored { id: String::new(), fields, }.judge(&Held::unproved(token), now, &settings);
+        let _ = StoredHash { id: String::new(), fields, }.judge(&Holder::unproved(token), now, &settings);
     }
 
     #[test]
@@ -210,20 +212,20 @@ proptest! {
     }
 }
 
-fn held(token: &Token) -> Held {
-    Held::unproved(token.clone())
+fn holder(token: &Token) -> Holder {
+    Holder::unproved(token.clone())
 }
 
 /// The user of a session, or an error for a record of somebody else.
 fn judge_user(
     fields: &[(&str, &[u8])],
-    held: &Held,
+    holder: &Holder,
     settings: &Settings,
 ) -> Result<Option<String>, ()> {
     let mut fields = fields.to_vec();
     let end = at(1);
     fields.push(("!x", &end));
-    match stored(&fields).judge(held, NOW, settings).unwrap() {
+    match stored(&fields).judge(holder, NOW, settings).unwrap() {
         Found::Live(record, _) => Ok(record.user().map(str::to_owned)),
         Found::Stale | Found::Unknown => panic!("another answer"),
         Found::Mismatch => Err(()),
@@ -241,12 +243,13 @@ fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
         if rotated {
             settings.peppers.insert_first(Key::new(&[2; 32]));
         }
-        let judge = |fields: &[(&str, &[u8])], held: &Held| judge_user(fields, held, &settings);
+        let judge =
+            |fields: &[(&str, &[u8])], holder: &Holder| judge_user(fields, holder, &settings);
         let hash = made.hashes(&ours).first();
         let tag = made.tag(&ours, Some("alice"));
         let alice: &[(&str, &[u8])] = &[("!h", &hash), ("!u", b"alice"), ("!t", &tag)];
-        assert_eq!(judge(alice, &held(&ours)), Ok(Some("alice".to_owned())));
-        assert_eq!(judge(&[("!h", &hash)], &held(&ours)), Ok(None));
+        assert_eq!(judge(alice, &holder(&ours)), Ok(Some("alice".to_owned())));
+        assert_eq!(judge(&[("!h", &hash)], &holder(&ours)), Ok(None));
         // Another user, another tag, or none.
         let foreign = made.tag(&other, Some("root"));
         for (user, tag) in [
@@ -257,10 +260,10 @@ fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
             (b"", &tag),
         ] {
             let forged: &[(&str, &[u8])] = &[("!h", &hash), ("!u", user), ("!t", tag)];
-            assert_eq!(judge(forged, &held(&ours)), Err(()));
+            assert_eq!(judge(forged, &holder(&ours)), Err(()));
         }
         assert_eq!(
-            judge(&[("!h", &hash), ("!u", b"root")], &held(&ours)),
+            judge(&[("!h", &hash), ("!u", b"root")], &holder(&ours)),
             Err(())
         );
         // The hash of one's own session in the record of another id.
@@ -269,7 +272,7 @@ fn with_a_pepper_a_record_is_one_id_s_one_secret_s_and_one_user_s() {
         assert_eq!(
             judge(
                 &[("!h", &made.hashes(&other).first())],
-                &held(&moved.unwrap())
+                &holder(&moved.unwrap())
             ),
             Err(())
         );
@@ -286,7 +289,8 @@ fn with_a_pepper_earlier_tokens_and_records_are_one_user_s() {
         if rotated {
             settings.peppers.insert_first(Key::new(&[2; 32]));
         }
-        let judge = |fields: &[(&str, &[u8])], held: &Held| judge_user(fields, held, &settings);
+        let judge =
+            |fields: &[(&str, &[u8])], holder: &Holder| judge_user(fields, holder, &settings);
         let (hash, tag) = (made.hashes(&ours).first(), made.tag(&ours, Some("alice")));
         let foreign = made.tag(&other, Some("root"));
         // The token from before a renewal.
@@ -301,14 +305,14 @@ fn with_a_pepper_earlier_tokens_and_records_are_one_user_s() {
                 ("!u", b"alice"),
                 ("!q", tag),
             ];
-            assert_eq!(judge(fields, &held(&ours)).is_ok(), user);
+            assert_eq!(judge(fields, &holder(&ours)).is_ok(), user);
         }
         // And for a request that is older than its token: whose the session is must have been seen.
         for (seen, user) in [(None, false), (Some("root"), false), (Some("alice"), true)] {
-            let kin = Held {
+            let kin = Holder {
                 lineage: ours.lineage(),
                 user: seen.map(Into::into),
-                ..held(&other)
+                ..holder(&other)
             };
             let lineage = ours.lineage();
             let fields: &[(&str, &[u8])] = &[("!h", &hash), ("!u", b"alice"), ("!v", &lineage)];
@@ -317,6 +321,6 @@ fn with_a_pepper_earlier_tokens_and_records_are_one_user_s() {
         // What earlier versions stored has no tag.
         let unbound = crate::session::credential::keys::mac(&[1; 32], &[ours.secret()]);
         let earlier: &[(&str, &[u8])] = &[("!h", &unbound), ("!u", b"alice")];
-        assert_eq!(judge(earlier, &held(&ours)), Ok(Some("alice".to_owned())));
+        assert_eq!(judge(earlier, &holder(&ours)), Ok(Some("alice".to_owned())));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     redis::Redis,
     session::{
         credential::{
-            held::Held,
+            holder::Holder,
             keys::{Key, pseudonym},
             token::Token,
         },
@@ -21,7 +21,7 @@ use crate::{
             changes::Changes,
             login::Login,
             operation::Ended,
-            record::{Found, Record},
+            session_record::{Found, Record},
             settings::{PerUser, Settings, check_realm, check_timeout},
         },
     },
@@ -331,13 +331,13 @@ impl SessionStore {
         let Some(token) = Token::parse(cookie_value.as_bytes()) else {
             return Ok(None);
         };
-        let held = Held::unproved(token);
-        let Found::Live(record, due) = self.find(&held).await? else {
+        let holder = Holder::unproved(token);
+        let Found::Live(record, due) = self.find(&holder).await? else {
             return Ok(None);
         };
         if due.touch {
             let user = record.user().map(Into::into);
-            self.touch(&Held { user, ..held }).await;
+            self.touch(&Holder { user, ..holder }).await;
         }
         Ok(Some(record))
     }
@@ -350,7 +350,7 @@ impl SessionStore {
     pub async fn destroy(&self, cookie_value: &str) -> Result<bool, Error> {
         match Token::parse(cookie_value.as_bytes()) {
             Some(token) => {
-                let ended = self.end(&Held::unproved(token)).await?;
+                let ended = self.end(&Holder::unproved(token)).await?;
                 Ok(matches!(ended, Ended::Done(_)))
             }
             None => Ok(false),

@@ -4,15 +4,15 @@ use super::session::Session;
 use crate::{
     error::{Error, Kind},
     session::{
-        callbacks::events::Suspicion,
-        credential::{held::Held, token::Token},
+        callbacks::security_event::Suspicion,
+        credential::{holder::Holder, token::Token},
         record::{
             changes::{Changes, Renewal},
             login::Login,
             operation::{Done, Ended, Op, Outcome},
-            record::Record,
+            session_record::Record,
         },
-        state::state::{Job, Sending, too_late},
+        state::session_state::{Job, Sending, too_late},
         store::records::{full, unix_millis},
     },
 };
@@ -34,12 +34,12 @@ impl Session {
             return Ok(());
         }
         let mut outcomes = Vec::with_capacity(ending.len());
-        for held in &ending {
-            let ended = self.store().end(held).await?;
+        for holder in &ending {
+            let ended = self.store().end(holder).await?;
             match ended {
                 Ended::Done(_) | Ended::Gone => {}
-                Ended::Stale => self.suspect(Suspicion::Stale, &held.token),
-                Ended::Unknown => self.suspect(Suspicion::Mismatch, &held.token),
+                Ended::Stale => self.suspect(Suspicion::Stale, &holder.token),
+                Ended::Unknown => self.suspect(Suspicion::Mismatch, &holder.token),
             }
             outcomes.push(ended);
         }
@@ -62,17 +62,17 @@ impl Session {
             return Ok(());
         };
         let mut refused = job.verified;
-        for held in &job.held {
-            let next = changes.next(&held.token)?;
-            match self.commit_to(held, &changes, next.as_ref()).await? {
+        for holder in &job.holders {
+            let next = changes.next(&holder.token)?;
+            match self.commit_to(holder, &changes, next.as_ref()).await? {
                 Outcome::Done(done) => {
-                    self.replaced_user(&done, &held.token).await;
-                    let (token, now) = (&held.token, unix_millis());
+                    self.replaced_user(&done, &holder.token).await;
+                    let (token, now) = (&holder.token, unix_millis());
                     self.state()
                         .committed(&job, token, next, done, &changes, now);
                     return Ok(());
                 }
-                outcome => refused |= self.refused(&outcome, &held.token)?,
+                outcome => refused |= self.refused(&outcome, &holder.token)?,
             }
         }
         self.write_elsewhere(&job, &changes, refused).await
@@ -80,14 +80,14 @@ impl Session {
 
     async fn commit_to(
         &self,
-        held: &Held,
+        holder: &Holder,
         changes: &Changes,
         next: Option<&Token>,
     ) -> Result<Outcome, Error> {
-        let (store, id) = (self.store(), held.token.id());
+        let (store, id) = (self.store(), holder.token.id());
         let ops = changes.ops(&store.settings.codec, &id)?;
         let Some(login) = changes.login() else {
-            return store.commit(held, &changes.renewal, next, ops).await;
+            return store.commit(holder, &changes.renewal, next, ops).await;
         };
         let end = self.state().record().map_or(0, Record::end);
         let life = store.life(login, end);
@@ -97,7 +97,7 @@ impl Session {
             ..login.clone()
         };
         let renewal = Renewal::Login(login.clone());
-        let outcome = store.commit(held, &renewal, next, ops).await;
+        let outcome = store.commit(holder, &renewal, next, ops).await;
         match outcome {
             Ok(Outcome::Done(_)) => self.state().place = store.place(&login, &id, life),
             Ok(Outcome::Gone) => store.unlist(&login.user, &[id]).await,
@@ -147,21 +147,24 @@ impl Session {
     /// caller holds the I/O lock and has flushed.
     pub(crate) async fn apply<'a>(
         &self,
-        ops: impl Fn(&Held) -> Result<Vec<Op<'a>>, Error>,
+        ops: impl Fn(&Holder) -> Result<Vec<Op<'a>>, Error>,
     ) -> Result<Option<Outcome>, Error> {
         let job = self.state().target()?;
         let mut refused = job.verified;
-        for held in &job.held {
+        for holder in &job.holders {
             let store = self.store();
-            match store.commit(held, &Renewal::Keep, None, ops(held)?).await? {
+            match store
+                .commit(holder, &Renewal::Keep, None, ops(holder)?)
+                .await?
+            {
                 Outcome::Done(done) => {
-                    self.state().wrote(&job, held, &done);
+                    self.state().wrote(&job, holder, &done);
                     return Ok(Some(Outcome::Done(done)));
                 }
                 outcome @ (Outcome::Conflict(_) | Outcome::NotANumber) => {
                     return Ok(Some(outcome));
                 }
-                outcome => refused |= self.refused(&outcome, &held.token)?,
+                outcome => refused |= self.refused(&outcome, &holder.token)?,
             }
         }
         if refused {

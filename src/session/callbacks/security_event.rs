@@ -2,8 +2,6 @@
 
 use std::{fmt, sync::Arc};
 
-use http::request::Parts;
-
 /// A token that opened nothing, for the hook of [`SessionLayer::on_security_event`](crate::session::SessionLayer::on_security_event).
 ///
 /// One alone means little: sessions end, and tabs are slow. Many of one client are somebody guessing.
@@ -65,9 +63,9 @@ impl Suspicion {
 
 /// The application's function for security events.
 #[derive(Clone)]
-pub(crate) struct Hook(Arc<dyn Fn(&SecurityEvent<'_>) + Send + Sync>);
+pub(crate) struct SecurityHook(Arc<dyn Fn(&SecurityEvent<'_>) + Send + Sync>);
 
-impl Hook {
+impl SecurityHook {
     pub(crate) fn new(hook: impl Fn(&SecurityEvent<'_>) + Send + Sync + 'static) -> Self {
         Self(Arc::new(hook))
     }
@@ -77,40 +75,14 @@ impl Hook {
     }
 }
 
-impl PartialEq for Hook {
+impl PartialEq for SecurityHook {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl fmt::Debug for Hook {
+impl fmt::Debug for SecurityHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook(..)")
-    }
-}
-
-/// The application's function that says who asks.
-#[derive(Clone)]
-pub(crate) struct Describe(Arc<dyn Fn(&Parts) -> String + Send + Sync>);
-
-impl Describe {
-    pub(crate) fn new(describe: impl Fn(&Parts) -> String + Send + Sync + 'static) -> Self {
-        Self(Arc::new(describe))
-    }
-
-    pub(crate) fn call(&self, parts: &Parts) -> String {
-        (self.0)(parts)
-    }
-}
-
-impl PartialEq for Describe {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl fmt::Debug for Describe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Describe(..)")
+        f.write_str("SecurityHook(..)")
     }
 }

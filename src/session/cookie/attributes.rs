@@ -15,7 +15,7 @@ pub enum SameSite {
 
 /// What every `Set-Cookie` of a layer has in common.
 #[derive(Clone, Debug)]
-pub(crate) struct CookieConfig {
+pub(crate) struct CookieAttributes {
     bare_name: String,
     domain: Option<String>,
     path: String,
@@ -26,7 +26,7 @@ pub(crate) struct CookieConfig {
     attributes: String,
 }
 
-impl CookieConfig {
+impl CookieAttributes {
     pub(crate) fn new() -> Self {
         let config = Self {
             bare_name: DEFAULT_NAME.into(),
@@ -165,13 +165,13 @@ mod tests {
 
     use super::*;
 
-    fn refused(change: impl FnOnce(CookieConfig) -> CookieConfig) -> bool {
-        catch_unwind(AssertUnwindSafe(|| change(CookieConfig::new()))).is_err()
+    fn refused(change: impl FnOnce(CookieAttributes) -> CookieAttributes) -> bool {
+        catch_unwind(AssertUnwindSafe(|| change(CookieAttributes::new()))).is_err()
     }
 
     #[test]
     fn the_default_is_the_strictest_cookie_that_links_can_use() {
-        let config = CookieConfig::new();
+        let config = CookieAttributes::new();
         assert_eq!(config.name(), "__Host-id");
         assert_eq!(
             config.attributes(),
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn d17_the_prefix_promises_what_the_attributes_keep() {
-        let new = CookieConfig::new;
+        let new = CookieAttributes::new;
         let domain = new().with_domain("example.com".into());
         assert_eq!(domain.name(), "__Secure-id");
         assert_eq!(
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn d19_partitioned_needs_secure_in_either_order() {
-        let partitioned = CookieConfig::new()
+        let partitioned = CookieAttributes::new()
             .with_partitions()
             .with_same_site(SameSite::None);
         assert!(

@@ -6,11 +6,11 @@ use http::{StatusCode, response};
 
 /// Decides by the head of a response whether the handler's changes are written.
 #[derive(Clone, Default)]
-pub(crate) struct Commits(Option<Arc<Predicate>>);
+pub(crate) struct CommitPredicate(Option<Arc<Predicate>>);
 
 type Predicate = dyn Fn(&response::Parts) -> bool + Send + Sync;
 
-impl Commits {
+impl CommitPredicate {
     pub(crate) fn new(commit: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(commit)))
     }
@@ -23,7 +23,7 @@ impl Commits {
     }
 }
 
-impl PartialEq for Commits {
+impl PartialEq for CommitPredicate {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -33,9 +33,9 @@ impl PartialEq for Commits {
     }
 }
 
-impl fmt::Debug for Commits {
+impl fmt::Debug for CommitPredicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Commits(..)")
+        f.write_str("CommitPredicate(..)")
     }
 }
 
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn by_default_408_and_5xx_are_failed_and_nothing_else() {
-        let commits = Commits::default();
+        let commits = CommitPredicate::default();
         for status in 100..1000 {
             let failed = status == 408 || (500..600).contains(&status);
             assert_eq!(commits.call(&parts(status)), !failed, "{status}");
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_predicate_takes_the_place_of_the_default() {
-        let commits = Commits::new(|response| response.status != StatusCode::IM_A_TEAPOT);
+        let commits = CommitPredicate::new(|response| response.status != StatusCode::IM_A_TEAPOT);
         assert!(commits.call(&parts(500)) && !commits.call(&parts(418)));
     }
 }
