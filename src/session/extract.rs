@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use http::{StatusCode, request::Parts};
 
-use super::{marked::Marked, session::Session};
+use super::{handle::session::Session, marked::Marked};
 use crate::log_pace::{LogPace, uptime};
 
 /// The session of the request, without asking Redis for it.

@@ -2,18 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, request::Parts, response};
+use http::{request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
-    commits::Commits,
-    config::{CookieConfig, DEFAULT_NAME, SameSite},
-    events::{Describe, Hook, SecurityEvent},
-    marked::Marked,
-    nested::InnermostMarked,
+    callbacks::{
+        client_description::ClientDescription,
+        commit_predicate::CommitPredicate,
+        security_event::{SecurityEvent, SecurityHook},
+    },
+    cookie::attributes::{CookieAttributes, DEFAULT_NAME, SameSite},
+    handle::{config::Config, session::Session},
+    nested_layers::Slot,
     service::Sessions,
-    session::Session,
-    store::SessionStore,
+    store::session_store::SessionStore,
 };
 use crate::redis::Redis;
 
@@ -40,29 +42,8 @@ use crate::redis::Redis;
 /// ```
 #[derive(Clone, Debug)]
 pub struct SessionLayer {
-    pub(super) shared: Arc<Shared>,
-}
-
-/// What all services and requests of a layer share.
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) store: SessionStore,
-    pub(super) cookie: CookieConfig,
-    pub(super) anonymous_on_failure: bool,
-    pub(super) hook: Option<Hook>,
-    pub(super) describe: Option<Describe>,
-    pub(super) commits: Commits,
-    #[cfg(feature = "tower-sessions-import")]
-    pub(super) import: Option<super::import::TowerSessions>,
-    pub(super) place: Place,
-}
-
-/// Where handlers find the session, and an inner layer that of an outer one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) give: fn(&mut Extensions, Session),
-    /// What a layer outside left there.
-    pub(super) find: fn(&Extensions) -> Option<&Session>,
+    pub(super) config: Arc<Config>,
+    place: Slot,
 }
 
 impl SessionLayer {
@@ -74,27 +55,13 @@ impl SessionLayer {
     /// A layer over a store, with its settings.
     pub fn over(store: SessionStore) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                store,
-                cookie: CookieConfig::new(),
-                anonymous_on_failure: false,
-                hook: None,
-                describe: None,
-                commits: Commits::default(),
-                #[cfg(feature = "tower-sessions-import")]
-                import: None,
-                place: Place {
-                    give: |extensions, session| {
-                        extensions.insert(session);
-                    },
-                    find: |extensions| extensions.get(),
-                },
-            }),
+            config: Arc::new(Config::new(store)),
+            place: Slot::unmarked(),
         }
     }
 
     /// A layer for one more session of the same browser, beside those of other layers: with a cookie and a
-    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`]. A cookie of one layer opens
+    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`](super::Marked). A cookie of one layer opens
     /// nothing in the other. Two layers of one name are [one session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
@@ -107,20 +74,14 @@ impl SessionLayer {
             "`{DEFAULT_NAME}` is the cookie of the layer without a marker: give this one another name"
         );
         let mut layer = Self::over(store.realm(name)).cookie_name(name);
-        Arc::make_mut(&mut layer.shared).place = Place {
-            give: |extensions, session| {
-                extensions.insert(InnermostMarked(session.clone()));
-                extensions.insert(Marked::<M>::new(session));
-            },
-            find: |extensions| extensions.get().map(|InnermostMarked(session)| session),
-        };
+        layer.place = Slot::marked::<M>();
         layer
     }
 
     /// The sessions of this layer, for [`list`](SessionStore::list) and [`revoke_all`](SessionStore::revoke_all) outside a
     /// request.
     pub fn store(&self) -> SessionStore {
-        self.shared.store.clone()
+        self.config.store.clone()
     }
 
     /// How long a session lives without being used; default 30 minutes. See [`SessionStore::idle_timeout`].
@@ -196,7 +157,7 @@ impl SessionLayer {
     /// After [`no_secure`](Self::no_secure): browsers drop such a cookie.
     #[must_use]
     pub fn partitioned(self) -> Self {
-        self.with_cookie(CookieConfig::with_partitions)
+        self.with_cookie(CookieAttributes::with_partitions)
     }
 
     /// Leaves out Secure and the name's prefix, for development over plain HTTP. Never in production: the cookie would
@@ -207,7 +168,7 @@ impl SessionLayer {
     /// After [`SameSite::None`] or [`partitioned`](Self::partitioned): browsers drop such a cookie.
     #[must_use]
     pub fn no_secure(self) -> Self {
-        self.with_cookie(CookieConfig::without_secure)
+        self.with_cookie(CookieAttributes::without_secure)
     }
 
     /// Goes on with an empty session when Redis does not answer: reads find nothing, writes are dropped with a warning.
@@ -216,7 +177,7 @@ impl SessionLayer {
     /// carried out is a 503 in any case.
     #[must_use]
     pub fn anonymous_on_failure(mut self) -> Self {
-        Arc::make_mut(&mut self.shared).anonymous_on_failure = true;
+        Arc::make_mut(&mut self.config).anonymous_on_failure = true;
         self
     }
 
@@ -246,7 +207,7 @@ impl SessionLayer {
         mut self,
         commit: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.shared).commits = Commits::new(commit);
+        Arc::make_mut(&mut self.config).commits = CommitPredicate::new(commit);
         self
     }
 
@@ -272,7 +233,7 @@ impl SessionLayer {
         mut self,
         hook: impl Fn(&SecurityEvent<'_>) + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.shared).hook = Some(Hook::new(hook));
+        Arc::make_mut(&mut self.config).hook = Some(SecurityHook::new(hook));
         self
     }
 
@@ -282,19 +243,45 @@ impl SessionLayer {
         mut self,
         describe: impl Fn(&Parts) -> String + Send + Sync + 'static,
     ) -> Self {
-        Arc::make_mut(&mut self.shared).describe = Some(Describe::new(describe));
+        Arc::make_mut(&mut self.config).describe = Some(ClientDescription::new(describe));
+        self
+    }
+
+    /// Takes over the sessions that tower-sessions 0.14 and its Redis store 0.16 left on this server.
+    ///
+    /// When a browser without a session of ours uses its session and names an old one, its values become those of a new
+    /// session with a new token, and the old cookie is removed. The old record is only read. Values that no session of
+    /// ours can have are left out, with a warning.
+    ///
+    /// Of requests that come at once with the same old cookie, one makes the new session and brings its cookie. The others
+    /// wait for it and are given the same session, without a cookie of their own; so are those that come within the
+    /// [grace](crate::session::SessionStore::renewal_grace) after it. Later, the old cookie opens nothing. When the one that makes
+    /// the session does not finish, another does it after a moment; a request that waits for longer than two deadlines
+    /// gets an [unavailable](Error::is_unavailable) error, 503 with `Retry-After` as a response.
+    ///
+    /// [`Session::logout`] also ends an old session that was not taken over yet. [`SessionStore::revoke_all`] does so for
+    /// a user whom [`user_from`](super::TowerSessions::user_from) names: an old session is older than any revocation, so it is
+    /// not taken over, and its cookie is removed. Without `user_from`, a revocation knows nothing of old sessions.
+    ///
+    /// The Redis user must be allowed to `GET` the old keys.
+    ///
+    /// [`SessionStore::revoke_all`]: crate::session::SessionStore::revoke_all
+    #[cfg(feature = "tower-sessions-import")]
+    #[must_use]
+    pub fn import_tower_sessions(mut self, from: super::TowerSessions) -> Self {
+        Arc::make_mut(&mut self.config).import = Some(from);
         self
     }
 
     fn with_store(mut self, change: impl FnOnce(SessionStore) -> SessionStore) -> Self {
-        let shared = Arc::make_mut(&mut self.shared);
-        shared.store = change(shared.store.clone());
+        let config = Arc::make_mut(&mut self.config);
+        config.store = change(config.store.clone());
         self
     }
 
-    fn with_cookie(mut self, change: impl FnOnce(CookieConfig) -> CookieConfig) -> Self {
-        let shared = Arc::make_mut(&mut self.shared);
-        shared.cookie = change(shared.cookie.clone());
+    fn with_cookie(mut self, change: impl FnOnce(CookieAttributes) -> CookieAttributes) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.cookie = change(config.cookie.clone());
         self
     }
 }
@@ -303,6 +290,13 @@ impl<S> Layer<S> for SessionLayer {
     type Service = Sessions<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Sessions::new(inner, Arc::clone(&self.shared))
+        Sessions::new(inner, Arc::clone(&self.config), self.place)
     }
 }
+
+const _: () = {
+    const fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<SessionLayer>();
+    shared::<Sessions<()>>();
+    shared::<Session>();
+};

@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData, ops::Deref};
 
-use super::session::Session;
+use super::handle::session::Session;
 
 /// The session of another cookie. See [`SessionLayer::marked`](super::SessionLayer::marked).
 ///

@@ -203,65 +203,35 @@
 //! for noting use and renewing tokens, for not showing a session past its absolute end, for the minute in which a
 //! replaced token is told from an unknown one, and for the age of a login. Keep the two in step within seconds.
 
-mod auth;
-mod bounds;
-mod changes;
-mod codec;
-mod commits;
-mod config;
+mod callbacks;
 mod cookie;
-mod csrf;
-mod devices;
-mod ended;
-mod events;
+mod credential;
 #[cfg(feature = "axum")]
 mod extract;
-mod flash;
-mod headers;
+mod handle;
 #[cfg(feature = "tower-sessions-import")]
 mod import;
-mod index;
-mod keys;
 mod layer;
-mod listing;
-mod load;
-mod login;
-mod look;
 mod marked;
-#[cfg(feature = "tower-sessions-import")]
-mod moving;
-mod nested;
-mod outcome;
+mod nested_layers;
 mod record;
-mod records;
-mod revocation;
-#[cfg(feature = "seal")]
-mod seal;
 mod service;
-#[expect(clippy::module_inception, reason = "named by role, as the type is")]
-mod session;
-mod settings;
 mod state;
 mod store;
-mod sync;
 mod testing;
-mod token;
-mod typed;
-mod update;
-mod wait;
 
-pub use bounds::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE};
-pub use config::SameSite;
-pub use devices::Device;
-pub use events::{SecurityEvent, Suspicion};
+pub use callbacks::security_event::{SecurityEvent, Suspicion};
+pub use cookie::attributes::SameSite;
+pub use credential::token::Token;
+pub use handle::session::Session;
+pub use handle::typed::Typed;
 #[cfg(feature = "tower-sessions-import")]
-pub use import::TowerSessions;
+pub use import::tower_sessions::TowerSessions;
 pub use layer::SessionLayer;
-pub use login::Login;
 pub use marked::Marked;
-pub use record::Record;
+pub use record::bounds::{MAX_KEY, MAX_LABEL, MAX_METADATA, MAX_USER, MAX_VALUE};
+pub use record::login::Login;
+pub use record::session_record::Record;
 pub use service::Sessions;
-pub use session::Session;
-pub use store::SessionStore;
-pub use token::Token;
-pub use typed::Typed;
+pub use store::devices::Device;
+pub use store::session_store::SessionStore;

@@ -9,13 +9,16 @@ use std::{
 use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
+#[cfg(feature = "tower-sessions-import")]
 use super::{
-    cookie::candidates,
-    headers,
-    layer::{SessionLayer, Shared},
-    nested,
-    session::{Session, Told},
-    state::Sending,
+    cookie::{fields::candidates, response_headers},
+    handle::{
+        config::Config,
+        session::{Session, Told},
+    },
+    import::legacy::Legacy,
+    nested_layers::{self, Slot},
+    state::session_state::Sending,
 };
 use crate::{
     body::ResponseBody,
@@ -29,12 +32,17 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Sessions<S> {
     inner: S,
-    shared: Arc<Shared>,
+    config: Arc<Config>,
+    place: Slot,
 }
 
 impl<S> Sessions<S> {
-    pub(super) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+    pub(super) fn new(inner: S, config: Arc<Config>, place: Slot) -> Self {
+        Self {
+            inner,
+            config,
+            place,
+        }
     }
 }
 
@@ -54,17 +62,17 @@ where
     }
 
     fn call(&mut self, req: Request<ReqBody>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
+        let (config, place) = (Arc::clone(&self.config), self.place);
         let (mut parts, body) = req.into_parts();
-        let outer = nested::outer(&parts.extensions, &shared);
+        let outer = nested_layers::outer(&parts.extensions, &config);
         let is_ours = outer.is_none();
-        let session =
-            outer.unwrap_or_else(|| Session::new(Arc::clone(&shared), told(&mut parts, &shared)));
-        (shared.place.give)(&mut parts.extensions, session.clone());
+        let session = outer
+            .unwrap_or_else(|| Session::new(Arc::clone(&config), told(&mut parts, &config, place)));
+        place.give(&mut parts.extensions, session.clone());
         // Called at once, so the service that was made ready is the one that is used.
         let response = self.inner.call(Request::from_parts(parts, body));
         if is_ours {
-            ResponseFuture::new(run(response, session, shared))
+            ResponseFuture::new(run(response, session, config))
         } else {
             // The outer layer writes the session and sets its cookie.
             ResponseFuture::new(async { Ok(response.await?.map(ResponseBody::wrapped)) })
@@ -73,17 +81,17 @@ where
 }
 
 /// What the request says of its session.
-fn told(parts: &mut Parts, shared: &Shared) -> Told {
-    let tokens = candidates(&parts.headers, shared.cookie.name());
-    let describe = shared.describe.as_ref().filter(|_| !tokens.is_empty());
+fn told(parts: &mut Parts, config: &Config, place: Slot) -> Told {
+    let tokens = candidates(&parts.headers, config.cookie.name());
+    let describe = config.describe.as_ref().filter(|_| !tokens.is_empty());
     Told {
         client: describe.map(|describe| describe.call(parts)),
         #[cfg(feature = "tower-sessions-import")]
-        legacy: shared
+        legacy: config
             .import
             .as_ref()
-            .and_then(|import| import.of(&parts.headers)),
-        outer: (shared.place.find)(&parts.extensions).cloned(),
+            .and_then(|settings| Legacy::named_in(&parts.headers, settings)),
+        outer: place.find(&parts.extensions).cloned(),
         personal: Personal::of(&mut parts.extensions),
         tokens,
     }
@@ -92,14 +100,14 @@ fn told(parts: &mut Parts, shared: &Shared) -> Told {
 async fn run<B, E>(
     response: impl Future<Output = Result<Response<B>, E>>,
     session: Session,
-    shared: Arc<Shared>,
+    config: Arc<Config>,
 ) -> Result<Response<ResponseBody<B>>, E> {
     let result = response.await.map(Response::into_parts);
-    let kept = matches!(&result, Ok((head, _)) if shared.commits.call(head));
+    let kept = matches!(&result, Ok((head, _)) if config.commits.call(head));
     let (written, sending) = session.conclude(kept).await;
     let failure = written
         .err()
-        .and_then(|error| judge(error, &sending, &shared));
+        .and_then(|error| judge(error, &sending, &config));
     let mut response = match (result, failure) {
         (Ok(_), Some(error)) => error.response().map(ResponseBody::own),
         (result, _) => {
@@ -107,15 +115,15 @@ async fn run<B, E>(
             Response::from_parts(head, ResponseBody::wrapped(body))
         }
     };
-    if let Some(held) = sending.touch {
-        let store = shared.store.clone();
-        tokio::spawn(async move { store.touch(&held).await });
+    if let Some(holder) = sending.touch {
+        let store = config.store.clone();
+        tokio::spawn(async move { store.touch(&holder).await });
     }
     #[cfg(feature = "tower-sessions-import")]
     session.forget_imported(response.headers_mut());
-    headers::write(
+    response_headers::write(
         response.headers_mut(),
-        &shared.cookie,
+        &config.cookie,
         sending.cookie.as_ref(),
         sending.read,
     );
@@ -123,8 +131,8 @@ async fn run<B, E>(
 }
 
 /// Whether the response must not claim that all went well, and logs why.
-fn judge(error: Error, sending: &Sending, shared: &Shared) -> Option<Error> {
-    let is_outage = error.is_unavailable() && shared.anonymous_on_failure && !sending.logout_failed;
+fn judge(error: Error, sending: &Sending, config: &Config) -> Option<Error> {
+    let is_outage = error.is_unavailable() && config.anonymous_on_failure && !sending.logout_failed;
     if error.is_interrupted() || is_outage {
         if let Some(omitted) = DROPPED.admit(uptime()) {
             tracing::warn!(target: "tower_fred::session", %error, omitted, "changes dropped");
@@ -144,10 +152,3 @@ fn judge(error: Error, sending: &Sending, shared: &Shared) -> Option<Error> {
 
 static DROPPED: LogPace = LogPace::new();
 static LOST: LogPace = LogPace::new();
-
-const _: () = {
-    const fn shared<T: Clone + Send + Sync + 'static>() {}
-    shared::<SessionLayer>();
-    shared::<Sessions<()>>();
-    shared::<Session>();
-};

@@ -3,7 +3,7 @@
 use http::HeaderValue;
 use serde::Serialize;
 
-use super::{cookie::pair, layer::SessionLayer, login::Login};
+use super::{cookie::fields::pair, layer::SessionLayer, record::login::Login};
 use crate::error::Error;
 
 impl SessionLayer {
@@ -30,7 +30,7 @@ impl SessionLayer {
         login: impl Into<Login>,
         fields: &T,
     ) -> Result<HeaderValue, Error> {
-        let token = self.shared.store.create_for(login, fields).await?;
-        Ok(pair(&self.shared.cookie, &token))
+        let token = self.config.store.create_for(login, fields).await?;
+        Ok(pair(&self.config.cookie, &token))
     }
 }

@@ -364,7 +364,7 @@ async fn a_key_that_is_taken_is_left_alone() {
     // What create.lua does when its random id is taken, by the script itself.
     let script = concat!(
         include_str!("../../../src/redis/client/lua/prelude.lua"),
-        include_str!("../../../src/session/create.lua")
+        include_str!("../../../src/session/store/lua/create.lua")
     );
     let args = [
         "proof", "0", "hash", "lineage", "1000", "1000", "1", "7", "seed", "666",

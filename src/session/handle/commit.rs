@@ -1,0 +1,251 @@
+//! Between a session and its record: one write, one end.
+
+use super::session::Session;
+use crate::{
+    error::{Error, Kind},
+    session::{
+        callbacks::security_event::Suspicion,
+        credential::{holder::Holder, token::Token},
+        record::{
+            changes::{Changes, Renewal},
+            login::Login,
+            operation::{Done, Ended, Op, Outcome},
+            session_record::Record,
+        },
+        state::session_state::{Job, Sending, too_late},
+        store::records::{full, unix_millis},
+    },
+};
+
+impl Session {
+    /// Ends what was logged out, then writes the changes. The caller holds the I/O lock.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
+        self.end().await?;
+        self.write().await?;
+        // A clone may have logged out while that was on its way.
+        self.end().await
+    }
+
+    async fn end(&self) -> Result<(), Error> {
+        #[cfg(feature = "tower-sessions-import")]
+        self.end_imported().await?;
+        let ending = self.state().ending();
+        if ending.is_empty() {
+            return Ok(());
+        }
+        let mut outcomes = Vec::with_capacity(ending.len());
+        for holder in &ending {
+            let ended = self.store().end(holder).await?;
+            match ended {
+                Ended::Done(_) | Ended::Gone => {}
+                Ended::Stale => self.suspect(Suspicion::Stale, &holder.token),
+                Ended::Unknown => self.suspect(Suspicion::Mismatch, &holder.token),
+            }
+            outcomes.push(ended);
+        }
+        self.state().ended(&outcomes);
+        Ok(())
+    }
+
+    async fn write(&self) -> Result<(), Error> {
+        #[cfg(feature = "tower-sessions-import")]
+        if !self.state().changes.is_empty() {
+            self.import().await?;
+        }
+        // Only a session that the caller was seen to hold may be listed as the user's.
+        let peppered = !self.store().settings.peppers.are_none();
+        let unread = self.state().begin_login(peppered);
+        if let Some(job) = unread {
+            self.find(&job).await?;
+        }
+        let Some((job, changes)) = self.state().begin_write()? else {
+            return Ok(());
+        };
+        let mut refused = job.verified;
+        for holder in &job.holders {
+            let next = changes.next(&holder.token)?;
+            match self.commit_to(holder, &changes, next.as_ref()).await? {
+                Outcome::Done(done) => {
+                    self.replaced_user(&done, &holder.token).await;
+                    let (token, now) = (&holder.token, unix_millis());
+                    self.state()
+                        .committed(&job, token, next, done, &changes, now);
+                    return Ok(());
+                }
+                outcome => refused |= self.refused(&outcome, &holder.token)?,
+            }
+        }
+        self.write_elsewhere(&job, &changes, refused).await
+    }
+
+    async fn commit_to(
+        &self,
+        holder: &Holder,
+        changes: &Changes,
+        next: Option<&Token>,
+    ) -> Result<Outcome, Error> {
+        let (store, id) = (self.store(), holder.token.id());
+        let ops = changes.ops(&store.settings.codec, &id)?;
+        let Some(login) = changes.login() else {
+            return store.commit(holder, &changes.renewal, next, ops).await;
+        };
+        let end = self.state().record().map_or(0, Record::end);
+        let life = store.life(login, end);
+        let enrolled = store.enrol(login, &id, life, self.began(login)).await;
+        let login = Login {
+            listed_at: self.dropped(enrolled)?,
+            ..login.clone()
+        };
+        let renewal = Renewal::Login(login.clone());
+        let outcome = store.commit(holder, &renewal, next, ops).await;
+        match outcome {
+            Ok(Outcome::Done(_)) => self.state().place = store.place(&login, &id, life),
+            Ok(Outcome::Gone) => store.unlist(&login.user, &[id]).await,
+            _ => {}
+        }
+        outcome
+    }
+
+    /// What was to be written to a session that is not there.
+    async fn write_elsewhere(
+        &self,
+        job: &Job,
+        changes: &Changes,
+        refused: bool,
+    ) -> Result<(), Error> {
+        // A login is no write of the session that ended: it begins another.
+        if refused && changes.login().is_none() {
+            self.state().interrupted(job);
+            return Err(interrupted());
+        }
+        if !changes.need_a_session() {
+            self.state().unneeded(job, changes);
+            return Ok(());
+        }
+        if self.state().is_sent() {
+            return Err(too_late());
+        }
+        let store = self.store();
+        let (token, remembered) = match changes.login() {
+            None => (store.begin(changes).await?, None),
+            Some(login) => {
+                let begun = store.begin_for(login, changes, self.began(login)).await;
+                let begun = self.dropped(begun)?;
+                self.state().place = begun.place;
+                (begun.token, begun.remembered)
+            }
+        };
+        let codec = store.settings.codec.clone();
+        let record = Record::new(token.id(), token.lineage(), codec);
+        let now = unix_millis();
+        self.state()
+            .created(job, token, record, remembered, changes, now);
+        Ok(())
+    }
+
+    /// One guarded write outside the buffered changes: what became of it, or nothing where there is no session. The
+    /// caller holds the I/O lock and has flushed.
+    pub(crate) async fn apply<'a>(
+        &self,
+        ops: impl Fn(&Holder) -> Result<Vec<Op<'a>>, Error>,
+    ) -> Result<Option<Outcome>, Error> {
+        let job = self.state().target()?;
+        let mut refused = job.verified;
+        for holder in &job.holders {
+            let store = self.store();
+            match store
+                .commit(holder, &Renewal::Keep, None, ops(holder)?)
+                .await?
+            {
+                Outcome::Done(done) => {
+                    self.state().wrote(&job, holder, &done);
+                    return Ok(Some(Outcome::Done(done)));
+                }
+                outcome @ (Outcome::Conflict(_) | Outcome::NotANumber) => {
+                    return Ok(Some(outcome));
+                }
+                outcome => refused |= self.refused(&outcome, &holder.token)?,
+            }
+        }
+        if refused {
+            self.state().interrupted(&job);
+            return Err(interrupted());
+        }
+        Ok(None)
+    }
+
+    /// Whether a session refused a write that was no longer its holder's; an error when it refused it from its holder.
+    fn refused(&self, outcome: &Outcome, token: &Token) -> Result<bool, Error> {
+        match outcome {
+            Outcome::Stale => {
+                self.suspect(Suspicion::Stale, token);
+                self.state().note_stale();
+                return Ok(true);
+            }
+            Outcome::Unknown => self.suspect(Suspicion::Mismatch, token),
+            Outcome::Gone => self.suspect(Suspicion::Unknown, token),
+            Outcome::Full => {
+                self.state().changes = Changes::default();
+                return Err(full());
+            }
+            Outcome::Done(_) | Outcome::Conflict(_) | Outcome::NotANumber => {}
+        }
+        Ok(false)
+    }
+
+    /// Drops the changes with a login that is refused: trying again would not help.
+    fn dropped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.as_ref().is_err_and(Error::is_forbidden) {
+            self.state().changes = Changes::default();
+        }
+        result
+    }
+
+    /// Takes a session that changed hands out of the list of whose it was.
+    async fn replaced_user(&self, done: &Done, token: &Token) {
+        if let Some(user) = &done.user_before {
+            self.store().unlist(user, &[token.id()]).await;
+        }
+    }
+
+    /// Writes what the response has to wait for; the values only if they are `kept`. Says what leaves with it.
+    pub(crate) async fn conclude(&self, kept: bool) -> (Result<(), Error>, Sending) {
+        // Also when there is nothing to write: a clone may be about to change the cookie.
+        let _io = self.inner.io.lock().await;
+        if kept {
+            self.state().renew_if_due();
+        } else {
+            self.state().changes = Changes::default();
+        }
+        let upkeep = self.state().changes.are_upkeep();
+        let mut result = self.flush().await;
+        if upkeep {
+            if let Err(error) = &result {
+                // The old token is as good as before; the next request tries again.
+                tracing::debug!(target: "tower_fred::session", %error, "token not renewed");
+                self.state().changes = Changes::default();
+                result = Ok(());
+            }
+        }
+        let mut state = self.state();
+        if let Some(place) = state.place.take() {
+            // Not awaited: a request that is cut off here must not keep a place for a token that nobody got.
+            let store = self.store().clone();
+            tokio::spawn(async move { store.confirm(&place).await });
+        }
+        let sending = state.send();
+        #[cfg(feature = "tower-sessions-import")]
+        let sending = Sending {
+            logout_failed: sending.logout_failed || self.imported_goes_on(),
+            ..sending
+        };
+        (result, sending)
+    }
+}
+
+fn interrupted() -> Error {
+    Error::new(
+        Kind::Interrupted,
+        "the session ended while the request ran, or has a new token",
+    )
+}

@@ -1,0 +1,116 @@
+//! A use of a session asks the list of its user, at most once a touch interval.
+//!
+//! The list may be gone: it is a key that Redis may evict. The session is listed again then, and it is over when all
+//! sessions of its user were revoked since its login was listed.
+
+use super::{records::unix_millis, session_store::SessionStore, user_index::CLOCK_SKEW};
+use crate::{
+    error::Error,
+    redis::{Script, Value},
+    session::{
+        credential::{holder::Holder, token::Token},
+        record::{
+            index_entry::{IndexEntry, Reservation},
+            operation::Done,
+            session_record::Found,
+        },
+    },
+};
+
+impl SessionStore {
+    /// Asks before the session is shown, if that is due.
+    ///
+    /// The session is shown when the list is out of reach: on a cluster it is on another server. The next use asks again.
+    pub(crate) async fn ask_list(&self, holder: &Holder, mut found: Found) -> Found {
+        let Found::Live(record, due) = &mut found else {
+            return found;
+        };
+        let listing = if due.listing { record.listing() } else { None };
+        let Some(listing) = listing else {
+            return found;
+        };
+        match self.meet(&holder.token.id(), &listing).await {
+            Ok(true) => {
+                due.touch = false;
+                let holder = Holder {
+                    user: Some(listing.user.into()),
+                    ..holder.clone()
+                };
+                let store = self.clone();
+                tokio::spawn(async move { store.note_use(&holder, true).await });
+                found
+            }
+            Ok(false) => Found::Unknown,
+            Err(error) => {
+                tracing::debug!(target: "tower_fred::session", %error, "the user's list was not asked");
+                found
+            }
+        }
+    }
+
+    /// Asks after a write that found it due; the caller does not wait.
+    pub(crate) fn ask_list_later(&self, holder: &Holder, next: Option<&Token>, done: &Done) {
+        let Some(listing) = done.listing.clone() else {
+            return;
+        };
+        let holder = Holder {
+            token: next
+                .filter(|_| done.replaced)
+                .unwrap_or(&holder.token)
+                .clone(),
+            lineage: done.lineage.clone(),
+            user: holder.user.clone(),
+        };
+        let store = self.clone();
+        tokio::spawn(async move {
+            match store.meet(&holder.token.id(), &listing).await {
+                Ok(true) => store.note_use(&holder, true).await,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::debug!(target: "tower_fred::session", %error, "the user's list was not asked");
+                }
+            }
+        });
+    }
+
+    /// Keeps the place that a login was given for a moment; called when its token is on its way to the browser. Failing is
+    /// harmless: the use of the session lists it.
+    pub(crate) async fn confirm(&self, place: &Reservation) {
+        let (user, id, listed_at) = (&place.user, &place.id, place.listed_at);
+        match self.relist(user, id, place.life, listed_at).await {
+            Ok(true) => {}
+            Ok(false) => self.end_revoked(id, user, listed_at).await,
+            Err(error) => {
+                tracing::debug!(target: "tower_fred::session", %error, "a login is not confirmed");
+            }
+        }
+    }
+
+    /// Whether the session goes on; ends it if it does not.
+    async fn meet(&self, id: &str, listing: &IndexEntry) -> Result<bool, Error> {
+        let life = listing.end.saturating_sub(unix_millis()).max(0);
+        let life = life.saturating_add(CLOCK_SKEW);
+        let (user, listed_at) = (&listing.user, listing.listed_at);
+        let goes_on = self.relist(user, id, life, listed_at).await?;
+        if !goes_on {
+            self.end_revoked(id, user, listed_at).await;
+        }
+        Ok(goes_on)
+    }
+
+    async fn relist(&self, user: &str, id: &str, life: i64, listed_at: i64) -> Result<bool, Error> {
+        let args: [Value; 3] = [id.into(), life.into(), listed_at.into()];
+        let (word,): (String,) = self.redis.run(&RELIST, &self.index(user), args).await?;
+        Ok(word != "revoked")
+    }
+
+    /// Failing is harmless: every use that asks finds the session revoked.
+    async fn end_revoked(&self, id: &str, user: &str, listed_at: i64) {
+        let ended = self.revoke_one(id, Some(user), Some(listed_at)).await;
+        if let Err(error) = ended {
+            tracing::debug!(target: "tower_fred::session", %error, "a revoked session is not deleted yet");
+        }
+    }
+}
+
+static RELIST: Script = Script::new(include_str!("lua/relist.lua"));
