@@ -18,6 +18,23 @@ use tokio::{
 };
 use tower::{Service, ServiceExt};
 
+/// A service that a hyper server can serve, and whose answers have the body `B`.
+pub trait HttpService<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S, B> HttpService<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
 /// A server on a free port of the loopback interface. It ends when it is dropped.
 pub struct HttpServer {
     address: SocketAddr,
@@ -39,11 +56,7 @@ impl HttpServer {
     /// Serves a tower service with plain hyper.
     pub async fn hyper<S, B>(service: S) -> Self
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send,
+        S: HttpService<B>,
         B: http_body::Body<Error = Infallible> + Send + 'static,
         B::Data: Send,
     {
