@@ -48,7 +48,7 @@ impl Default for LogPace {
     }
 }
 
-/// The time since this process first asked for it, for [`LogPace::admit`].
+/// A monotonic time: since this process first called this function.
 pub(crate) fn uptime() -> Duration {
     static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     BEGIN.elapsed()

@@ -1,12 +1,11 @@
 //! The clock of a server, estimated from its replies.
 
 use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
+
+use crate::log_pace::uptime;
 
 /// The difference between a server's clock and the clock of this process.
 #[derive(Debug)]
@@ -46,8 +45,7 @@ impl ServerClock {
 
 /// Milliseconds on the monotonic clock of this process.
 fn local_ms() -> i64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(uptime().as_millis()).unwrap_or(i64::MAX)
 }
 
 const UNKNOWN: i64 = i64::MIN;
