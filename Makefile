@@ -1,4 +1,4 @@
-# Thin on purpose: each target is a script that also works alone.
+# Each target runs a script that also works alone.
 
 .PHONY: help setup demo test servers bench faults coherence conformance fuzz lint browser
 
@@ -6,10 +6,10 @@ help:
 	@echo 'make demo     start a private Redis and the storefront on it'
 	@echo 'make test     run every test against real servers'
 	@echo 'make servers  run every test on each server of a folder: SERVERS=DIR with DIR/NAME/redis-server'
-	@echo 'make bench    print our figures beside the baselines'
-	@echo 'make faults   kill, stop and cut off Redis under load, and print what requests saw'
+	@echo 'make bench    measure the layers beside their baselines'
+	@echo 'make faults   kill, stop and cut off Redis under load, and print what came of the requests'
 	@echo 'make coherence  look for values that are older than a purge, in four processes, under faults'
-	@echo 'make fuzz     feed random bytes and fields to everything that reads what others write'
+	@echo 'make fuzz     feed random bytes and fields to all parsers of foreign data'
 	@echo 'make conformance  run the public HTTP cache tests against the caching proxy of the examples'
 	@echo 'make lint     formatting, lints, docs, feature combinations, layout rules'
 	@echo 'make browser  click through the storefront in a headless Chromium'

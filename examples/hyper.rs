@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .connect(&url)
         .await?;
 
-    // Made once and cloned for each connection: the layers share their state.
+    // The stack is made once and cloned for each connection, so that all connections share the state of the layers.
     let service = ServiceBuilder::new()
         .layer(RateLimitLayer::new(
             redis.clone(),
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening on http://localhost:3001: try /time and /visit");
     loop {
         let (stream, peer) = listener.accept().await?;
-        // The limiter's key is the peer's address, which only the accept loop knows.
+        // The rate limit counts by the peer's address. Only the accept loop knows it.
         let service = ServiceBuilder::new()
             .map_request(move |mut request: Request<Incoming>| {
                 request.extensions_mut().insert(PeerAddr(peer));
@@ -84,9 +84,9 @@ async fn visit(request: &Request<Incoming>) -> Result<u32, Error> {
     let session = request
         .extensions()
         .get::<Session>()
-        .expect("the session layer is above");
+        .expect("the session layer is outside");
     let visits = session.get("visits").await?.unwrap_or(0) + 1;
-    // Buffered; written in one command before the response leaves.
+    // Buffered, and written in one command before the response is sent.
     session.insert("visits", &visits)?;
     Ok(visits)
 }

@@ -1,4 +1,4 @@
-//! Takes stored responses and values out of use, from the command line.
+//! Purges stored responses and values from the command line.
 //!
 //! ```text
 //! REDIS_URL=redis://localhost cargo run --example purge -- --namespace shop tag product:7 tag products
@@ -6,7 +6,7 @@
 //! REDIS_URL=redis://localhost cargo run --example purge -- --namespace shop all
 //! ```
 //!
-//! Each purge is one command, whatever the number of entries, and reaches all processes of the namespace at once.
+//! Each purge is one command for any number of entries. All processes of the namespace learn of it at once.
 
 use std::{env, error::Error, process::ExitCode};
 
@@ -79,5 +79,5 @@ impl std::fmt::Display for Order {
 const USAGE: &str = "\
 usage: purge [--namespace NAME] [--soft] (tag TAG | url URL | all)...
 
-REDIS_URL says where; NAME is what the application gives to `.namespace(…)`, tower-fred unless given.
---soft makes entries stale: they are used while they are made anew, where the application allows that.";
+REDIS_URL is the URL of the server. NAME is the namespace that the application sets; default tower-fred.
+--soft makes entries stale: where the application allows it, they are used until a new one is stored.";

@@ -5,9 +5,9 @@
 //! curl -i http://127.0.0.1:3002/
 //! ```
 //!
-//! It stores what the origin allows to be stored (RFC 9111), validates what is stale, and answers with stale content only
-//! when the origin is out of reach or has allowed it. `REDIS_URL` says which Redis to use, `PATIENCE` how many seconds
-//! the origin may take until its answer begins (30).
+//! It stores the responses that the origin allows to be stored (RFC 9111), and validates stale ones. It answers with a stale
+//! response only when the origin is unreachable or has allowed that. `REDIS_URL` is the URL of Redis. `PATIENCE` is how many
+//! seconds the origin may take until its response begins; default 30.
 
 use std::{
     convert::Infallible,
@@ -50,7 +50,7 @@ async fn main() -> Result<(), Failure> {
     let patience = Duration::from_secs(variable("PATIENCE", "30").parse()?);
     let redis = Redis::builder()
         .namespace("proxy")
-        // An origin takes longer than this, most of the time.
+        // Longer than the default: a request to the origin usually takes longer still.
         .deadline(Duration::from_secs(1))
         .connect(&variable("REDIS_URL", "redis://localhost:6379"))
         .await?;
@@ -69,7 +69,7 @@ async fn main() -> Result<(), Failure> {
                 Ok((stream, peer)) => {
                     tokio::spawn(serve(stream, peer, host.clone(), cache.clone()));
                 }
-                // Too many open files, or a client that went away: neither ends the proxy.
+                // Too many open files, or a client that closed the connection. The proxy goes on.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
@@ -81,7 +81,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Answers one client until it leaves.
+/// Serves one connection until it is closed.
 async fn serve(stream: TcpStream, peer: SocketAddr, host: HeaderValue, cache: Cache<Origin>) {
     let _ = stream.set_nodelay(true);
     let wire = Wire::new(stream);
@@ -104,18 +104,18 @@ async fn serve(stream: TcpStream, peer: SocketAddr, host: HeaderValue, cache: Ca
 
 type Answer = Response<Either<CacheBody<Incoming>, Full<Bytes>>>;
 
-/// The proxy as one client's connection sees it.
+/// The proxy for the connection of one client.
 #[derive(Clone)]
 struct Front {
     peer: IpAddr,
-    /// What `Host` is for a client that names none.
+    /// The value of `Host` for a request without one.
     host: HeaderValue,
     sender: Sender,
     cache: Cache<Origin>,
 }
 
 impl Front {
-    /// Answers one request: from the cache, from the origin, or with an error of its own.
+    /// Answers one request from the cache, from the origin, or with an error.
     async fn answer(self, mut request: Request<Incoming>) -> Result<Answer, Infallible> {
         if let Err(status) = self.settle(&mut request) {
             return Ok(empty(status));
@@ -146,7 +146,7 @@ impl Front {
         })
     }
 
-    /// Makes sure for which host a request is, and how long it is; refuses what the proxy is not for.
+    /// Checks the host and the length of a request, and refuses what the proxy does not serve.
     fn settle(&self, request: &mut Request<Incoming>) -> Result<(), StatusCode> {
         if request.method() == Method::CONNECT {
             return Err(StatusCode::NOT_IMPLEMENTED);
@@ -156,8 +156,8 @@ impl Front {
         fields::settle_length(request.headers_mut(), true).map_err(|_| StatusCode::NOT_IMPLEMENTED)
     }
 
-    /// Makes a client's request one of the proxy. What the origin is to see of the client is added here, in front of the
-    /// cache, so that the origin may name it in `Vary`.
+    /// Removes and adds the fields that a proxy must. The fields about the client are added here, before the cache, so that
+    /// the origin can name them in `Vary`.
     fn prepare(&self, request: &mut Request<Incoming>) {
         let via = fields::via(request.version());
         let headers = request.headers_mut();
@@ -167,7 +167,7 @@ impl Front {
             origin::X_FORWARDED_PROTO,
             header::EXPECT,
         ] {
-            // Not the client's to say. What it expects, hyper has done.
+            // The client must not set the first two. hyper has handled `Expect`.
             headers.remove(name);
         }
         if let Ok(peer) = HeaderValue::try_from(self.peer.to_string()) {
@@ -189,7 +189,7 @@ fn last_hop<B>(request: &Request<B>) -> Answer {
     response
 }
 
-/// Whose fault it is that there is no answer.
+/// The status of a request that failed: by whose fault.
 fn failure(error: &(dyn Error + 'static)) -> StatusCode {
     let mut causes = std::iter::successors(Some(error), |error| Error::source(*error));
     if error.is::<tokio::time::error::Elapsed>() {
@@ -198,7 +198,7 @@ fn failure(error: &(dyn Error + 'static)) -> StatusCode {
         let hyper = cause.downcast_ref::<hyper::Error>();
         hyper.is_some_and(hyper::Error::is_user)
     }) {
-        // The body that the client was sending.
+        // The client did not send its whole body.
         StatusCode::BAD_REQUEST
     } else {
         StatusCode::BAD_GATEWAY

@@ -1,11 +1,11 @@
-//! A small shop behind the three layers: a cached catalogue, a limited search, a cart in the session.
+//! A small shop with the three layers: a cached catalogue, a limited search, a cart in the session.
 //!
 //! ```text
 //! make demo
 //! ```
 //!
-//! It serves one page that shows what the layers did with each answer. `REDIS_URL` says which Redis to use, `PORT` where
-//! to listen (default 3000, or any free port when that is taken).
+//! It serves one page that shows what the layers did with each answer. `REDIS_URL` is the URL of Redis. `PORT` is the port to
+//! listen on; default 3000, or any free port when that is taken.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -51,7 +51,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The three layers over one handle: each only where it has something to do.
+/// The three layers over one handle. Each is only on the routes that need it.
 fn shop(redis: &Redis) -> Router {
     let cache = CacheLayer::new(redis.clone()).ttl(Duration::from_secs(60));
     let shop = Shop {
@@ -96,8 +96,8 @@ async fn product(
     shop.find(id).map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
-/// A new price. The cache drops the product's page by itself, because an unsafe method succeeded on its URL; the list
-/// shows the price too, so it goes as well.
+/// Sets a new price. The cache invalidates the product's page by itself, since an unsafe method succeeded on its URL. The
+/// list shows the price too, so it is purged here.
 async fn edit(
     State(shop): State<Shop>,
     Path(id): Path<u32>,
@@ -122,7 +122,7 @@ async fn search(State(shop): State<Shop>, Query(search): Query<Search>) -> Json<
     Json(found)
 }
 
-/// Who the visitor is. A visitor without a cookie costs no Redis command here.
+/// The user and the cart of the visitor. For a visitor without a cookie no command is sent.
 async fn me(State(shop): State<Shop>, session: Session) -> Result<Json<Me>, Failure> {
     let cart: Vec<(u32, u32)> = session.get("cart").await?.unwrap_or_default();
     let line = |(id, count)| {
@@ -153,7 +153,7 @@ async fn add_to_cart(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A real shop checks a password here. The cart stays; the session's token is a new one.
+/// A real shop would check a password here. The session keeps the cart and gets a new token.
 async fn login(session: Session, Json(login): Json<Login>) -> Result<StatusCode, Failure> {
     session.login(login.user)?;
     Ok(StatusCode::NO_CONTENT)
@@ -164,7 +164,7 @@ async fn logout(session: Session) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// For a load balancer: the shop works without Redis, but slowly and without carts.
+/// For a load balancer. Without Redis the shop works slowly and has no carts.
 async fn ready(State(redis): State<Redis>) -> StatusCode {
     match redis.health() {
         Health::Up => StatusCode::OK,
@@ -172,7 +172,7 @@ async fn ready(State(redis): State<Redis>) -> StatusCode {
     }
 }
 
-/// Scripts cannot see a cookie that is set, as it should be: this tells the page that one was.
+/// Scripts of the page cannot see the cookie, as it should be. This header tells the page that a cookie was set or removed.
 async fn show_cookie(request: axum::extract::Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(cookie) = response.headers().get(header::SET_COOKIE) {
@@ -188,7 +188,7 @@ async fn show_cookie(request: axum::extract::Request, next: Next) -> Response {
     response
 }
 
-/// What the catalogue costs without a cache.
+/// The time that the catalogue takes without a cache.
 async fn slow() {
     tokio::time::sleep(Duration::from_millis(400)).await;
 }
@@ -205,7 +205,7 @@ async fn listen() -> std::io::Result<TcpListener> {
     }
 }
 
-/// The database of the shop, and the means to drop cached answers about it.
+/// The database of the shop, and the purges of cached answers about it.
 #[derive(Clone)]
 struct Shop {
     products: Arc<RwLock<Vec<Product>>>,
@@ -309,7 +309,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND.into_response(),
-            // 503 with Retry-After when Redis is away.
+            // 503 with Retry-After when Redis is unavailable.
             Self::Redis(error) => error.into_response(),
         }
     }

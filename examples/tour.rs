@@ -1,4 +1,4 @@
-//! The everyday work of Redis through the shared handle, each step printed and checked.
+//! Common Redis commands through the shared handle. Each step is printed and checked.
 //!
 //! ```text
 //! scripts/with-redis cargo run --example tour
@@ -20,9 +20,9 @@ use tower_fred::{
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("REDIS_URL").unwrap_or_else(|_| "redis://localhost:6379".into());
     let redis = Redis::builder().namespace("tour").connect(&url).await?;
-    // The raw fred client: everything that Redis does is one call away.
+    // The raw fred client, with all commands of Redis.
     let client = redis.client();
-    // A second run on the same server starts afresh.
+    // Deletes the keys of an earlier run.
     let used = [
         "greeting", "lock", "visits", "user", "jobs", "tags:a", "tags:b", "scores",
     ]
@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Values with a time to live, values that are set only once, several at a time.
+/// Values with a time to live, values that are set only once, several values in one command.
 async fn strings(client: &Client) -> Result<(), FredError> {
     heading("strings");
     let _: () = client
@@ -114,7 +114,7 @@ async fn hashes(client: &Client) -> Result<(), FredError> {
     Ok(())
 }
 
-/// A work queue. The wait for an element blocks its connection, so it gets one of its own.
+/// A work queue. BLPOP blocks its connection, so it has a connection of its own.
 async fn lists(client: &Client) -> Result<(), FredError> {
     heading("lists");
     let worker = client.clone_new();
@@ -174,7 +174,7 @@ async fn leaderboard(client: &Client) -> Result<(), FredError> {
     Ok(())
 }
 
-/// Commands in one go, with all the answers. Plain commands that are awaited together leave together as well.
+/// Several commands in one round trip. Plain commands that are awaited together are sent together too.
 async fn pipelines(client: &Client) -> Result<(), FredError> {
     heading("pipelines");
     let pipeline = client.pipeline();
@@ -193,14 +193,14 @@ async fn pipelines(client: &Client) -> Result<(), FredError> {
     Ok(())
 }
 
-/// A subscription needs a connection of its own, too.
+/// A subscription needs a connection of its own too.
 async fn pub_sub(client: &Client) -> Result<(), FredError> {
     heading("publish and subscribe");
     let subscriber = client.clone_new();
     subscriber.init().await?;
     let mut messages = subscriber.message_rx();
     subscriber.subscribe(key("news")).await?;
-    // Subscribed once the server has read that, which is not waited for: until then, nobody is there.
+    // fred does not wait until the server has read SUBSCRIBE. Before that, PUBLISH reaches no subscriber.
     let mut receivers = 0;
     while receivers == 0 {
         receivers = client.publish(key("news"), "sale starts").await?;
@@ -212,7 +212,7 @@ async fn pub_sub(client: &Client) -> Result<(), FredError> {
     subscriber.quit().await
 }
 
-/// By URL with a user, a password and a database, and with several connections.
+/// With a user, a password and a database in the URL, and with several connections.
 async fn connecting(client: &Client, url: &str) -> Result<(), Box<dyn std::error::Error>> {
     heading("connecting");
     let acl = CustomCommand::new_static("ACL", None, false);
@@ -238,7 +238,7 @@ async fn connecting(client: &Client, url: &str) -> Result<(), Box<dyn std::error
     Ok(())
 }
 
-/// Each kind of error is told apart by a predicate, never by its text.
+/// A predicate tells the kind of an error. Its text is for people.
 async fn errors(redis: &Redis, client: &Client) -> Result<(), Box<dyn std::error::Error>> {
     heading("errors");
     let wrong_type: Result<i64, FredError> = client.incr(key("tags:a")).await;
@@ -248,15 +248,15 @@ async fn errors(redis: &Redis, client: &Client) -> Result<(), Box<dyn std::error
     let invalid = Redis::connect("http://localhost")
         .await
         .expect_err("not a Redis URL");
-    step("a URL of something else", invalid.to_string());
+    step("a URL of another scheme", invalid.to_string());
     assert!(invalid.is_config());
 
-    // Port 1 is not in use on any sane machine.
-    let nobody = Redis::connect("redis://127.0.0.1:1")
+    // Hardly any machine has a server on port 1.
+    let refused = Redis::connect("redis://127.0.0.1:1")
         .await
-        .expect_err("nobody listens");
-    step("nobody listens", nobody.to_string());
-    assert!(nobody.is_unavailable());
+        .expect_err("no server");
+    step("no server", refused.to_string());
+    assert!(refused.is_unavailable());
 
     redis.ping().await?;
     step(

@@ -1,9 +1,9 @@
-"""Clicks through the storefront in a headless Chromium and checks what a visitor sees.
+"""Clicks through the storefront in a headless Chromium and checks what the page shows.
 
 Usage: browser.py STOREFRONT    with REDIS_URL set; SCREENSHOT=file.png keeps a picture of the page.
 
-The browser comes over HTTPS, as to a shop behind a proxy that ends TLS; `openssl` makes a certificate for it.
-Speaks the WebDriver protocol to chromedriver with the standard library alone.
+The browser uses HTTPS, as with a proxy that ends TLS in front of the shop; `openssl` makes the certificate.
+This script speaks the WebDriver protocol to chromedriver and needs only the standard library.
 """
 
 import base64
@@ -27,7 +27,7 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 @contextmanager
 def running(command, pattern, **options):
-    """Runs a program and gives what the pattern finds in its first lines; ends the program afterwards."""
+    """Runs a program and gives what the pattern finds in its output. Ends the program afterwards."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
     try:
         for line in process.stdout:
@@ -42,7 +42,7 @@ def running(command, pattern, **options):
 
 @contextmanager
 def https(url, directory):
-    """Ends TLS in front of the shop, as a proxy does, and gives the URL to come to."""
+    """A proxy that ends TLS in front of the shop. Gives its URL."""
     certificate, key = os.path.join(directory, "cert.pem"), os.path.join(directory, "key.pem")
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1",
@@ -126,7 +126,7 @@ class Browser:
         return self.post("/execute/sync", {"script": text, "args": []})
 
     def wait(self, what, text):
-        """Waits until a script gives true, as a person waits for something to appear."""
+        """Waits until a script gives true."""
         end = time.monotonic() + 20
         while not self.script(text):
             if time.monotonic() > end:
@@ -159,7 +159,7 @@ class Browser:
 
 
 def check(what, truth, seen):
-    """One line for each thing that was looked at; the first that is wrong ends the visit."""
+    """Prints one line for each check. The first that fails ends the script."""
     print(f"  {'ok' if truth else 'WRONG'}  {what}")
     if not truth:
         raise SystemExit(f"{what}; seen: {seen}")
@@ -224,7 +224,7 @@ def visit(browser):
     browser.click("#logout")
     check("logout is shown", browser.text("#user") == "not logged in", browser.text("#user"))
     check("logout removed the cookie", not browser.cookies(), browser.cookies())
-    # A copy of the cookie opens nothing any more.
+    # After the logout, a copy of the cookie is no longer valid.
     browser.post("/cookie", {"cookie": {key: fresh[key] for key in (
         "name", "value", "path", "secure", "httpOnly", "sameSite")}})
     browser.open(browser.script("return location.href"))

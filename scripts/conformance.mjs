@@ -1,4 +1,4 @@
-// Starts the tests' origin and the proxy on free ports, runs the tests, and prints what holds.
+// Starts the origin of the tests and the proxy on free ports, runs the tests, and prints the results.
 //
 // Usage: conformance.mjs SUITE PROXY [CASE...]    with REDIS_URL set; RESULTS=file.json keeps the results.
 
@@ -29,16 +29,16 @@ await start('node', ['--no-warnings', path.join(suite, 'server/server.mjs')], {
   npm_config_protocol: 'http', npm_config_port: origin, npm_config_pidfile: path.join(directory, 'pid')
 })
 const base = (await start(proxy, [], { ORIGIN: `http://127.0.0.1:${origin}`, LISTEN: '127.0.0.1:0' })).split(' ')[0]
-// Ends the programs too.
+// The exit handler ends the programs.
 process.exit(report(await results(base)))
 
-// Runs all cases, or those that were asked for, through the proxy.
+// Runs all cases, or the given ones, through the proxy.
 async function results (base) {
   const { default: suites } = await part('tests/index.mjs')
   const { default: fetch } = await part('node_modules/node-fetch/lib/index.mjs').catch(() => part('../node-fetch/lib/index.mjs'))
   const { runTests, getResults } = await part('client/runner.mjs')
   const { determineTestResult } = await part('lib/display.mjs')
-  // Connections that are kept alive, as browsers keep them.
+  // Keeps connections alive, as browsers do.
   const connections = new http.Agent({ keepAlive: true })
   const chosen = suites.map(({ tests, ...rest }) => ({
     ...rest, tests: tests.filter(test => only.length === 0 || only.includes(test.id))
@@ -57,7 +57,7 @@ async function results (base) {
   }))
 }
 
-// Prints a table and the names, and tells how to exit.
+// Prints a table and the names of the cases. Gives the exit status.
 function report (results) {
   const known = new Map(fs.readFileSync(new URL('conformance.txt', import.meta.url), 'utf8').split('\n')
     .filter(line => line && !line.startsWith('#')).map(line => line.split(/\s+## /)))
@@ -86,7 +86,7 @@ function freePort () {
   })
 }
 
-// Starts a program and gives the first line that it prints.
+// Starts a program. Gives the first line that it prints.
 function start (command, args, env) {
   const program = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] })
   programs.push(program)

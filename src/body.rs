@@ -1,4 +1,4 @@
-//! The response body of a service that sometimes answers by itself.
+//! The response body of a layer that answers some requests itself.
 
 use std::{
     pin::Pin,
@@ -10,10 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The wrapped service's body, or bytes that a layer of this crate answered with.
+    /// The body of the inner service's response, or the bytes of a response that a layer of this crate made itself.
     ///
-    /// It keeps the data and error types of the wrapped body, whatever they are, as long as the data can be made from
-    /// [`Bytes`].
+    /// It has the data and error types of the inner body, which may be any as long as the data can be made from [`Bytes`].
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

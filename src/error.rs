@@ -1,17 +1,17 @@
-//! The one error of the crate.
+//! The error type of the crate.
 
 use std::{error::Error as StdError, fmt};
 
-/// What went wrong between this crate and Redis, or in what was asked of it.
+/// Why a command to Redis failed, or why this crate refused what it was asked to do.
 ///
-/// Ask the `is_*` predicates what kind of error it is; the text and the [`source`](StdError::source) are for people and
-/// may change between releases. Neither ever holds a password, a cookie or a session token.
+/// The `is_*` predicates tell the kind of the error. The text and the [`source`](StdError::source) are for people and may
+/// change between releases. They never contain a password, a cookie or a session token.
 ///
 /// ```
 /// # async fn example() {
 /// match tower_fred::Redis::connect("gopher://localhost").await {
 ///     Err(error) if error.is_config() => eprintln!("check REDIS_URL: {error}"),
-///     Err(error) if error.is_unavailable() => eprintln!("Redis is away: {error}"),
+///     Err(error) if error.is_unavailable() => eprintln!("Redis is not available: {error}"),
 ///     Err(error) => eprintln!("{error}"),
 ///     Ok(_redis) => {}
 /// }
@@ -36,9 +36,9 @@ pub(crate) enum Kind {
     Timeout,
     /// No connection, a server that is loading, failing over or out of memory, or too many commands in flight.
     Unavailable,
-    /// The server answered a command with an error of another sort.
+    /// The server answered a command with any other error.
     Command,
-    /// A reply or a stored value that is not ours, or no longer readable.
+    /// A reply or a stored value that this crate did not write, or cannot read any more.
     Corrupt,
     /// A value of the caller that cannot be encoded or decoded.
     #[cfg(any(feature = "cache", feature = "session"))]
@@ -46,10 +46,10 @@ pub(crate) enum Kind {
     /// The session ended, or its token was replaced, while this request ran.
     #[cfg(feature = "session")]
     Interrupted,
-    /// The session may not do what was asked of it.
+    /// The session lacks the permission.
     #[cfg(feature = "session")]
     Forbidden,
-    /// The response has left, and with it the last chance to set a cookie.
+    /// The response headers were sent already, so no cookie can be set.
     #[cfg(feature = "session")]
     TooLate,
 }
@@ -86,7 +86,7 @@ impl Error {
         self.kind == Kind::Auth
     }
 
-    /// True when the server is too old, or otherwise lacks what this crate needs.
+    /// True when the server is too old, or lacks something else that this crate needs.
     pub fn is_unsupported(&self) -> bool {
         self.kind == Kind::Unsupported
     }
@@ -96,45 +96,44 @@ impl Error {
         self.kind == Kind::Timeout
     }
 
-    /// True when Redis could not serve the command for now: not connected, no answer in time, loading, failing over, out
-    /// of memory, or too many commands in flight. Trying again later may work.
+    /// True when Redis cannot serve the command now, but may later: not connected, no answer in time, loading, failing over,
+    /// out of memory, or too many commands in flight.
     pub fn is_unavailable(&self) -> bool {
         matches!(self.kind, Kind::Unavailable | Kind::Timeout)
     }
 
-    /// True when the stored data is not what this crate wrote: foreign data under one of our keys, damaged or swapped.
+    /// True when stored data is not what this crate wrote there: it was damaged, or written by another program.
     pub fn is_corrupt(&self) -> bool {
         self.kind == Kind::Corrupt
     }
 
-    /// True when a value could not be encoded or is out of bounds, or a stored value does not decode as the type that was
-    /// asked for.
+    /// True when a value cannot be encoded or is out of bounds, or when a stored value does not decode as the requested type.
     #[cfg(any(feature = "cache", feature = "session"))]
     pub fn is_codec(&self) -> bool {
         self.kind == Kind::Codec
     }
 
-    /// True when the session ended (logout, expiry) or its token was replaced (login) while this request ran. Nothing of
-    /// this request was written to it.
+    /// True when the session ended (logout, expiry) or its token was replaced (login) while this request ran. None of this
+    /// request's changes were written to it.
     #[cfg(feature = "session")]
     pub fn is_interrupted(&self) -> bool {
         self.kind == Kind::Interrupted
     }
 
-    /// True when a session is there and this is not allowed: a CSRF token that is not the session's, a login that is too
-    /// long ago, a login of a user who has too many sessions or whose sessions were revoked meanwhile.
+    /// True when there is a session, but it does not allow this: the CSRF token is not the session's, the login was too long
+    /// ago, the user who logs in has too many sessions, or the user's sessions were revoked during the login.
     #[cfg(feature = "session")]
     pub fn is_forbidden(&self) -> bool {
         self.kind == Kind::Forbidden
     }
 
-    /// True when a session was to begin or to get a new token after the response headers had left.
+    /// True when a session should begin or get a new token after the response headers were sent.
     #[cfg(feature = "session")]
     pub fn is_too_late(&self) -> bool {
         self.kind == Kind::TooLate
     }
 
-    /// The answer to a request that failed with this error. It tells a client nothing of the cause.
+    /// The response to a request that failed with this error. It does not tell the client the cause.
     #[cfg(any(feature = "axum", feature = "session"))]
     pub(crate) fn response(&self) -> http::Response<&'static str> {
         use http::{HeaderValue, Response, StatusCode, header};
@@ -159,7 +158,7 @@ impl Error {
         );
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            // RFC 9110 §10.2.3, in seconds. The client reconnects within a second of Redis being back.
+            // RFC 9110 §10.2.3, in seconds. The handle reconnects within a second after Redis is back.
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
@@ -167,17 +166,17 @@ impl Error {
 }
 
 /// 503 with `Retry-After` when Redis [is unavailable](Error::is_unavailable), 409 when the session
-/// [was interrupted](Error::is_interrupted), 403 when it [may not](Error::is_forbidden), otherwise 500. The cause of a 500 is logged, at
-/// most one line a second, and not sent.
+/// [was interrupted](Error::is_interrupted), 403 when it [is forbidden](Error::is_forbidden), otherwise 500. The cause of a
+/// 500 is logged, in at most one line a second, and not sent.
 #[cfg(feature = "axum")]
 impl axum::response::IntoResponse for Error {
     fn into_response(self) -> axum::response::Response {
         use crate::log_pace::{LogPace, uptime};
 
         let response = self.response();
-        // An outage has its own warning, once.
+        // An outage is logged once by the handle.
         if response.status() == http::StatusCode::INTERNAL_SERVER_ERROR {
-            // A client may cause it at will, such as by a value that is too large.
+            // At most one line a second: a client can cause this error at any rate, for example with values that are too large.
             static FAILED: LogPace = LogPace::new();
             if let Some(omitted) = FAILED.admit(uptime()) {
                 tracing::error!(target: "tower_fred", error = %self, omitted, "a handler failed");

@@ -10,7 +10,7 @@ use std::{
 use http::Response;
 use tokio::task::coop;
 
-/// The response future of this crate's services: one allocation per request, none for a response that is there already.
+/// The response future of this crate's services. It allocates once per request, and not for a response that is ready.
 pub struct ResponseFuture<B, E> {
     inner: Inner<B, E>,
 }
@@ -44,7 +44,7 @@ impl<B, E> Future for ResponseFuture<B, E> {
         match &mut self.inner {
             Inner::Later(future) => future.as_mut().poll(cx),
             Inner::Now(response) => {
-                // Else a caller that always finds something would have the thread for itself.
+                // Without this, a caller in a loop of ready responses would never let other tasks run.
                 ready!(pin!(coop::consume_budget()).poll(cx));
                 Pin::new(response).poll(cx).map(Ok)
             }

@@ -1,17 +1,17 @@
-//! At most one log line a second of one kind, for what clients or an outage can cause at any rate.
+//! At most one log line a second of a kind, for events that clients or an outage can cause at any rate.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// Decides whether one more line of a kind is logged. Each kind of line has one of these.
+/// Decides whether a line is logged. Each kind of line has a value of its own.
 ///
-/// The state is a few counters without a lock. Two threads that ask at the same time may count one omitted line in the
-/// wrong second, which no reader of a log can notice.
+/// The state is two atomic numbers. When two threads ask at the same time, an omitted line may be counted in the next
+/// second, which does no harm.
 #[derive(Debug)]
 pub(crate) struct LogPace {
-    /// Milliseconds from `BEGIN` to the last line, plus one; 0 before the first line.
+    /// When the last line was logged, in milliseconds of [`uptime`], plus one; 0 before the first line.
     last_ms: AtomicU64,
     omitted: AtomicU64,
 }
@@ -24,7 +24,7 @@ impl LogPace {
         }
     }
 
-    /// `Some` if the line is to be logged now, with the number of lines that were omitted since the last one.
+    /// `Some` if the line should be logged now: the number of lines that were omitted since the last one.
     pub(crate) fn admit(&self, elapsed: Duration) -> Option<u64> {
         let now_ms = u64::try_from(elapsed.as_millis()).map_or(u64::MAX, |ms| ms.saturating_add(1));
         let last_ms = self.last_ms.load(Ordering::Relaxed);
@@ -48,7 +48,7 @@ impl Default for LogPace {
     }
 }
 
-/// The time since this process first asked for it, for [`LogPace::admit`].
+/// A monotonic time: since this process first called this function.
 pub(crate) fn uptime() -> Duration {
     static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     BEGIN.elapsed()

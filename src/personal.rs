@@ -1,4 +1,4 @@
-//! Whether an answer depends on who asks.
+//! Whether a response is personal: made for one client, and not to be shared by a cache.
 
 use std::sync::{
     Arc,
@@ -7,23 +7,23 @@ use std::sync::{
 
 use http::Extensions;
 
-/// A mark in a request's extensions. The session layer sets it when a handler uses the session, a rate limit sets it when
-/// it refuses the request itself, and the cache reads it.
+/// A mark in the extensions of a request. The session layer sets it when a handler uses the session. A rate limit sets it
+/// when it refuses the request. The cache reads it.
 ///
-/// `Vary: Cookie` says the same, but a session layer around the cache adds it too late for the cache to see.
+/// `Vary: Cookie` would tell the same, but a session layer outside of the cache adds it after the cache has stored.
 ///
-/// The mark counts, so that a cache can tell what happened before it called its inner service from what happened after.
+/// The mark is a counter, so that a cache can leave out the uses before it called its inner service.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Personal {
     uses: Arc<AtomicU64>,
-    /// How many uses this value leaves out.
+    /// How many uses are not counted here.
     before: u64,
-    /// How many caches that leave out earlier uses the request went through.
+    /// How many caches that leave out earlier uses the request passed.
     depth: u32,
 }
 
 impl Personal {
-    /// The mark of a request: one for all layers, whichever comes first.
+    /// The mark of a request. The first layer inserts it, and all layers share it.
     #[cfg(any(feature = "cache", feature = "session"))]
     pub(crate) fn of(extensions: &mut Extensions) -> Self {
         if let Some(mark) = extensions.get::<Self>() {
@@ -39,7 +39,7 @@ impl Personal {
         self.uses.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets the mark if a layer further out reads it.
+    /// Sets the mark if an outer layer inserted one.
     #[cfg(feature = "rate-limit")]
     pub(crate) fn set_in(extensions: &Extensions) {
         if let Some(mark) = extensions.get::<Self>() {
@@ -52,14 +52,14 @@ impl Personal {
         self.uses.load(Ordering::Relaxed) > self.before
     }
 
-    /// The same mark, which counts as not set until its next use.
+    /// The same mark, but not set until its next use.
     #[cfg(feature = "cache")]
     pub(crate) fn starting_now(mut self) -> Self {
         self.before = self.uses.load(Ordering::Relaxed);
         self
     }
 
-    /// Notes that the request goes on into a cache that leaves out earlier uses.
+    /// Called by a cache that leaves out earlier uses, when the request enters it.
     #[cfg(feature = "cache")]
     pub(crate) fn enter(extensions: &mut Extensions) {
         let mut mark = Self::of(extensions);
@@ -67,7 +67,7 @@ impl Personal {
         extensions.insert(mark);
     }
 
-    /// How many such caches it went through, if the mark is set.
+    /// How many such caches the request passed, if the mark is set.
     #[cfg(feature = "cache")]
     pub(crate) fn guarded(extensions: &Extensions) -> Option<u32> {
         let mark = extensions.get::<Self>()?;
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uses_before_and_after_are_told_apart() {
+    fn earlier_uses_are_left_out() {
         let mut extensions = Extensions::new();
         let session = Personal::of(&mut extensions);
         assert_eq!(Personal::guarded(&extensions), None);

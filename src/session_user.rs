@@ -1,4 +1,4 @@
-//! Limits by who is logged in: the one thing that needs two of the layers.
+//! Rate limits by the user of the session. The only code that uses two of the layers.
 
 use http::request::Parts;
 
@@ -8,22 +8,21 @@ use crate::{
     session::Session,
 };
 
-/// Counts by the user of the session, as [`Session::login`] has it: a [`Key`] for
-/// [`RateLimitLayer::by`](crate::RateLimitLayer::by).
+/// A [`Key`] for [`RateLimitLayer::by`](crate::RateLimitLayer::by): the user that [`Session::login`] logged in.
 ///
-/// The session layer is outside of the limit. Reading the user is one round trip, which the handler's own reads then need
-/// not make. A request without a session or without a user has no key. Where the session cannot be read, the layer does
-/// what it is told for when Redis fails, as [`Search::fallible`] describes.
+/// The session layer must be outside of the limit. Reading the user takes one round trip; the handler can then read the
+/// session without another one. A request without a session or without a user has no key. When the session cannot be
+/// read, the limit does what it is set to do when Redis fails, as [`Search::fallible`] describes.
 ///
-/// This read does not keep the answer out of a cache and adds no `Vary: Cookie`: what the handler answers does not depend
-/// on it. What the limit answers itself, such as 429, is never stored.
+/// Reading the user does not keep the response out of a cache and adds no `Vary: Cookie`, since the handler's response does
+/// not depend on it. Responses of the limit itself, such as 429, are never stored.
 ///
 /// ```
 /// use tower::ServiceBuilder;
 /// use tower_fred::{RateLimitLayer, Redis, SessionLayer, SessionUser, rate_limit::{PeerIp, Policy, Quota}};
 ///
 /// fn layers(redis: Redis) -> impl Clone {
-///     // By address for everybody, and by user besides for those who are logged in.
+///     // All requests by address, and those of users who are logged in also by user.
 ///     let limit = RateLimitLayer::new(redis.clone(), Policy::new("address", Quota::per_minute(600)))
 ///         .by(PeerIp)
 ///         .and_by(SessionUser, Policy::new("user", Quota::per_minute(300)))

@@ -1,9 +1,20 @@
-//! How many allocations a request adds that leaves its session alone, and how many an answer from this process takes.
+//! How many allocations a request adds that does not use its session, and how many an answer from this process takes.
 //!
-//! In a binary of its own: it counts with an allocator of its own, and nothing else may run in the process.
+//! This is a binary of its own, since it replaces the allocator and no other test may run in the process.
 
+#[path = "it/support/counts.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the other tests, which use all of it"
+)]
+mod counts;
 #[path = "it/support/patience.rs"]
-#[allow(unreachable_pub, reason = "shared with the other tests")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "shared with the other tests, which use all of it"
+)]
 mod patience;
 #[path = "it/support/server.rs"]
 #[allow(
@@ -22,15 +33,17 @@ use tokio::{sync::Mutex, task::yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_fred::{CacheLayer, Redis, SessionLayer, memo::Memo};
 
+use patience::until;
 use server::Server;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Held by the test that counts.
+/// Held by the test that counts: one at a time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Allocations per request, and whether none is kept. The service never waits, so no other task runs between.
+/// Allocations per request, and the bytes that are still allocated after all. The service never waits, so no other task
+/// runs meanwhile.
 async fn allocations<S>(mut service: S, cookie: Option<&str>) -> (usize, isize)
 where
     S: Service<Request<String>, Response: Sized, Error = Infallible>,
@@ -46,7 +59,7 @@ where
             request
         })
         .collect();
-    // The first of all warms up.
+    // The first request warms up.
     let warm = requests.pop().expect("a request");
     let _ = service.call(warm).await;
     let region = Region::new(ALLOCATOR);
@@ -61,7 +74,7 @@ where
 #[tokio::test]
 async fn an_untouched_request_adds_a_few_allocations_and_keeps_none() {
     let _alone = ALONE.lock().await;
-    // Nothing listens there, and nothing is asked.
+    // No server listens there, and no command is sent.
     let redis = Redis::builder().lazy().connect("redis://127.0.0.1:1").await;
     let layer = SessionLayer::new(redis.expect("a handle"));
     let handler = service_fn(|request: Request<String>| async move {
@@ -78,14 +91,14 @@ async fn an_untouched_request_adds_a_few_allocations_and_keeps_none() {
     }
 }
 
-/// Allocations and bytes of each of a hundred runs, the least of some tries: now and then a look at the purge log is too
-/// long ago, and one of them asks Redis.
+/// Allocations and bytes per run of a hundred, the least of twenty tries. In some tries one run has to read the purge log.
 async fn least(mut hit: impl AsyncFnMut()) -> (usize, usize) {
     const HITS: usize = 100;
     let mut least = (usize::MAX, usize::MAX);
     for _ in 0..20 {
+        // Not a wait for an event: it gives the tasks of the handle, such as the reader of the purge log, time to run.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        // A budget of its own: within it nothing else runs.
+        // Starts a new cooperative budget: no other task runs until it is used up.
         yield_now().await;
         let region = Region::new(ALLOCATOR);
         for _ in 0..HITS {
@@ -96,6 +109,15 @@ async fn least(mut hit: impl AsyncFnMut()) -> (usize, usize) {
         least = least.min((each(change.allocations), each(change.bytes_allocated)));
     }
     least
+}
+
+/// Runs `hit` until it sends no command: the answer is in this process.
+async fn until_near(server: &Server, hit: impl AsyncFn()) {
+    until("an answer from this process", async || {
+        let (counts, ()) = server.count(hit()).await;
+        counts.total() == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -114,19 +136,19 @@ async fn a_response_from_this_process_takes_a_few_allocations() {
                 let body = Full::new(bytes::Bytes::from(vec![b'x'; 1024]));
                 Ok::<_, Infallible>(response.body(body).expect("a response"))
             }));
-    for _ in 0..10 {
+    until_near(&server, async || {
         let response = cache.clone().oneshot(Request::new(String::new())).await;
         let body = response.expect("a response").into_body();
         body.collect().await.expect("a body");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    })
+    .await;
     let (allocations, bytes) = least(async || {
         let response = cache.clone().call(Request::new(String::new())).await;
         assert!(response.is_ok_and(|response| response.headers().contains_key(header::AGE)));
     })
     .await;
     println!("a near hit of the cache: {allocations} allocations, {bytes} bytes");
-    // The fields and room for two more, both of these, and the extensions with what is in them.
+    // The header fields and room for two more, the two that the cache adds, and the extensions with their contents.
     assert!(allocations <= 7, "{allocations} allocations");
     assert!(bytes <= 1200, "{bytes} bytes");
 }
@@ -137,16 +159,16 @@ async fn a_value_from_this_process_takes_a_few_allocations() {
     let server = Server::start();
     let redis = server.redis().await;
     let memo: Memo<u64> = Memo::new(redis, "numbers", Duration::from_secs(600)).near(1 << 20);
-    for _ in 0..10 {
+    until_near(&server, async || {
         assert_eq!(memo.get_or_set("seven", async || 7).await, 7);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    })
+    .await;
     let (allocations, bytes) = least(async || {
         assert_eq!(memo.get_or_set("seven", async || 8).await, 7);
     })
     .await;
     println!("a near hit of a memo: {allocations} allocations, {bytes} bytes");
-    // The key as JSON.
+    // The key in JSON.
     assert!(allocations <= 1, "{allocations} allocations");
     assert!(bytes <= 128, "{bytes} bytes");
 }

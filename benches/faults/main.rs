@@ -4,14 +4,15 @@
 //! make faults
 //! ```
 //!
-//! 64 visitors ask an axum application at a steady rate: its pages are cached, its visits are sessions, its limits are
-//! counted. Then something happens to Redis, and a line tells what the visitors saw of it, beside what was promised.
+//! 64 visitors send requests to an axum application at a steady rate. Its pages are cached, its visits use sessions, and
+//! some routes are limited. Then a fault happens to Redis. One row tells what came of the requests, and which promises were
+//! not kept.
 //!
-//! The application is called in process, as the tower service that it is: a client and a server for HTTP on the same
-//! machine would add waiting of their own, longer than what is measured here while the breaker is open. The way to Redis
-//! is real, over loopback, and so is what happens to it.
+//! The application is called as a tower service, without HTTP: an HTTP client and server on the same machine would add more
+//! time than what is measured here while the breaker is open. The connections to Redis are real, over loopback, and so are
+//! the faults.
 //!
-//! A word after `--` runs only the faults whose name has it. `STOP_SECONDS` is how long a server is stopped, 3 unless set.
+//! A word after `--` runs only the faults whose name contains it. `STOP_SECONDS` is how long a server is stopped; default 3.
 
 #[allow(
     dead_code,
@@ -25,9 +26,9 @@ mod support;
 mod observed;
 mod process;
 mod report;
+mod row;
 mod run;
 mod topologies;
-mod verdict;
 
 use std::time::Duration;
 
@@ -36,8 +37,8 @@ use support::{
     fault::{Fault, Rig},
 };
 
+use row::Expected;
 use run::Run;
-use verdict::Expected;
 
 #[tokio::main]
 async fn main() {
@@ -48,7 +49,7 @@ async fn main() {
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default()
         .to_lowercase();
-    // What is allocated once is allocated before anything is measured.
+    // Allocates what is allocated once, before the memory is measured.
     suffer(Fault::Slow).await;
 
     report::head();
@@ -73,7 +74,7 @@ async fn main() {
 }
 
 /// One fault of one server.
-async fn suffer(fault: Fault) -> verdict::Row {
+async fn suffer(fault: Fault) -> row::Row {
     let rig = Rig::start(observed::DEADLINE).await;
     let expected = Expected {
         name: name(fault),
@@ -94,7 +95,7 @@ fn duration(fault: Fault) -> Duration {
             let seconds = std::env::var("STOP_SECONDS").ok();
             Duration::from_secs(seconds.and_then(|text| text.parse().ok()).unwrap_or(3))
         }
-        // It takes as long as reading the data does.
+        // The fault lasts until the data is loaded.
         Fault::Loading => Duration::ZERO,
         _ => Duration::from_millis(1500),
     }

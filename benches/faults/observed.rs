@@ -12,7 +12,7 @@ use crate::support::{
     shop::{Kind, Outcome},
 };
 
-/// All requests of a run, and when what happened.
+/// All requests of a run, and the times of its phases.
 pub(crate) struct Observed<'a> {
     pub(crate) samples: &'a [Sample],
     pub(crate) warm: Instant,
@@ -21,7 +21,7 @@ pub(crate) struct Observed<'a> {
 }
 
 impl Observed<'_> {
-    /// Those that the fault could harm.
+    /// The requests that the fault could harm.
     fn all(&self) -> impl Iterator<Item = &Sample> {
         self.samples
             .iter()
@@ -68,7 +68,7 @@ impl Observed<'_> {
         late.max(self.slowest(|kind| kind == Kind::Bare))
     }
 
-    /// Nothing when there were too few requests for a 99th percentile.
+    /// The p99 of the requests while the breaker was open, and of the bare handler; `None` when there are too few requests.
     pub(crate) fn open(&self) -> Option<(Duration, Duration)> {
         let (layers, bare): (Vec<_>, Vec<_>) = self
             .all()
@@ -78,7 +78,7 @@ impl Observed<'_> {
         (layers.len() >= 100).then(|| (p99(layers), p99(bare)))
     }
 
-    /// What the shards that `shard` tells served while the fault lasted, as a part of what they served before: the least.
+    /// The rate of each shard that `shard` tells during the fault, as a part of its rate before: the least.
     pub(crate) fn healthy(&self, shard: impl Fn(&Sample) -> Option<usize>) -> Option<f64> {
         let mut served: BTreeMap<usize, [f64; 2]> = BTreeMap::new();
         // Some faults are over before anything can be counted.
@@ -120,5 +120,5 @@ pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 
 /// How long a command may take.
 pub(crate) const DEADLINE: Duration = Duration::from_millis(250);
-/// Of the time in which served requests are counted.
+/// The shortest time in which served requests are counted.
 pub(crate) const LEAST_SPAN: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What this process uses, from the kernel, the runtime and the panic hook.
+//! The memory, tasks, files and panics of this process, and the delays of the machine.
 
 use std::{
     fs, panic,
@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What may leak.
+/// What a leak would increase.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     /// Resident memory in KiB.
@@ -34,7 +34,7 @@ impl Usage {
     }
 }
 
-/// Counts panics from now on, also those of tasks that nobody waits for.
+/// Counts panics from now on, also those of tasks that are not awaited.
 pub(crate) fn count_panics() {
     let default = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -47,7 +47,7 @@ pub(crate) fn panics() -> usize {
     PANICS.load(Ordering::Relaxed)
 }
 
-/// Measures, from now on, how much later than it asked for a thread of its own is woken.
+/// Measures from now on by how much a sleeping thread wakes too late.
 pub(crate) fn watch_machine() {
     thread::spawn(|| {
         loop {
@@ -59,7 +59,7 @@ pub(crate) fn watch_machine() {
     });
 }
 
-/// The longest that the machine held up a thread since the last time.
+/// The longest delay of a thread since the last call.
 pub(crate) fn held_up() -> Duration {
     Duration::from_micros(LATE_MICROS.swap(0, Ordering::Relaxed))
 }

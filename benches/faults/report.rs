@@ -1,14 +1,14 @@
-//! The table.
+//! The printed table.
 
 use std::time::Duration;
 
-use crate::verdict::Row;
+use crate::row::Row;
 
 pub(crate) fn head() {
     println!(
-        "64 visitors; times in ms. slowest: of the requests with one command for Redis / with two. stall: how long the \
-         machine held up\na thread apart / a request before it began. open: p99 over the bare handler while the breaker \
-         was open. back: when the last\nrequest failed, from the moment that Redis was back. RSS: before and after.\n"
+        "64 visitors; times in ms. slowest: a request with one command / with two. stall: the longest delay by the machine \
+         / of what\nneeds no Redis. open: p99 minus that of the bare handler while the breaker was open. back: from the end \
+         of the fault to the\nlast request that failed. RSS: before and after.\n"
     );
     println!(
         "{:<22} {:>6} {:>6} {:>6} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>7} {:>5} {:>6} {:>11}  promises",
@@ -33,7 +33,7 @@ pub(crate) fn head() {
     );
 }
 
-/// Prints one line; true when a promise was broken.
+/// Prints one row. True when a promise was broken.
 pub(crate) fn line(row: &Row) -> bool {
     let slowest = row
         .slowest

@@ -1,4 +1,4 @@
-//! The phases of one line: a while without the fault, the fault, a while after it.
+//! The run of one fault: a load before it, during it, and after it.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use tower_fred::Redis;
 use crate::{
     observed::Observed,
     process::{Usage, held_up, panics},
+    row::{Expected, Row},
     support::load::{Load, Sample},
-    verdict::{Expected, Row},
 };
 
 pub(crate) struct Run {
@@ -23,7 +23,7 @@ impl Run {
     pub(crate) async fn start(redis: &Redis) -> Self {
         let usage = Usage::now();
         let load = Load::start(redis, VISITORS, PAUSE);
-        // Scripts, connections and sessions are there after that.
+        // Loads the scripts, opens the connections, begins the sessions.
         sleep(WARM_UP).await;
         load.take();
         let warm = Instant::now();
@@ -36,7 +36,7 @@ impl Run {
         }
     }
 
-    /// The fault begins.
+    /// The time when the fault begins.
     pub(crate) fn mark(&self) -> Instant {
         held_up();
         Instant::now()
@@ -46,8 +46,8 @@ impl Run {
         &self.load
     }
 
-    /// Redis is back: waits for what comes of it, and draws up the line. `shard` tells which server of those that the
-    /// fault left alone a request was for.
+    /// The fault has ended: goes on with the load for a while, and makes the row. `shard` tells the server of a request, if
+    /// the fault did not harm that server.
     pub(crate) async fn finish(
         self,
         expected: Expected,
@@ -58,7 +58,7 @@ impl Run {
         sleep(AFTER).await;
         let samples = self.load.take();
         let limits_kept = self.load.end(expected.losses).await;
-        // Tasks that end with their last answer do so now.
+        // Time for the tasks of the last requests to end, before tasks are counted.
         sleep(Duration::from_millis(50)).await;
         let observed = Observed {
             samples: &samples,
@@ -77,7 +77,7 @@ impl Run {
 }
 
 const VISITORS: usize = 64;
-/// Between an answer and the next request of a visitor: some three thousand requests a second in all.
+/// Between an answer and the next request of a visitor: about three thousand requests a second in total.
 const PAUSE: Duration = Duration::from_millis(20);
 const WARM_UP: Duration = Duration::from_millis(300);
 const WARM: Duration = Duration::from_millis(700);

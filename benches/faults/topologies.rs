@@ -1,4 +1,4 @@
-//! Sentinels and a cluster, under the same load.
+//! The faults of sentinels and of a cluster, under the same load.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::sleep;
 use tower_fred::{Redis, fred::util::redis_keyslot};
 
 use crate::{
+    row::{Expected, Row},
     run::Run,
     support::{
         failover::{ClusterFault, SentinelFault},
         load::Sample,
         topology::{Cluster, Sentinels},
     },
-    verdict::{Expected, Row},
 };
 
 pub(crate) async fn suffer(fault: SentinelFault) -> Row {
@@ -23,7 +23,7 @@ pub(crate) async fn suffer(fault: SentinelFault) -> Row {
     fault.happen(&sentinels).await;
     let expected = Expected {
         name: sentinel_name(fault),
-        // A replica lacks what the primary had not sent yet.
+        // The replica lacks the writes that the primary had not sent yet.
         losses: 1,
         loses_sessions: false,
         loses_writes: true,
@@ -32,10 +32,10 @@ pub(crate) async fn suffer(fault: SentinelFault) -> Row {
     run.finish(expected, begun, |_| None).await
 }
 
-/// One cluster for all faults: it takes longer to start than to suffer.
+/// One cluster for all faults, since it takes long to start.
 pub(crate) async fn suffer_in_cluster() -> Vec<Row> {
     let cluster = Cluster::start().await;
-    // Or all shards refuse while one has no primary: the server's own policy, unless it is told otherwise.
+    // By default all shards refuse commands while one has no primary.
     cluster.config("cluster-require-full-coverage", "no").await;
     let redis = cluster.redis().await;
     let mut rows = Vec::new();
@@ -74,7 +74,7 @@ pub(crate) fn cluster_name(fault: ClusterFault) -> &'static str {
     }
 }
 
-/// The shard that has the visitor's session; other requests are not told apart by their keys.
+/// The shard that has the session of the visitor; `None` for requests without a session.
 fn shard(redis: &Redis, sample: &Sample) -> Option<usize> {
     if sample.session.is_empty() {
         return None;

@@ -1,19 +1,19 @@
-//! The handler that all cases have, and the baselines that they are compared with.
+//! The handler of all cases, and the baselines that they are compared with.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt::Debug};
 
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body::Body;
-use http_body_util::{BodyExt, Full};
-use tower::{Service, ServiceExt, service_fn};
+use http_body_util::Full;
+use tower::service_fn;
 use tower_fred::{
     Redis,
     fred::interfaces::{KeysInterface, LuaInterface},
     rate_limit::PeerAddr,
 };
 
-use crate::harness::Case;
+use crate::harness::{Case, Handler, call};
 
 pub(crate) async fn baselines(redis: &Redis) -> Vec<Case> {
     let client = redis.client();
@@ -76,22 +76,15 @@ pub(crate) fn request() -> Request<String> {
     request
 }
 
-/// Sends one request, and waits until its answer is in the cache.
+/// Sends a request until its answer comes from the cache.
 pub(crate) async fn fill<S, B>(service: &S, request: &Request<String>)
 where
-    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Body,
-    B::Error: std::fmt::Debug,
+    S: Handler<Full<Bytes>, B>,
+    B: Body<Error: Debug>,
 {
     loop {
         let request = request.clone().map(|_| Full::default());
-        let response = service
-            .clone()
-            .oneshot(request)
-            .await
-            .unwrap_or_else(|never| match never {});
-        let (parts, body) = response.into_parts();
-        let _ = body.collect().await.expect("a body");
+        let parts = call(service.clone(), request).await;
         if parts.headers.contains_key(header::AGE) {
             return;
         }

@@ -1,22 +1,23 @@
-//! The response cache: hits from this process and from Redis by size, answers in part, misses, and what it adds to a
-//! handler whose answers it does not store.
+//! The response cache: hits from this process and from Redis by size, partial answers, misses, and answers that it does not
+//! store.
 
 use std::{
     convert::Infallible,
+    fmt::Debug,
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderName, Request, Response, header};
-use http_body::Frame;
+use http_body::{Body, Frame};
 use http_body_util::{Full, StreamBody};
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_fred::{CacheLayer, Redis, fred::interfaces::KeysInterface};
 
 use crate::{
     baselines::{fill, page, request},
-    harness::Case,
+    harness::{Case, Handler, LOOP, SIZES},
 };
 
 pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
@@ -29,7 +30,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     cases
 }
 
-/// From this process beside the bare handler, and from Redis beside one GET, all with a body of `size`.
+/// Hits from this process beside the bare handler, and from Redis beside one GET, with a body of `size`.
 async fn hits(redis: &Redis, size: usize, name: &str) -> [Case; 4] {
     let [bare, get, remote, near] = ["bare", "bare + GET", "cache, remote hit", "cache, near hit"]
         .map(|case| format!("{case}, {name}"));
@@ -47,7 +48,7 @@ async fn hits(redis: &Redis, size: usize, name: &str) -> [Case; 4] {
     ]
 }
 
-/// A client that has the answer already, and one that wants some of it.
+/// A client that has the answer already (304), and one that wants a part of it (206).
 async fn parts(redis: &Redis) -> Vec<Case> {
     let layer = CacheLayer::new(redis.clone());
     let from_redis = layer.clone().layer(sized(1 << 10));
@@ -73,7 +74,7 @@ async fn parts(redis: &Redis) -> Vec<Case> {
     cases
 }
 
-/// What is not in the cache: a GET before the handler, and a SET after it that the client does not wait for.
+/// Misses: a GET before the handler, and a SET after it that the client does not wait for.
 fn misses(redis: &Redis) -> Vec<Case> {
     let layer = CacheLayer::new(redis.clone());
     let stored = layer.clone().layer(service_fn(|_| streamed()));
@@ -124,46 +125,29 @@ pub(crate) async fn on_threads(redis: &Redis) -> Vec<Case> {
     cases
 }
 
-/// A thousand requests by each of some tasks, without the time it takes to start them.
+/// Requests in a loop.
 fn looped<S, B>(name: &str, beside: &[&str], service: S, tasks: usize) -> Case
 where
-    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
+    S: Handler<Full<Bytes>, B>,
     B: Send + 'static,
 {
-    const EACH: usize = 1000;
-    let run = move || {
-        let ask = |service: S| async move {
+    Case::in_tasks(name, beside, tasks, move || {
+        let service = service.clone();
+        async move {
             let asked = path("/threads");
-            for _ in 0..EACH {
+            for _ in 0..LOOP {
                 let asked = asked.clone().map(|_| Full::default());
                 let _ = service.clone().oneshot(asked).await;
             }
-        };
-        let running: Vec<_> = (0..tasks)
-            .map(|_| tokio::spawn(ask(service.clone())))
-            .collect();
-        async move {
-            for task in running {
-                task.await.expect("no panic");
-            }
         }
-    };
-    // The time of one of the tasks: they run side by side.
-    Case::new(name, beside, run).of_requests(EACH)
+    })
 }
 
-/// Has an answer kept in this process: what was read from Redis twice is.
-async fn keep<S>(service: &S, asked: &Request<String>)
+/// Makes the near tier keep an answer: it keeps what was read from Redis twice.
+async fn keep<S, B>(service: &S, asked: &Request<String>)
 where
-    S: Service<Request<Full<Bytes>>, Error = Infallible> + Clone,
-    S: Service<
-            Request<Full<Bytes>>,
-            Response = Response<tower_fred::cache::CacheBody<Full<Bytes>>>,
-        >,
+    S: Handler<Full<Bytes>, B>,
+    B: Body<Error: Debug>,
 {
     for _ in 0..4 {
         fill(service, asked).await;
@@ -182,7 +166,7 @@ fn with(mut asked: Request<String>, name: &HeaderName, value: &'static str) -> R
     asked
 }
 
-/// What nobody has asked for.
+/// A request that is always a miss.
 fn fresh() -> Request<String> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     path(&format!("/fresh/{}", NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -195,13 +179,8 @@ fn response<B>(body: B) -> Response<B> {
     response.body(body).expect("a response")
 }
 
-/// A handler whose answers have a body of this size.
-pub(crate) fn sized<ReqBody: Send + 'static>(
-    size: usize,
-) -> impl Service<Request<ReqBody>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ 'static {
+/// A handler with a body of this size.
+pub(crate) fn sized<ReqBody: Send + 'static>(size: usize) -> impl Handler<ReqBody, Full<Bytes>> {
     let body = Bytes::from(vec![b'x'; size]);
     service_fn(move |_| {
         let response = response(Full::new(body.clone()));
@@ -210,17 +189,7 @@ pub(crate) fn sized<ReqBody: Send + 'static>(
 }
 
 /// The same after one GET of as many bytes.
-async fn with_get(
-    redis: &Redis,
-    size: usize,
-) -> impl Service<
-    Request<Full<Bytes>>,
-    Response = Response<Full<Bytes>>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
+async fn with_get(redis: &Redis, size: usize) -> impl Handler<Full<Bytes>, Full<Bytes>> {
     let (client, body) = (redis.client(), Bytes::from(vec![b'x'; size]));
     let key = format!("{}:sized:{size}", redis.namespace());
     let set = client.set::<(), _, _>(&key, body.clone(), None, None, false);
@@ -234,16 +203,7 @@ async fn with_get(
     })
 }
 
-fn with_set(
-    redis: &Redis,
-) -> impl Service<
-    Request<Full<Bytes>>,
-    Response = Response<Full<Bytes>>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ Send
-+ 'static {
+fn with_set(redis: &Redis) -> impl Handler<Full<Bytes>, Full<Bytes>> {
     let (client, body) = (redis.client(), Bytes::from(vec![b'x'; 1 << 10]));
     let key = format!("{}:set", redis.namespace());
     service_fn(move |_| {
@@ -265,10 +225,3 @@ async fn streamed() -> Result<
     let frames = [frame(), frame(), frame(), frame()];
     Ok(response(StreamBody::new(stream::iter(frames))))
 }
-
-const SIZES: [(usize, &str); 4] = [
-    (200, "200 B"),
-    (1 << 10, "1 KiB"),
-    (16 << 10, "16 KiB"),
-    (256 << 10, "256 KiB"),
-];

@@ -1,4 +1,4 @@
-//! Writing and reading entries, without Redis: the crate's own files, compiled from where they are.
+//! Encoding and decoding entries, without Redis. Compiles the crate's own files.
 
 #![allow(
     dead_code,
@@ -60,7 +60,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Twelve fields, as a page has.
+/// Twelve header fields, as a page has.
 fn head() -> Head {
     let mut headers = HeaderMap::new();
     for number in 0..12 {

@@ -1,22 +1,51 @@
-//! Cases, the rounds in which they take turns, and the table of ratios.
+//! The cases, how they are measured in turns, and the table of ratios.
 
-use std::{convert::Infallible, future::Future, pin::Pin, time::Instant};
+use std::{convert::Infallible, fmt::Debug, future::Future, pin::Pin, time::Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{Request, Response};
+use http::{Request, Response, response};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use tower::{Service, ServiceExt};
 
-/// What is measured, and what it is to be compared with.
+/// A service that the cases call, with request bodies of one type and response bodies `B`.
+pub(crate) trait Handler<ReqBody, B>:
+    Service<Request<ReqBody>, Response = Response<B>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S, ReqBody, B> Handler<ReqBody, B> for S where
+    S: Service<Request<ReqBody>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// Calls a service, and reads the whole answer.
+pub(crate) async fn call<S, B>(service: S, request: Request<Full<Bytes>>) -> response::Parts
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
+    B: Body<Error: Debug>,
+{
+    let response = service.oneshot(request).await;
+    let (parts, body) = response.unwrap_or_else(|never| match never {}).into_parts();
+    body.collect().await.expect("a body");
+    parts
+}
+
+/// What is measured, and what it is compared with.
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// The names of the baselines whose sum is the fair price.
+    /// The names of the baselines. Their sum is what the case is compared with.
     beside: Vec<String>,
-    /// What the ratio is to be, or how much longer it may take than the first case.
+    /// The target of the ratio, or of the time over the first case.
     target: &'static str,
-    /// How many requests a run is.
+    /// How many requests one run makes.
     requests: usize,
     run: Box<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -39,7 +68,7 @@ impl Case {
         }
     }
 
-    /// A service, called once with `request` for each run.
+    /// A service that each run calls once with `request`.
     pub(crate) fn service<S, B>(
         name: impl Into<String>,
         beside: &[&str],
@@ -47,18 +76,13 @@ impl Case {
         request: Request<String>,
     ) -> Self
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: std::fmt::Debug,
+        S: Handler<Full<Bytes>, B>,
+        B: Body<Data: Send, Error: Debug> + Send + 'static,
     {
         Self::requests(name, beside, service, move || request.clone())
     }
 
-    /// The same with another request each time.
+    /// A service that each run calls once with the next request.
     pub(crate) fn requests<S, B>(
         name: impl Into<String>,
         beside: &[&str],
@@ -66,36 +90,48 @@ impl Case {
         next: impl Fn() -> Request<String> + 'static,
     ) -> Self
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: std::fmt::Debug,
+        S: Handler<Full<Bytes>, B>,
+        B: Body<Data: Send, Error: Debug> + Send + 'static,
     {
         Self::new(name, beside, move || {
             let (service, request) = (service.clone(), next().map(|_| Full::default()));
             async move {
-                let response = service
-                    .oneshot(request)
-                    .await
-                    .unwrap_or_else(|never| match never {});
-                response.into_body().collect().await.expect("a body");
+                call(service, request).await;
             }
         })
+    }
+
+    /// `work`, which makes [`LOOP`] requests, by each of `tasks` tasks.
+    pub(crate) fn in_tasks<F>(
+        name: &str,
+        beside: &[&str],
+        tasks: usize,
+        work: impl Fn() -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let run = move || {
+            let running: Vec<_> = (0..tasks).map(|_| tokio::spawn(work())).collect();
+            async move {
+                for task in running {
+                    task.await.expect("no panic");
+                }
+            }
+        };
+        let case = Self::new(name, beside, run);
+        // The time of one of the tasks: they run side by side.
+        Self {
+            requests: LOOP,
+            ..case
+        }
     }
 
     pub(crate) fn target(self, target: &'static str) -> Self {
         Self { target, ..self }
     }
 
-    /// Each run is this many requests, of which the figures are to be.
-    pub(crate) fn of_requests(self, requests: usize) -> Self {
-        Self { requests, ..self }
-    }
-
-    /// Those whose name has the `word`, and what they are compared with; the first ones always.
+    /// The cases whose name contains `word`, their baselines, and always the first ones.
     pub(crate) fn wanted(cases: Vec<Self>, word: Option<&str>, always: usize) -> Vec<Self> {
         let Some(word) = word else {
             return cases;
@@ -160,7 +196,7 @@ pub(crate) fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
         "", "us/request", "us - bare", "ratio", "target"
     );
     for (case, &time) in cases.iter().zip(nanoseconds) {
-        // Several baselines: the handler's own part counts once.
+        // With several baselines, the time of the bare handler counts once.
         let price: f64 = case
             .beside
             .iter()
@@ -187,3 +223,14 @@ pub(crate) fn report(title: &str, nanoseconds: &[f64], cases: &[Case]) {
 }
 
 const ROUNDS: usize = 15;
+
+/// The sizes of bodies and values, with their names.
+pub(crate) const SIZES: [(usize, &str); 4] = [
+    (200, "200 B"),
+    (1 << 10, "1 KiB"),
+    (16 << 10, "16 KiB"),
+    (256 << 10, "256 KiB"),
+];
+
+/// How many requests the work of [`Case::in_tasks`] makes: so many that the start of a task does not count.
+pub(crate) const LOOP: usize = 1000;

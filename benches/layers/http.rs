@@ -1,14 +1,12 @@
-//! Hits in the process over HTTP: a hyper server with the cache beside the same server without it, under the same load.
+//! Near hits over HTTP: a hyper server with the cache beside the same server without it, under the same load.
 
 use std::{
-    convert::Infallible,
     net::{Ipv4Addr, SocketAddr},
     thread,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
-use http::{Request, Response};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
@@ -17,16 +15,19 @@ use tokio::{
     net::{TcpListener, TcpStream},
     runtime,
 };
-use tower::{Layer, Service};
+use tower::Layer;
 use tower_fred::{CacheLayer, Redis};
 
-use crate::{cache::sized, harness::median};
+use crate::{
+    cache::sized,
+    harness::{Handler, median},
+};
 
 /// Prints what each server answers in a second. Server and clients have one thread each; the servers take turns.
 pub(crate) fn compare(redis: &Redis) {
     let cache = CacheLayer::new(redis.clone()).near(1 << 20);
     let servers = [serve(sized(1 << 10)), serve(cache.layer(sized(1 << 10)))];
-    // Until it is kept in the process.
+    // After a few requests the near tier has the answer.
     for _ in 0..10 {
         load(servers[1], 1, Duration::from_millis(20));
     }
@@ -57,14 +58,10 @@ pub(crate) fn compare(redis: &Redis) {
     println!("  {name:<36} {near:>10.0} {ratio:>19}   >= 0.9 x\n");
 }
 
-/// Serves on a port of its own for as long as the process runs.
+/// Serves on a free port until the process ends.
 fn serve<S, B>(service: S) -> SocketAddr
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
+    S: Handler<Incoming, B>,
     B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
 {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
@@ -85,7 +82,7 @@ where
     address
 }
 
-/// Answers per second to clients that ask again as soon as they have an answer.
+/// Answers per second to clients that send the next request as soon as they have an answer.
 fn load(server: SocketAddr, connections: usize, time: Duration) -> f64 {
     let clients = thread::spawn(move || {
         runtime().block_on(async {
@@ -116,7 +113,7 @@ async fn ask(server: SocketAddr, until: Instant) -> usize {
     answers
 }
 
-/// Whether there is a head, and as much of a body as it says.
+/// Whether the head and the whole body are there.
 fn is_whole(answer: &[u8]) -> bool {
     let after = |name: &[u8]| {
         let at = answer.windows(name.len()).position(|here| here == name)?;

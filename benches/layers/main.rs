@@ -4,16 +4,16 @@
 //! make bench
 //! ```
 //!
-//! The cases take turns in short rounds, and each figure is the median of its rounds: what else the machine does then
-//! falls on all of them alike, and the ratios hold where the microseconds do not. A word after `--` runs only the cases
-//! whose name has it, and what they are compared with. All of them take some minutes.
+//! The cases take turns in short rounds, and each figure is the median of its rounds. So other work of the machine slows
+//! all cases alike: the microseconds vary from run to run, the ratios hardly. A word after `--` runs only the cases whose
+//! name contains it, and their baselines. All cases take some minutes.
 
 mod baselines;
 mod cache;
 mod codec;
 mod harness;
-mod heard;
 mod http;
+mod purge_delay;
 mod rate_limit;
 mod session;
 mod stack;
@@ -71,12 +71,12 @@ async fn main() {
         http::compare(&redis);
     }
     if is_wanted("purge") {
-        heard::compare(&redis, &url).await;
+        purge_delay::compare(&redis, &url).await;
     }
     if is_wanted("rate limit") {
         rate_limit::costs(&redis).await;
     }
-    // Takes a minute and some hundred megabytes of the server.
+    // Takes a minute and some hundred megabytes of memory in the server.
     if wanted.as_deref() == Some("subjects") {
         rate_limit::memory(&redis).await;
     }

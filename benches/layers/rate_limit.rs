@@ -1,4 +1,4 @@
-//! Rate limits beside one script call, and beside a limiter that knows only its own process.
+//! Rate limits beside one script call, and beside a limiter in one process.
 
 use std::{
     num::NonZeroU32,
@@ -73,7 +73,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     ]
 }
 
-/// The same decision by the crate `governor`, within this process.
+/// The same decision by the crate `governor`, in this process.
 fn governor_case() -> Case {
     let quota = governor::Quota::per_second(NonZeroU32::MAX);
     let governor = Arc::new(Governor::keyed(quota));
@@ -85,7 +85,7 @@ fn governor_case() -> Case {
     Case::service(name, &["bare handler"], service, request())
 }
 
-/// What a call takes inside the server, by its own statistics, beside INCR.
+/// The time of a call inside the server, by the statistics of the server, beside INCR.
 pub(crate) async fn costs(redis: &Redis) {
     println!("inside the server, us/call");
     let before = spent(redis, "incr").await;
@@ -137,7 +137,7 @@ pub(crate) async fn costs(redis: &Redis) {
     println!();
 }
 
-/// A million subjects: what they take in the server.
+/// The memory of the server for a million subjects.
 pub(crate) async fn memory(redis: &Redis) {
     const SUBJECTS: u64 = 1_000_000;
     println!("{SUBJECTS} subjects");
@@ -173,7 +173,7 @@ pub(crate) async fn memory(redis: &Redis) {
     println!();
 }
 
-/// Calls of a command and the microseconds that they took.
+/// The calls of a command, and their microseconds.
 async fn spent(redis: &Redis, command: &str) -> (f64, f64) {
     let calls = number(
         redis,

@@ -1,4 +1,4 @@
-//! Sessions beside the reads and writes that they are made of.
+//! Sessions beside the commands that they send.
 
 use std::{
     convert::Infallible,
@@ -55,7 +55,7 @@ pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
             with(Handler::Add),
             request,
         ),
-        // Begins a session, lists it, makes it the user's.
+        // Three scripts: one creates the session, one adds it to the user's index, one makes it the user's.
         Case::service(
             "session, login",
             &["bare + EVALSHA", "bare + EVALSHA", "bare + EVALSHA"],
@@ -95,7 +95,7 @@ async fn run(
     }
     match handler {
         Handler::Add => drop(session.incr("sum", 1).await.expect("a sum")),
-        // Each of another user, as most are.
+        // Another user each time, as usual.
         Handler::LogIn => {
             let user = NEXT_USER.fetch_add(1, Ordering::Relaxed);
             session.login(user.to_string()).expect("a login");

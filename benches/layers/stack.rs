@@ -1,4 +1,4 @@
-//! All three layers beside all that they ask Redis for.
+//! All three layers beside their commands.
 
 use tower::{ServiceBuilder, service_fn};
 use tower_fred::{CacheLayer, RateLimitLayer, Redis, SessionLayer, rate_limit::Quota};

@@ -1,19 +1,12 @@
-//! The byte store: from this process and from Redis, by size, beside one GET of the same size; writing, and purging.
+//! The byte store: hits from this process and from Redis by size, beside one GET of the same size; and a purge.
 
 use std::{hint::black_box, time::Duration};
 
 use tower_fred::{Redis, fred::interfaces::KeysInterface, memo::Memo};
 
-use crate::harness::Case;
+use crate::harness::{Case, LOOP, SIZES};
 
 const HOUR: Duration = Duration::from_secs(3600);
-const SIZES: [(usize, &str); 4] = [
-    (200, "200 B"),
-    (1 << 10, "1 KiB"),
-    (16 << 10, "16 KiB"),
-    (256 << 10, "256 KiB"),
-];
-
 pub(crate) async fn cases(redis: &Redis) -> Vec<Case> {
     let mut cases = Vec::new();
     for (size, name) in SIZES {
@@ -62,7 +55,6 @@ async fn remote(redis: &Redis, size: usize, name: &str) -> [Case; 2] {
 
 /// Hits in this process in a loop, by one task and by two at the same time.
 pub(crate) async fn on_threads(redis: &Redis) -> Vec<Case> {
-    const EACH: usize = 1000;
     let memo: Memo<String> = Memo::new(redis.clone(), "bench-near", HOUR).near(64 << 20);
     memo.set(1, &text(200)).await.expect("set");
     for _ in 0..3 {
@@ -70,22 +62,14 @@ pub(crate) async fn on_threads(redis: &Redis) -> Vec<Case> {
     }
     let case = |tasks: usize, name: &str| {
         let memo = memo.clone();
-        let ask = async |memo: Memo<String>| {
-            for _ in 0..EACH {
-                black_box(memo.get(1).await.expect("a value"));
-            }
-        };
-        let run = move || {
-            let running: Vec<_> = (0..tasks)
-                .map(|_| tokio::spawn(ask(memo.clone())))
-                .collect();
+        Case::in_tasks(name, &[], tasks, move || {
+            let memo = memo.clone();
             async move {
-                for task in running {
-                    task.await.expect("no panic");
+                for _ in 0..LOOP {
+                    black_box(memo.get(1).await.expect("a value"));
                 }
             }
-        };
-        Case::new(name, &[], run).of_requests(EACH)
+        })
     };
     vec![
         case(1, "memo, near hit of 200 B, 1 thread"),

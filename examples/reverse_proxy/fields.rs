@@ -1,14 +1,14 @@
-//! What a message says to the proxy itself, and not to those beyond it.
+//! The fields of a message that are for the proxy itself, and not for the next recipient.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, Version, header,
     uri::Authority,
 };
 
-/// RFC 9110 §7.6.1: drops what is for the next neighbour only, and what `Connection` names.
+/// RFC 9110 §7.6.1: removes hop-by-hop fields and the fields that `Connection` names.
 ///
-/// A field of HTTP itself that is for all recipients is no connection option, so it stays although `Connection` names it:
-/// without it, a message would get another length, lose what restricts its storing, or be taken for another request.
+/// A standard end-to-end field is no connection option, so it stays although `Connection` names it. Without it, a message
+/// could get another length, lose a restriction of its storage, or become another request.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = list(headers, header::CONNECTION)
         .filter_map(|name| HeaderName::from_bytes(name).ok())
@@ -25,7 +25,7 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap) {
         .collect();
 }
 
-/// RFC 9112 §6.3: leaves one statement of the length, which the body that hyper has decoded keeps to.
+/// RFC 9112 §6.3: leaves one field for the length, which agrees with the body that hyper has decoded.
 ///
 /// # Errors
 ///
@@ -65,7 +65,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     members.map(<[u8]>::trim_ascii)
 }
 
-/// RFC 9112 §3.2: a request names one host, unless it is older than that field; then it is for `origin`.
+/// RFC 9112 §3.2: a request has one `Host` field. A request before HTTP/1.1 may have none: then it is for `origin`.
 pub(crate) fn settle_host<B>(
     request: &mut Request<B>,
     origin: &HeaderValue,
@@ -79,12 +79,12 @@ pub(crate) fn settle_host<B>(
     if !is_one {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // RFC 9112 §3.2.2: that of the target counts.
+    // RFC 9112 §3.2.2: the host in the request target counts.
     if let Some(authority) = request.uri().authority() {
         let host = HeaderValue::from_str(authority.as_str()).ok();
         let host = host.filter(is_host).ok_or(StatusCode::BAD_REQUEST)?;
         request.headers_mut().insert(header::HOST, host);
-        // One form for all clients, and one entry in the cache.
+        // With the same form of target, all clients use the same entry in the cache.
         if let Some(path) = request.uri().path_and_query().cloned() {
             *request.uri_mut() = Uri::from(path);
         }
@@ -99,7 +99,7 @@ fn is_host(value: &HeaderValue) -> bool {
         || !value.as_bytes().contains(&b'@') && Authority::try_from(value.as_bytes()).is_ok()
 }
 
-/// RFC 9110 §7.6.2: counts down how far a request for what is on the way may go; false when it ends here.
+/// RFC 9110 §7.6.2: decrements `Max-Forwards` of a `TRACE` or `OPTIONS` request. False when this proxy is its last recipient.
 pub(crate) fn may_go_on<B>(request: &mut Request<B>) -> bool {
     if request.method() != Method::OPTIONS && request.method() != Method::TRACE {
         return true;
@@ -116,7 +116,7 @@ pub(crate) fn may_go_on<B>(request: &mut Request<B>) -> bool {
     true
 }
 
-/// RFC 9110 §9.3.8: what a `TRACE` is answered with: the request as it came, but for the fields that may hold secrets.
+/// RFC 9110 §9.3.8: the response to a `TRACE`: the request as it came, without the fields that may contain secrets.
 pub(crate) fn traced<B>(request: &Request<B>) -> Vec<u8> {
     let target = request.uri().path_and_query();
     let target = target.map_or("*", |target| target.as_str());
@@ -133,7 +133,7 @@ pub(crate) fn traced<B>(request: &Request<B>) -> Vec<u8> {
     message
 }
 
-/// RFC 9110 §7.6.3: with the version of what was received.
+/// RFC 9110 §7.6.3: `Via`, with the version of the received message.
 pub(crate) fn via(received: Version) -> HeaderValue {
     HeaderValue::from_static(if received == Version::HTTP_10 {
         "1.0 tower-fred"
@@ -153,14 +153,14 @@ const HOP_BY_HOP: [&str; 8] = [
     "upgrade",
 ];
 
-/// What proves who asks.
+/// Fields with credentials.
 const SECRET: [HeaderName; 3] = [
     header::AUTHORIZATION,
     header::COOKIE,
     header::PROXY_AUTHORIZATION,
 ];
 
-/// Fields of HTTP that are for all recipients, those of caching and of the Fetch standard among them.
+/// Standard fields that are end-to-end, also those of caching and of the Fetch standard.
 const END_TO_END: [&str; 56] = [
     "accept",
     "accept-charset",

@@ -1,4 +1,4 @@
-//! Interim responses (RFC 9110 §15.2), which hyper's server does not send: written to the connection before the final one.
+//! Interim responses (RFC 9110 §15.2). hyper's server does not send them, so they are written to the connection here.
 
 use std::{
     fmt::Write as _,
@@ -18,7 +18,7 @@ use tokio::{
     },
 };
 
-/// A connection whose write half hyper shares with those who send interim responses.
+/// A connection. hyper and the senders of interim responses share its write half.
 pub(super) struct Wire {
     read: OwnedReadHalf,
     write: Arc<Mutex<Sending>>,
@@ -26,13 +26,13 @@ pub(super) struct Wire {
 
 struct Sending {
     half: OwnedWriteHalf,
-    /// Interim responses that are still to be written, before all else.
+    /// The rest of the interim responses. It is written before anything of hyper.
     early: BytesMut,
-    /// Nothing that hyper has begun to write is still to be written.
+    /// Whether hyper's last write was written completely.
     clean: bool,
 }
 
-/// Sends interim responses to one request, until its final response is there.
+/// Sends interim responses to one request until its final response.
 #[derive(Clone)]
 pub(super) struct Early {
     write: Arc<Mutex<Sending>>,
@@ -102,7 +102,7 @@ impl Early {
         }
     }
 
-    /// The final response is there: from now on nothing is sent.
+    /// Called at the final response: from now on nothing is sent.
     pub(super) fn close(&self) {
         *lock(&self.open) = false;
     }
@@ -128,7 +128,7 @@ impl AsyncRead for Wire {
     }
 }
 
-// Not vectored: then hyper offers all that it has in one piece, and `clean` is true of all of it.
+// Without vectored writes, hyper passes all its data in one slice, and `clean` is about all of it.
 impl AsyncWrite for Wire {
     fn poll_write(
         self: Pin<&mut Self>,

@@ -1,4 +1,4 @@
-//! The service behind the cache: sends requests on to the origin.
+//! The service behind the cache: it forwards requests to the origin.
 
 use std::{
     future::Future,
@@ -30,7 +30,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// `patience` is how long the origin may take until its answer begins.
+    /// `patience` is how long the origin may take until its response begins.
     pub(crate) fn new(origin: &Uri, patience: Duration) -> Result<Self, Failure> {
         let authority = origin.authority().ok_or("ORIGIN has no host")?.clone();
         if origin.scheme() != Some(&Scheme::HTTP) {
@@ -41,9 +41,9 @@ impl Origin {
         connector.set_connect_timeout(Some(Duration::from_secs(5)));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            // Shorter than what servers usually keep a connection open for.
+            // Shorter than the time for which servers usually keep idle connections.
             .pool_idle_timeout(Duration::from_secs(2))
-            // The client's.
+            // `Host` is the one of the client.
             .set_host(false)
             .http1_allow_spaces_after_header_name_in_responses(true)
             .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -58,13 +58,13 @@ impl Origin {
         })
     }
 
-    /// What `Host` is for a client that names none.
+    /// The value of `Host` for a request without one.
     pub(crate) fn host(&self) -> &HeaderValue {
         &self.host
     }
 
-    /// Sends a client's request to the origin. What differs between clients was added before the cache, which would not
-    /// see it here; these two fields say nothing that is not in the cache's key.
+    /// Makes a client's request one for the origin. The cache does not see the fields that are added here, so they may only
+    /// depend on what is in the cache's key. Those that differ between clients were added before the cache.
     fn forward(&self, request: &mut Request<Incoming>) -> Result<(), http::Error> {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = Uri::builder()
@@ -100,13 +100,13 @@ impl Service<Request<Incoming>> for Origin {
             let answer = tokio::time::timeout(patience, client.request(request));
             let mut response = answer.await??;
             if response.status().is_informational() {
-                return Err("a switch of protocols that nobody asked for".into());
+                return Err("the origin switched the protocol without being asked to".into());
             }
             let via = fields::via(response.version());
             *response.version_mut() = Version::HTTP_11;
             let has_body = !is_head && !matches!(response.status().as_u16(), 204 | 304);
             fields::settle_length(response.headers_mut(), has_body)
-                .map_err(|_| "a response whose length is unclear")?;
+                .map_err(|_| "the length of the response is unclear")?;
             fields::drop_hop_by_hop(response.headers_mut());
             response.headers_mut().append(header::VIA, via);
             Ok(response)

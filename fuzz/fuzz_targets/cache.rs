@@ -1,4 +1,4 @@
-//! The files of the response cache that read field values, compiled from where they are.
+//! The files of the response cache that read field values. They are compiled from the folder of the crate.
 
 #![allow(dead_code, unreachable_pub)]
 

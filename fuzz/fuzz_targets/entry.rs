@@ -1,7 +1,7 @@
-//! An entry as read from Redis: whatever is there, it is read or a miss, and what is read is written as it was.
+//! An entry as read from Redis: any bytes are decoded or are a miss, and what was decoded is encoded to the same entry.
 //!
-//! The first byte is the kind; the rest goes behind a valid digest and checksum, which would keep the parsers from ever
-//! being reached otherwise. The bytes as they come are tried too.
+//! The first byte is the kind. The rest is put behind a valid digest and checksum, without which no input would reach the
+//! parsers. The bytes are also decoded as they are.
 
 #![no_main]
 

@@ -1,6 +1,7 @@
-//! Field values as clients and handlers send them: whatever is in them, nothing panics, and what is read makes sense.
+//! Field values of clients and handlers: no value causes a panic, and the results are within their bounds.
 //!
-//! The input is two messages with an empty line between them: fields, one a line, each a byte that names it and its value.
+//! The input is two messages, separated by an empty line. Each line of a message is a field: one byte for its name, then its
+//! value.
 
 #![no_main]
 
@@ -94,7 +95,7 @@ fn check_lifetimes(answer: &HeaderMap, now_ms: u64) {
     }
     for value in answer.values() {
         if let Some(seconds) = date::parse(value.as_bytes(), 0) {
-            // Of a year before 1970 there is nothing to write.
+            // Years before 1970 and after 9999 are not formatted.
             let again = date::parse(date::format(seconds).as_bytes(), 0);
             assert!(seconds < 0 || again == Some(seconds) || seconds > 253_402_300_799);
         }

@@ -1,4 +1,4 @@
-//! A record of the purge log: whatever is there, it is read as it was written, or purges everything.
+//! A record of the purge log: any bytes are decoded to the order that encodes to them, or to an order that purges everything.
 
 #![no_main]
 

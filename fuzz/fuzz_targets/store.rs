@@ -1,4 +1,4 @@
-//! The files of the byte store that read what Redis holds, compiled from where they are.
+//! The files of the byte store that decode stored data. They are compiled from the folder of the crate.
 
 #![allow(dead_code, unused_imports, unreachable_pub)]
 

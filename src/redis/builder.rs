@@ -13,8 +13,8 @@ use crate::error::Error;
 
 /// Settings for a [`Redis`] handle; [`Redis::builder`] begins one.
 ///
-/// It ends with [`connect`](Self::connect), or with [`client`](Self::client) or [`pool`](Self::pool) when the
-/// application already has a connected fred client.
+/// [`connect`](Self::connect) makes the handle. If the application already has a connected fred client,
+/// [`client`](Self::client) or [`pool`](Self::pool) does.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct RedisBuilder {
@@ -49,10 +49,10 @@ impl RedisBuilder {
         }
     }
 
-    /// What every key of this crate begins with; default `tower-fred`. Two applications on one server need two.
+    /// What every key of this crate begins with; default `tower-fred`. Each application on a server needs its own.
     ///
-    /// 1 to 64 visible ASCII characters without `{` and `}`: in a cluster those would move the keys. Checked when the
-    /// builder ends.
+    /// 1 to 64 visible ASCII characters without `{` and `}`, which would change the slots of the keys in a cluster. Checked
+    /// when the handle is made.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
@@ -60,35 +60,35 @@ impl RedisBuilder {
 
     /// How long a command may take, including the wait for a connection; default 250 ms, 1 ms to 1 hour.
     ///
-    /// Keep it shorter than any timeout around the request: a command that this deadline ends is not sent later, one
-    /// whose future is dropped may be.
+    /// Keep it shorter than any timeout around the request. A command that this deadline ends is not sent later. A command
+    /// whose future is dropped by a timeout outside may be sent later.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long [`connect`](Self::connect) may take in all; default 5 s.
+    /// How long [`connect`](Self::connect) may take in total; default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How many connections to open; default 1, which is as fast as more unless values are large.
+    /// How many connections to open; default 1. More are faster only when values are large.
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool_size = connections;
         self
     }
 
-    /// How many commands of this crate may wait for Redis at once; default 1024. One more fails at once.
+    /// How many commands of this crate may wait for Redis at the same time; default 1024. Further ones fail at once.
     pub fn max_in_flight(mut self, commands: usize) -> Self {
         self.max_in_flight = commands;
         self
     }
 
-    /// Does not wait for the server: [`connect`](Self::connect) returns at once, and connects in the background for as long
-    /// as it takes. Until then each command fails, and the layers do what they do while Redis is away.
+    /// Does not wait for the server: [`connect`](Self::connect) returns at once, and the handle connects in the background.
+    /// Until then each command fails, and the layers do what they do when Redis is unavailable.
     ///
-    /// Only an invalid URL or setting is still an error of `connect`; a server that is too old is logged.
+    /// `connect` still fails for an invalid URL or setting. A server that is too old is logged.
     pub fn lazy(mut self) -> Self {
         self.lazy = true;
         self
@@ -96,8 +96,8 @@ impl RedisBuilder {
 
     /// Trusts servers whose certificate one of these CAs signed, in place of the platform's root certificates.
     ///
-    /// One or more certificates in PEM; other things in the text are passed over. Only with a URL that asks for TLS, such
-    /// as `rediss://`. Checked by [`connect`](Self::connect).
+    /// One or more certificates in PEM; anything else in the text is ignored. Only with a URL that asks for TLS, such as
+    /// `rediss://`. Checked by [`connect`](Self::connect).
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -115,10 +115,10 @@ impl RedisBuilder {
         self
     }
 
-    /// Shows the server this certificate, as one does that has `tls-auth-clients yes`; none is shown by default.
+    /// Presents this certificate to the server, for a server with `tls-auth-clients yes`; default none.
     ///
-    /// The certificate with the chain that follows it, and its private key without a passphrase, in PEM. Only with a URL
-    /// that asks for TLS. Checked by [`connect`](Self::connect); the key is never shown.
+    /// In PEM: the certificate with the chain that follows it, and its private key without a passphrase. Only with a URL
+    /// that asks for TLS. Checked by [`connect`](Self::connect). No message or `Debug` output shows the key.
     #[cfg(feature = "tls")]
     pub fn client_certificate(
         mut self,
@@ -144,14 +144,14 @@ impl RedisBuilder {
         if !(1..=1024).contains(&self.pool_size) {
             return Err(Error::config("pool_size must be 1 to 1024"));
         }
-        // The upper bound is that of the semaphore behind it.
+        // The upper bound is below that of tokio's semaphore on all platforms.
         if !(1..=1 << 20).contains(&self.max_in_flight) {
             return Err(Error::config("max_in_flight must be 1 to 1048576"));
         }
         Ok(())
     }
 
-    /// Makes the handle to the servers that were found.
+    /// Makes the handle to these servers.
     pub(super) fn build(self, deployment: Deployment, health: Arc<OverallHealth>) -> Redis {
         Redis::new(
             deployment,

@@ -30,8 +30,8 @@ impl Redis {
     ///
     /// # Errors
     ///
-    /// An error that says what is wrong when the URL is invalid, nothing answers, the credentials are refused or the
-    /// server is too old (Redis 7.0 or Valkey 7.2 is the oldest that works); always within five seconds.
+    /// When the URL is invalid, nothing answers, the credentials are refused, or the server is older than Redis 7.0 or Valkey
+    /// 7.2. The error says which, within five seconds at most.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
@@ -43,8 +43,8 @@ impl RedisBuilder {
     /// # Errors
     ///
     /// A [config](Error::is_config) error for an invalid URL or setting, an [unavailable](Error::is_unavailable) one when
-    /// nothing answers, an [auth](Error::is_auth) one for wrong credentials, an [unsupported](Error::is_unsupported) one
-    /// for a server older than Redis 7.0 or Valkey 7.2; always within [`connect_timeout`](Self::connect_timeout).
+    /// nothing answers, an [auth](Error::is_auth) one for wrong credentials, and an [unsupported](Error::is_unsupported)
+    /// one for a server older than Redis 7.0 or Valkey 7.2. It comes within [`connect_timeout`](Self::connect_timeout).
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         self.check()?;
         let (config, secure) = self.configure(url)?;
@@ -89,7 +89,7 @@ impl RedisBuilder {
         };
         let client = match &deployment {
             Deployment::Single(node) => node.client(),
-            // Every server tells its own version; one is enough.
+            // Only one server is checked: the others should have the same version.
             Deployment::Cluster(cluster, raw) => cluster
                 .nodes()
                 .first()
@@ -108,9 +108,9 @@ impl RedisBuilder {
         builder: Builder,
         health: &Arc<OverallHealth>,
     ) -> Result<Deployment, Error> {
-        // Only for the first connection: an error at once in place of waiting for a server that is not there.
-        let mut impatient = builder.clone();
-        impatient.with_config(|config| config.fail_fast = true);
+        // The first connection fails at once when the server is not there; later ones wait for it.
+        let mut failing_fast = builder.clone();
+        failing_fast.with_config(|config| config.fail_fast = true);
         let breaker = Arc::new(Breaker::new(health));
         let mut links = Vec::with_capacity(self.pool_size);
         for _ in 0..self.pool_size {
@@ -119,7 +119,7 @@ impl RedisBuilder {
                 let router = client.connect();
                 (client, router)
             } else {
-                let client = impatient.build().map_err(classify)?;
+                let client = failing_fast.build().map_err(classify)?;
                 let router = client.init().await.map_err(classify)?;
                 (client, router)
             };
@@ -150,7 +150,7 @@ impl RedisBuilder {
         } else {
             cluster.discover().await?;
         }
-        // Not counted in the health of the handle: what raw commands meet says nothing about the layers' connections.
+        // The client for raw commands has connections of its own, which the health of the handle does not count.
         let breaker = Arc::new(Breaker::new(&OverallHealth::new()));
         let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
         Ok(Deployment::Cluster(cluster, Node::new(vec![link], breaker)))

@@ -1,4 +1,4 @@
-//! What an error of the first connection tells about its cause.
+//! Why the first connection to a server failed.
 
 use std::error::Error as _;
 
@@ -6,9 +6,7 @@ use fred::error::Error as FredError;
 
 use crate::error::{Error, Kind};
 
-/// Why a server cannot be connected to, where the cause tells, and the kind of error that makes it.
-///
-/// Only for the first connection: later, whoever waits for an answer is told that there is none.
+/// The kind of the error, and the end of its message: the reason, as far as the cause of `error` tells it.
 pub(super) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
     let cause = error
         .source()
@@ -30,7 +28,7 @@ pub(super) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
             ": it refuses our TLS, as for a client_certificate that it does not trust",
         )
     } else if secure && closed {
-        // A server that refuses a client may close before its reason was read.
+        // A server that refuses a client may close the connection before the client has read the reason.
         (
             error.kind(),
             ": it closed the connection, as without the client_certificate that it asks for",
@@ -47,7 +45,7 @@ pub(super) fn diagnose(error: &Error, secure: bool) -> (Kind, &'static str) {
     }
 }
 
-/// What the causes of a connection that the server ended have in them.
+/// What the text of an error contains when the server closed the connection.
 const CLOSED: [&str; 4] = [
     "ConnectionReset",
     "ConnectionAborted",

@@ -1,4 +1,4 @@
-//! The handle: one fred client that every layer and every handler shares.
+//! The handle [`Redis`]: one fred client that all layers and handlers share.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -28,31 +28,36 @@
 //! | `redis-sentinel://host:26379?sentinelServiceName=main&node=host:26380` | a primary found through sentinels |
 //! | `redis+unix:///run/redis.sock` | a unix socket |
 //!
-//! `valkey` may stand for `redis` in each. `rediss-cluster` and `rediss-sentinel` are those over TLS, to every server. A
-//! CA or a client certificate of your own is set on the [builder](RedisBuilder), with the feature `tls`.
+//! Each scheme may also begin with `valkey` in place of `redis`. `rediss-cluster` and `rediss-sentinel` use TLS to every
+//! server. Set a CA or a client certificate of your own on the [builder](RedisBuilder), with the feature `tls`.
 //!
 //! # How it is set up
 //!
-//! fred's own defaults wait without limit and may run a command twice. A client that this crate makes has a timeout on
-//! every command, writes each command once, follows no redirection by itself, reconnects for ever with a back-off from
-//! 10 ms to 250 ms, and sends without Nagle's delay. Every command of this crate carries these settings even on a client
-//! that you made yourself.
+//! With fred's defaults, a command waits without limit and may run twice. A client that this crate makes has a timeout on
+//! every command, writes each command once, follows no redirection by itself and sets `TCP_NODELAY`. It tries to reconnect
+//! without end, with a back-off from 10 ms to 250 ms. The commands of this crate have the same timeout on a client that
+//! you made yourself; there too, fred writes them once and redirects none.
 //!
 //! # When Redis does not answer
 //!
-//! A command waits for its deadline and no longer. After five in a row without an answer the handle is [`Health::Down`]: all
-//! commands fail at once, without being sent, while a probe every 100 ms or so finds out when Redis is back. A connection that is
-//! open but dead is made anew, a fred client whose task has ended is replaced, in a cluster each primary has a connection and
-//! a health of its own, and a switch that sentinels announce is followed at once. One line in the log tells of each change.
+//! A command waits no longer than its deadline. After five commands in a row got no answer, the handle is
+//! [`Health::Down`]: commands fail at once and are not sent. A probe about every 100 ms finds out when Redis answers again.
+//! Each of these changes is one line in the log.
 //!
-//! A command whose caller was told that it failed does not run later: fred drops those that it has not sent yet, and a
-//! script that reaches the server after its time refuses to run. The exceptions are harmless: a stored response or value
-//! that arrives late is as old as it says, and so is a deletion.
+//! - A connection that is open but gives no answer is closed and made again.
+//! - A fred client whose task ended is replaced.
+//! - In a cluster, each primary has a connection and a health of its own.
+//! - When the sentinels announce another primary, the handle connects to it at once.
+//!
+//! A command that failed does not run later: fred drops the commands that it has not sent yet, and a script that
+//! reaches the server after its time limit refuses to run. A plain command that was sent may still run late. This is
+//! harmless: a stored response or value carries its own age, and one that is deleted is stored again.
 //!
 //! # What it writes
 //!
-//! Every key begins with the namespace, and every key has a time to live. No command scans or flushes, and none blocks but
-//! on a connection of its own, by which the cache and memos wait for purges.
+//! Every key begins with the namespace, and every key has a time to live. No command scans or flushes. Two commands have
+//! a connection of their own: `XREAD BLOCK`, by which the cache and memos wait for purges, and `SUBSCRIBE`, by which the
+//! session layer hears that a session ended.
 
 mod builder;
 mod client;

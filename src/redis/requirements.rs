@@ -1,11 +1,11 @@
-//! What a server must be able to do, as its `INFO` tells.
+//! Whether a server fits: its version and its eviction policy, from `INFO`.
 
 use fred::{clients::Client, interfaces::ClientLike};
 
 use super::connection::fred_error::classify;
 use crate::error::{Error, Kind};
 
-/// Refuses a server that cannot do what we need, and warns about one that may forget what it should not.
+/// Refuses a server that is too old. Warns about one that may evict the keys of this crate.
 pub(super) async fn check(client: &Client) -> Result<(), Error> {
     let info: String = match client.info(None).await {
         Ok(info) => info,
@@ -24,7 +24,7 @@ pub(super) async fn check(client: &Client) -> Result<(), Error> {
             format!("{found} is too old: Redis 7.0 or Valkey 7.2 is needed"),
         ));
     }
-    if let Some(policy) = forgetful(&info) {
+    if let Some(policy) = evicting_policy(&info) {
         tracing::warn!(
             target: "tower_fred::redis",
             maxmemory_policy = policy,
@@ -34,18 +34,18 @@ pub(super) async fn check(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
-/// The same once there is a connection, when nobody waits for it any more.
+/// Checks the server as soon as it is connected, for a handle that did not wait for it.
 pub(super) async fn check_later(client: Client) {
     if client.wait_for_connect().await.is_ok() {
         if let Err(error) = check(&client).await {
-            tracing::error!(target: "tower_fred::redis", %error, "the server is not fit for use");
+            tracing::error!(target: "tower_fred::redis", %error, "the server cannot be used");
         }
     }
 }
 
-/// The eviction policy of a server that may evict what is ours, from its `INFO`. Every key of ours has a time to live, so
-/// each policy but one may choose it, also those that begin with `volatile-`.
-fn forgetful(info: &str) -> Option<&str> {
+/// The eviction policy, if it may evict keys of this crate. They all have a time to live, so every policy but `noeviction`
+/// may, also those that begin with `volatile-`.
+fn evicting_policy(info: &str) -> Option<&str> {
     let policy = field(info, "maxmemory_policy:")?;
     let limited = field(info, "maxmemory:")? != "0";
     (limited && policy != "noeviction").then_some(policy)
@@ -57,7 +57,7 @@ fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// The name of a server that lacks what we need (`SET … NX GET`, `PEXPIREAT … GT`), from its `INFO server`.
+/// The name and version of a server that is too old: it lacks `SET … NX GET` or `PEXPIREAT … GT`.
 fn too_old(info: &str) -> Option<String> {
     let version = |name| {
         let text = field(info, name)?;
@@ -91,15 +91,15 @@ mod tests {
             too_old("redis_version:7.2.4\r\nvalkey_version:8.0.1\r\n"),
             None
         );
-        // Servers that do not say are let through: they may well be able.
+        // A server that does not tell its version is let through.
         assert_eq!(too_old("server:other\r\n"), None);
     }
 
     #[test]
-    fn only_a_limited_memory_is_evicted_from_and_by_every_policy_but_one() {
+    fn only_limited_memory_is_evicted_and_by_every_policy_but_one() {
         let info =
             |limit: u64, policy| format!("maxmemory:{limit}\r\nmaxmemory_policy:{policy}\r\n");
-        // It was silent for `volatile-…`, which choose among keys with a time to live: all of ours have one.
+        // Regression: there was no warning for `volatile-…`, although all keys of this crate have a time to live.
         for policy in [
             "allkeys-lru",
             "allkeys-lfu",
@@ -111,10 +111,10 @@ mod tests {
             "volatile-ttl",
             "volatile-lrm",
         ] {
-            assert_eq!(forgetful(&info(1, policy)), Some(policy));
-            assert_eq!(forgetful(&info(0, policy)), None);
+            assert_eq!(evicting_policy(&info(1, policy)), Some(policy));
+            assert_eq!(evicting_policy(&info(0, policy)), None);
         }
-        assert_eq!(forgetful(&info(1, "noeviction")), None);
-        assert_eq!(forgetful(""), None);
+        assert_eq!(evicting_policy(&info(1, "noeviction")), None);
+        assert_eq!(evicting_policy(""), None);
     }
 }

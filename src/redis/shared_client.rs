@@ -1,4 +1,4 @@
-//! A handle over a fred client that the application made.
+//! A handle that shares a fred client of the application.
 
 use std::sync::Arc;
 
@@ -16,17 +16,17 @@ use super::{
 use crate::error::Error;
 
 impl RedisBuilder {
-    /// Shares a client that the application made and connected.
+    /// Makes a handle that shares a client which the application made and connected.
     ///
     /// # Errors
     ///
-    /// A [config](Error::is_config) error that names the field when the client would lose or repeat commands: no
-    /// reconnect policy, or a bounded command buffer. Settings that are merely unwise are logged.
+    /// A [config](Error::is_config) error that names the field when the client would stop working: it has no reconnect
+    /// policy, or a bounded command buffer. Other unwise settings are logged.
     pub fn client(self, client: Client) -> Result<Redis, Error> {
         self.shared(vec![client])
     }
 
-    /// Shares a pool that the application made and connected, taking its clients in turn.
+    /// Makes a handle that shares a connected pool of the application. It uses the clients in turn.
     ///
     /// # Errors
     ///
@@ -62,24 +62,23 @@ impl RedisBuilder {
     }
 }
 
-/// Shares a client that the application made, under the default namespace and deadline.
+/// Shares a client of the application, with the default namespace and deadline.
 ///
-/// Settings of the client that are unsafe are logged, one warning each; to have them refused instead, use
-/// [`RedisBuilder::client`].
+/// Unsafe settings of the client are logged, one warning each. [`RedisBuilder::client`] refuses them.
 impl From<Client> for Redis {
     fn from(client: Client) -> Self {
         RedisBuilder::new().share(vec![client])
     }
 }
 
-/// Shares a pool that the application made, as [`From<Client>`](#impl-From<Client>-for-Redis) does.
+/// Shares a pool of the application, as [`From<Client>`](#impl-From<Client>-for-Redis) shares a client.
 impl From<Pool> for Redis {
     fn from(pool: Pool) -> Self {
         RedisBuilder::new().share(pool.clients().to_vec())
     }
 }
 
-/// A setting of somebody else's client that this crate cannot make up for.
+/// An unsafe setting of a client of the application, which this crate cannot correct.
 struct Flaw {
     fatal: bool,
     text: &'static str,
@@ -101,12 +100,12 @@ fn flaws(client: &Client) -> Vec<Flaw> {
     flaw(
         connection.max_command_buffer_len > 0,
         true,
-        "max_command_buffer_len is not 0: the client stops sending after it was full once",
+        "max_command_buffer_len is not 0: the client stops sending once the buffer was full",
     );
     flaw(
         client.perf_config().default_command_timeout.is_zero(),
         false,
-        "default_command_timeout is 0: commands outside this crate wait for ever",
+        "default_command_timeout is 0: commands outside this crate wait without limit",
     );
     flaw(
         connection.max_command_attempts != 1,
@@ -116,12 +115,12 @@ fn flaws(client: &Client) -> Vec<Flaw> {
     flaw(
         client.is_clustered() && connection.max_redirections != 0,
         false,
-        "max_redirections is not 0: while a cluster moves a slot, replies may go to the wrong caller",
+        "max_redirections is not 0: while a cluster moves a slot, a caller may get another caller's reply",
     );
     flaw(
         connection.tcp.nodelay != Some(true),
         false,
-        "tcp.nodelay is not set: small commands wait for the answer to the one before",
+        "tcp.nodelay is not set: a small command waits for the answer to the one before it",
     );
     flaws
 }

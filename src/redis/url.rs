@@ -4,8 +4,10 @@ use fred::types::config::{Config, ServerConfig};
 
 use crate::error::Error;
 
-/// The settings in a URL, and whether it asks for TLS, which the caller sees to: fred would take the platform's root
-/// certificates whatever ours are. The scheme is checked here too, since fred takes any unknown one for plain text.
+/// fred's settings for a URL, and whether the URL asks for TLS.
+///
+/// The caller adds TLS, since fred would always use the platform's root certificates. The scheme is checked here, since
+/// fred takes an unknown one for plain text.
 pub(super) fn parse(url: &str) -> Result<(Config, bool), Error> {
     let Some((scheme, rest)) = url.split_once("://") else {
         return Err(Error::config(
@@ -24,7 +26,7 @@ pub(super) fn parse(url: &str) -> Result<(Config, bool), Error> {
         "rediss" | "valkeys" if cfg!(feature = "tls") => true,
         "rediss" | "valkeys" => {
             return Err(Error::config(
-                "TLS was asked for, but the feature `tls` of tower-fred is off",
+                "the URL asks for TLS, but the feature `tls` of tower-fred is off",
             ));
         }
         _ => {
@@ -39,7 +41,7 @@ pub(super) fn parse(url: &str) -> Result<(Config, bool), Error> {
     Ok((config, secure))
 }
 
-/// The server's name in messages: hosts and ports, never credentials.
+/// The name of the server in messages: hosts and ports, no credentials.
 pub(super) fn describe(server: &ServerConfig, secure: bool) -> String {
     let name = match server {
         ServerConfig::Unix { path } => path.display().to_string(),

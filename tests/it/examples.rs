@@ -1,9 +1,9 @@
-//! The examples that check themselves run to their end.
+//! The examples that check themselves succeed.
 
 use crate::support::{Server, process};
 
 #[test]
-fn the_tour_holds_what_it_prints() {
+fn the_tour_succeeds() {
     let server = Server::start();
     let output = process::example("tour")
         .env("REDIS_URL", server.url())

@@ -1,17 +1,17 @@
-//! All three layers under load while something happens to Redis: each request is answered by policy, none with what is
-//! somebody else's, and afterwards everything is as before.
+//! All three layers under load during a fault of Redis: each request is answered by the policy of its layer, none with data
+//! of another visitor, and after the fault all are served again.
 //!
-//! How long all that takes is a matter of `make faults`.
+//! `make faults` measures the times.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tower_fred::{Redis, redis::Health};
+use tower_fred::Redis;
 
 use crate::support::{
     failover::{ClusterFault, SentinelFault},
     fault::{Fault, Rig},
     load::{Load, Sample},
-    patiently,
+    server::until_up,
     shop::{Kind, Outcome},
     topology::{Cluster, Sentinels},
 };
@@ -48,9 +48,9 @@ faults! {
     connections_that_are_killed: ClientKill,
 }
 
-/// The fault lasts until it is seen, and the load until that is over.
+/// Ends the fault when the visitors have seen it, and the load when all are served again.
 async fn check(fault: Fault) {
-    // Where no request may fail, none does because the machine is slow.
+    // If no request may fail, none should fail because the machine is slow.
     let deadline = if fault.is_harmless() { 10_000 } else { 250 };
     let rig = Rig::start(Duration::from_millis(deadline)).await;
     let load = start(&rig.redis, VISITORS).await;
@@ -95,14 +95,14 @@ async fn shards_that_move_are_replaced_or_die() {
     cluster.config("cluster-require-full-coverage", "no").await;
     let redis = cluster.redis().await;
     for fault in ClusterFault::ALL {
-        // So many that each shard has a session of theirs.
+        // Enough visitors for each shard to have one of their sessions.
         let load = start(&redis, 6 * VISITORS).await;
         let allowed = Allowed {
             failures: true,
             sessions: false,
             writes: fault == ClusterFault::Killed,
         };
-        // While the slot moves, the sessions in it cannot be had.
+        // While the slot moves, its sessions are unavailable.
         let shown = allowed.until(&load, |samples| {
             saw(samples, Kind::Visit, Outcome::Unavailable)
         });
@@ -112,7 +112,7 @@ async fn shards_that_move_are_replaced_or_die() {
     }
 }
 
-/// What may come of a request besides its answer.
+/// Which outcomes are allowed besides a normal answer.
 #[derive(Clone, Copy)]
 struct Allowed {
     failures: bool,
@@ -121,7 +121,7 @@ struct Allowed {
 }
 
 impl Allowed {
-    /// Waits until the requests are as wanted, and fails with the first that may not be as it is.
+    /// Waits until `wanted` is true of the requests. Fails at the first outcome that is not allowed.
     async fn until(self, load: &Load, wanted: impl Fn(&[Sample]) -> bool) {
         load.until(|samples| {
             samples.iter().for_each(|sample| self.check(sample));
@@ -145,9 +145,9 @@ impl Allowed {
     }
 }
 
-/// A load that is served.
+/// Starts a load and waits until all are served.
 async fn start(redis: &Redis, visitors: u32) -> Load {
-    // The rate is the same, however many they are.
+    // The total rate is the same for any number of visitors.
     let pause = Duration::from_micros(625) * visitors;
     let load = Load::start(redis, visitors as usize, pause);
     load.until(are_served).await;
@@ -155,15 +155,11 @@ async fn start(redis: &Redis, visitors: u32) -> Load {
     load
 }
 
-/// Everything works again, and nothing was worse than it may be.
+/// Waits until all are served again, and checks the outcomes meanwhile and the limits.
 async fn finish(load: Load, redis: &Redis, allowed: Allowed, losses: u32) {
     allowed.until(&load, |_| true).await;
     load.take();
-    let mut health = redis.watch_health();
-    let up = health.wait_for(|health| *health == Health::Up);
-    patiently("a healthy handle", up)
-        .await
-        .expect("the handle lives");
+    until_up(redis).await;
     allowed.until(&load, are_served).await;
     assert!(load.end(losses).await, "a limit was exceeded");
 }

@@ -1,4 +1,4 @@
-//! Settings of the layers and objects that cannot work: refused when they are made, never while a request runs.
+//! Settings that cannot work are refused when a layer or an object is made, not while a request runs.
 //!
 //! Those of the handle are in `redis::connect`, `redis::tls` and `redis::shared_client`; those of a cookie in
 //! `session::cookies`.
@@ -18,7 +18,7 @@ use tower_fred::{
 
 use crate::support::Server;
 
-/// The message of the refusal; nothing when `make` succeeds.
+/// The message of the panic; `None` when `make` succeeds.
 fn refusal<T>(make: impl FnOnce() -> T) -> Option<String> {
     let text = |panic: Box<dyn Any + Send>| match panic.downcast::<String>() {
         Ok(text) => *text,
@@ -59,11 +59,11 @@ async fn times_that_redis_cannot_keep_are_refused() {
         assert_eq!(refusal(|| sessions().idle_timeout(time)), None, "{time:?}");
     }
     assert_eq!(refusal(|| cache(shortest)), None);
-    // Nothing stays longer than a day anyway.
+    // The cache shortens it to a day.
     assert_eq!(refusal(|| cache(Duration::MAX)), None);
 }
 
-/// The longest that is accepted is one that Redis accepts too.
+/// Redis accepts the longest times that the settings accept.
 #[tokio::test]
 async fn the_longest_times_are_kept() {
     let server = Server::shared();

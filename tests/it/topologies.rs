@@ -1,26 +1,23 @@
-//! Everything on every kind of deployment.
+//! All layers on every kind of deployment.
 
-use tower_fred::{Redis, fred::interfaces::KeysInterface, session::SessionStore};
+use tower_fred::{fred::interfaces::KeysInterface, session::SessionStore};
 
 use crate::{
     compose,
     support::{
         Server,
         keys::{assert_none, assert_ours_and_bounded},
-        server::{free_port, namespace, until_served},
+        server::{free_port, handle, handle_with, until_served},
         tls::{Authority, Files, TlsServer},
         topology::{Cluster, Sentinels},
+        until,
     },
 };
 
 #[tokio::test]
 async fn all_layers_over_a_unix_socket() {
     let server = Server::start();
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .connect(&server.unix_url())
-        .await
-        .expect("a handle");
+    let redis = handle(&server.unix_url()).await;
     compose::check_all_three(&redis, "a unix socket").await;
     assert_ours_and_bounded(&[server.admin().await], redis.namespace()).await;
 }
@@ -28,11 +25,7 @@ async fn all_layers_over_a_unix_socket() {
 #[tokio::test]
 async fn all_layers_in_a_database_with_a_number() {
     let server = Server::start();
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .connect(&format!("{}/3", server.url()))
-        .await
-        .expect("a handle");
+    let redis = handle(&format!("{}/3", server.url())).await;
     compose::check_all_three(&redis, "a database").await;
     assert_ours_and_bounded(&[server.admin_of(3).await], redis.namespace()).await;
     assert_none(&server.admin().await).await;
@@ -42,13 +35,11 @@ async fn all_layers_in_a_database_with_a_number() {
 async fn all_layers_over_tls() {
     let server = TlsServer::start_with(&["localhost"], &["--tls-auth-clients", "yes"]);
     let ours = server.authority.sign(&["shop"]);
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .ca_certificate(server.authority.pem())
-        .client_certificate(&ours.certificate, &ours.key)
-        .connect(&server.url())
-        .await
-        .expect("a handle");
+    let redis = handle_with(&server.url(), |builder| {
+        let builder = builder.ca_certificate(server.authority.pem());
+        builder.client_certificate(&ours.certificate, &ours.key)
+    })
+    .await;
     compose::check_all_three(&redis, "TLS").await;
     assert_ours_and_bounded(&[server.plain.admin().await], redis.namespace()).await;
 }
@@ -60,17 +51,13 @@ async fn all_layers_over_a_cluster_with_tls() {
     let ports: Vec<u16> = (0..6).map(|_| free_port()).collect();
     let cluster = Cluster::start_with(|index| {
         let mut arguments = files.arguments(ports[index]);
-        // Servers name their TLS ports, to clients and to each other.
+        // The servers then tell their TLS ports, to clients and to each other.
         arguments.extend(["--tls-cluster", "yes", "--tls-replication", "yes"].map(String::from));
         arguments
     })
     .await;
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .ca_certificate(authority.pem())
-        .connect(&format!("rediss-cluster://127.0.0.1:{}", ports[0]))
-        .await
-        .expect("a handle");
+    let url = format!("rediss-cluster://127.0.0.1:{}", ports[0]);
+    let redis = handle_with(&url, |builder| builder.ca_certificate(authority.pem())).await;
     compose::check_all_three(&redis, "a cluster with TLS").await;
     assert_ours_and_bounded(cluster.primaries(), redis.namespace()).await;
 }
@@ -102,12 +89,8 @@ async fn all_layers_over_a_sentinel_with_tls() {
     std::fs::write(file.path(), configuration).expect("a configuration");
     let _sentinel = Server::start_sentinel(file.path());
     let url = format!("rediss-sentinel://127.0.0.1:{port}?sentinelServiceName=main");
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .ca_certificate(server.authority.pem())
-        .connect(&url)
-        .await
-        .expect("a handle");
+    let ca = server.authority.pem();
+    let redis = handle_with(&url, |builder| builder.ca_certificate(ca)).await;
     compose::check_all_three(&redis, "a sentinel with TLS").await;
     assert_ours_and_bounded(&[server.plain.admin().await], redis.namespace()).await;
 }
@@ -115,11 +98,7 @@ async fn all_layers_over_a_sentinel_with_tls() {
 #[tokio::test]
 async fn all_layers_over_sentinels_in_a_database_with_a_number() {
     let sentinels = Sentinels::start().await;
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .connect(&sentinels.url_with("", "/3"))
-        .await
-        .expect("a handle");
+    let redis = handle(&sentinels.url_with("", "/3")).await;
     until_served(&redis).await;
     compose::check_all_three(&redis, "a database behind sentinels").await;
     let primary = sentinels.primary_server().await;
@@ -127,35 +106,33 @@ async fn all_layers_over_sentinels_in_a_database_with_a_number() {
     assert_none(&primary.admin().await).await;
 }
 
-/// The old primary goes on answering for some ten seconds after a planned failover, and loses what it is told.
+/// After a planned failover the old primary still answers for about ten seconds, and what is written to it is lost.
 #[tokio::test]
 async fn a_planned_failover_is_followed_at_once() {
     let sentinels = Sentinels::start().await;
     let redis = sentinels.redis().await;
     let old = sentinels.primary().await;
     sentinels.fail_over().await;
-    // Waits for the sentinels, not for the handle.
-    while sentinels.primary().await == old {
-        tokio::task::yield_now().await;
-    }
+    // The sentinels may take their time, the handle may not.
+    until("another primary", async || sentinels.primary().await != old).await;
     let server = sentinels
         .servers
         .iter()
         .find(|server| server.port() == old)
         .expect("the old primary");
     let admin = server.admin().await;
-    let mut told_old = 0;
+    let mut lost_writes = 0;
     loop {
         let store = SessionStore::new(redis.clone());
         if let Ok(token) = store.create(&serde_json::json!({ "a": 1 })).await {
             let key = format!("{}:s:{{{}}}", redis.namespace(), token.id());
             if admin.exists::<bool, _>(key).await.unwrap_or(false) {
-                told_old += 1;
+                lost_writes += 1;
             } else {
                 break;
             }
         }
-        assert!(told_old < 10_000, "still writing to the old primary");
+        assert!(lost_writes < 10_000, "still writing to the old primary");
         tokio::task::yield_now().await;
     }
     let primary = sentinels.primary_server().await.admin().await;

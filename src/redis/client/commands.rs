@@ -1,4 +1,4 @@
-//! The plain commands that the slices need, each bounded by the handle.
+//! The plain commands that the slices use.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -12,13 +12,13 @@ use super::handle::Redis;
 use crate::error::Error;
 
 impl Redis {
-    /// `GET key`. The bytes share fred's read buffer: copy what is kept.
+    /// `GET key`. The bytes are a part of fred's read buffer: copy what you keep.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
         self.send(key, async |client, _| client.get(key).await)
             .await
     }
 
-    /// `GETRANGE key 0 length-1`: how a value begins, nothing when there is none.
+    /// `GETRANGE key 0 length-1`: the first bytes of a value; empty when there is no such key.
     #[cfg(feature = "cache")]
     pub(crate) async fn get_start(&self, key: &str, length: usize) -> Result<Bytes, Error> {
         self.send(key, async |client, _| {
@@ -38,7 +38,7 @@ impl Redis {
         .await
     }
 
-    /// `SET key value NX PX ttl`: whether there was nothing before.
+    /// `SET key value NX PX ttl`: whether it was set, since there was no such key before.
     #[cfg(feature = "cache")]
     pub(crate) async fn set_new(
         &self,
@@ -55,7 +55,7 @@ impl Redis {
         .await
     }
 
-    /// `SET key value NX GET PX ttl`: what is there, or nothing after `value` was put there.
+    /// `SET key value NX GET PX ttl`: the value that is there; `None` when `value` was set.
     #[cfg(feature = "cache")]
     pub(crate) async fn get_or_set(
         &self,
@@ -71,13 +71,13 @@ impl Redis {
         .await
     }
 
-    /// `DEL key`: whether there was one.
+    /// `DEL key`: whether there was such a key.
     pub(crate) async fn delete(&self, key: &str) -> Result<bool, Error> {
         self.send(key, async |client, _| client.del(key).await)
             .await
     }
 
-    /// `PEXPIRE key ttl GT`: lets an existing key live for `ttl` at least.
+    /// `PEXPIRE key ttl GT`: an existing key expires in `ttl` or later.
     #[cfg(feature = "cache")]
     pub(crate) async fn extend(&self, key: &str, ttl: Duration) -> Result<(), Error> {
         self.send(key, async |client, _| {
@@ -88,7 +88,7 @@ impl Redis {
         .await
     }
 
-    /// `HGETALL key`: the fields, none when there is no such key.
+    /// `HGETALL key`: the fields; empty when there is no such key.
     #[cfg(feature = "session")]
     pub(crate) async fn hash(&self, key: &str) -> Result<HashMap<String, Bytes>, Error> {
         self.send(key, async |client, _| client.hgetall(key).await)

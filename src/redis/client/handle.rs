@@ -1,4 +1,4 @@
-//! The handle itself.
+//! The handle [`Redis`].
 
 use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -29,8 +29,8 @@ use crate::{
 ///
 /// # Clone
 ///
-/// Cloning bumps one reference count; all clones share the connection. When the last clone of a handle that made its
-/// own connection is dropped, the connection closes, also for clients taken from [`client`](Self::client).
+/// A clone shares the connection, and copies no data. When the last clone of a handle that made its own connection is
+/// dropped, the connection closes, also for clients taken from [`client`](Self::client).
 #[derive(Clone)]
 pub struct Redis {
     inner: Arc<Inner>,
@@ -48,8 +48,8 @@ struct Inner {
 impl Redis {
     /// A fred client to run any command with: a clone of the shared one, or of the next one of a pool.
     ///
-    /// Do not use blocking commands, transactions or `SUBSCRIBE` on it: they hold up every layer. Take
-    /// `client().clone_new()` for those, which makes a connection of its own.
+    /// Do not use blocking commands, transactions or `SUBSCRIBE` on it: the commands of all layers would wait behind them.
+    /// For those, make a client with a connection of its own: `client().clone_new()`.
     pub fn client(&self) -> Client {
         self.inner.deployment.raw_client()
     }
@@ -64,9 +64,10 @@ impl Redis {
         self.options.deadline
     }
 
-    /// The same handle with another deadline: for a layer that may wait longer, or must not wait as long, than the others.
+    /// The same handle with another deadline, for a layer that may wait longer than the others, or not as long.
     ///
-    /// All else is shared, the health too: commands that often miss a deadline that is too short are taken for an outage.
+    /// Everything else is shared, also the health: if the deadline is so short that five commands in a row miss it, Redis
+    /// counts as down.
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) -> Result<(), tower_fred::Error> {
@@ -90,7 +91,7 @@ impl Redis {
         })
     }
 
-    /// Whether commands reach Redis, now: as the last commands and probes found, without asking.
+    /// Whether commands reach Redis, as the last commands and probes found. Sends nothing.
     ///
     /// ```
     /// use http::StatusCode;
@@ -108,31 +109,31 @@ impl Redis {
         *self.watch_health().borrow()
     }
 
-    /// The same as a channel that wakes its receivers with each change, for a readiness probe or a metric.
+    /// The [health](Self::health) as a channel that wakes its receivers at each change, for a readiness probe or a metric.
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.inner.health.watch()
     }
 
-    /// Asks the server for a sign of life.
+    /// Sends `PING` to the server, in a cluster to every primary.
     ///
     /// # Errors
     ///
-    /// An [unavailable](Error::is_unavailable) error when none comes within the deadline.
+    /// An [unavailable](Error::is_unavailable) error when a server does not answer within the deadline.
     pub async fn ping(&self) -> Result<(), Error> {
-        fairly(async {
+        yield_on_failure(async {
             let _permit = self.permit()?;
             self.inner.deployment.ping(&self.options).await
         })
         .await
     }
 
-    /// Whether keys may be on different servers: one script then has only keys of one hash tag.
+    /// Whether keys may be on different servers. If so, all keys of one script have the same hash tag.
     #[cfg(any(feature = "rate-limit", feature = "session"))]
     pub(crate) fn is_cluster(&self) -> bool {
         self.client().is_clustered()
     }
 
-    /// Whether a key of one is the same key in the other, as far as can be told: the same handle, or one with the same
+    /// Whether both handles read and write the same keys, as far as the settings tell: they are clones, or have the same
     /// namespace on the same server and database.
     #[cfg(feature = "session")]
     pub(crate) fn has_keys_of(&self, other: &Self) -> bool {
@@ -144,7 +145,7 @@ impl Redis {
             || (self.namespace() == other.namespace() && place(self) == place(other))
     }
 
-    /// The value of type `T` that belongs to this handle and all its clones; made if nobody holds one.
+    /// The value of type `T` that all clones of this handle share; `make` makes it if it is not in use yet.
     pub(crate) fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.inner.shared.get_or_make(make)
     }
@@ -172,8 +173,9 @@ impl Redis {
         &self.inner.deployment
     }
 
-    /// Runs one command on the server that has `key`: bounded in number and in time, its outcome noted, its error made
-    /// ours. The client carries our deadline, one attempt and no redirection, whoever made it.
+    /// Sends one command to the server that has `key`. It fails at once when too many are in flight, and after the deadline.
+    ///
+    /// The client has the options of this handle: its deadline, one attempt, no redirection.
     pub(crate) async fn send<T, F>(
         &self,
         key: &str,
@@ -182,7 +184,7 @@ impl Redis {
     where
         F: Future<Output = Result<T, FredError>>,
     {
-        fairly(async {
+        yield_on_failure(async {
             let _permit = self.permit()?;
             let deployment = &self.inner.deployment;
             deployment.send(key, &self.options, command).await
@@ -190,23 +192,25 @@ impl Redis {
         .await
     }
 
-    /// Makes sure that replies about `key` are to what was asked: called when one could not be believed, which may also
-    /// be because of what is stored.
+    /// Tests in the background whether each reply of the server with `key` answers the command that was sent.
+    ///
+    /// For a value under `key` that this crate did not write: another program may have stored it, or the replies on the
+    /// connection may be out of step with the commands.
     #[cfg(feature = "cache")]
     pub(crate) fn doubt(&self, key: &str) {
         self.inner.deployment.verify(key);
     }
 
-    /// One of the places for commands in flight; never waits for it.
+    /// Counts one more command in flight, or fails at once when there are too many.
     fn permit(&self) -> Result<SemaphorePermit<'_>, Error> {
         let permit = self.inner.in_flight.try_acquire();
         permit.map_err(|_| Error::new(Kind::Unavailable, "too many redis commands in flight"))
     }
 }
 
-/// Lets other tasks run after a failure, which may have waited for nothing: a caller that asks again and again would have
-/// the thread for itself.
-async fn fairly<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Yields to other tasks from time to time after a failure. A failure may have waited for nothing, so a caller that tries
+/// again in a loop would never let them run.
+async fn yield_on_failure<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let result = work.await;
     if result.is_err() {
         coop::consume_budget().await;

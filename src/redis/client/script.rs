@@ -1,4 +1,4 @@
-//! Lua scripts that survive SCRIPT FLUSH, restarts and failovers.
+//! Lua scripts, sent by their hash, and by their text to a server that does not have them.
 
 use std::{
     sync::{
@@ -23,10 +23,11 @@ use crate::{
     redis::connection::server_clock::ServerClock,
 };
 
-/// A Lua script over one key, or keys of one hash tag. It runs after `prelude.lua`, uses `ARGV[3]` and on, and returns `reply(…)`.
+/// A Lua script over one key, or over keys of one hash tag. The text of `prelude.lua` stands before it. Its own arguments
+/// begin at `ARGV[3]`, and it returns `reply(…)`.
 ///
-/// The first argument of every run is a number that no other run of this process has. A reply that does not begin with
-/// it belongs to somebody else's command and is dropped.
+/// The first argument of each run is its proof: a number that no other run of this process has. The reply begins with
+/// the same number. A reply without it answers another command and is dropped.
 #[derive(Debug)]
 pub(crate) struct Script {
     body: &'static str,
@@ -60,10 +61,10 @@ impl Script {
 }
 
 impl Redis {
-    /// Runs `script` on `key`; `args` are `ARGV[3]` and on. Gives what the script replied.
+    /// Runs `script` on `key`, with `args` from `ARGV[3]` on. Gives what the script replied.
     ///
-    /// One round trip, and one more when the server does not have the script yet. A script that reaches the server when
-    /// this has failed already does not run.
+    /// This takes one round trip, and one more when the server does not have the script yet. A script that reaches the
+    /// server after its time limit does not run.
     pub(crate) async fn run<R: FromValue>(
         &self,
         script: &'static Script,
@@ -73,8 +74,7 @@ impl Redis {
         self.run_call(script, &[key], None, args).await
     }
 
-    /// As [`run`](Self::run), on several keys, of which there is at least one. In a [cluster](Self::is_cluster) they share
-    /// a hash tag.
+    /// As [`run`](Self::run), on one or more keys. In a [cluster](Self::is_cluster) they have the same hash tag.
     #[cfg(any(feature = "rate-limit", feature = "session"))]
     pub(crate) async fn run_on<R: FromValue>(
         &self,
@@ -85,8 +85,10 @@ impl Redis {
         self.run_call(script, keys, None, args).await
     }
 
-    /// The same with the milliseconds since an instant before `args`: `ARGV[3]` is those, taken after the limit in
-    /// `ARGV[2]` was, so that the one less the other is no later than the instant.
+    /// As [`run`](Self::run), with the milliseconds since an instant in `ARGV[3]`, and `args` from `ARGV[4]` on.
+    ///
+    /// The limit in `ARGV[2]`, which is two deadlines ahead, is computed first, the milliseconds after it. So the limit less
+    /// the milliseconds is not later than two deadlines after the instant, on the server's clock.
     #[cfg(feature = "session")]
     pub(crate) async fn run_since<R: FromValue>(
         &self,
@@ -127,7 +129,7 @@ impl Redis {
                 if !is_late(&reply) {
                     return Ok(reply);
                 }
-                // The answer is in time, so it is the server's clock that was set.
+                // The answer came in time, so the server's clock must have been set. `learn` has the new time.
                 call.send(&client, clock.limit(deadline)).await
             })
             .await?;
@@ -135,7 +137,7 @@ impl Redis {
     }
 }
 
-/// A run of a script. All words are shared, not copied.
+/// One run of a script. Its words are reference-counted, not copied.
 struct Call<'a> {
     script: &'a Loaded,
     keys: Vec<Bytes>,
@@ -161,7 +163,7 @@ impl Call<'_> {
                 .chain(self.args.iter().cloned())
                 .collect()
         };
-        // Typed `evalsha` would drop the options of the client.
+        // A custom command, since fred's `evalsha` would drop the options of the client.
         let hash = || {
             self.keys
                 .first()
@@ -184,13 +186,13 @@ impl Call<'_> {
         } else {
             Err(FredError::new(
                 ErrorKind::Protocol,
-                "a reply to another command",
+                "the reply is to another command",
             ))
         }
     }
 }
 
-/// Whether a reply answers the run with this proof. One that is no list comes from a script that failed half-way.
+/// Whether a reply answers the run with this proof. A reply that is no list comes from a script that failed half-way.
 fn is_proven(reply: &Value, proof: &[u8]) -> bool {
     match reply {
         Value::Array(values) => values.first().and_then(Value::as_bytes) == Some(proof),
@@ -210,7 +212,7 @@ fn is_late(reply: &Value) -> bool {
     matches!(reply, Value::Array(values) if values.get(2).and_then(Value::as_bytes) == Some(b"late"))
 }
 
-/// Gives what a script replied, if it ran.
+/// What a script replied, if it ran.
 fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
     let unexpected = || {
         Error::new(
@@ -226,7 +228,7 @@ fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
         Some(b"late") => {
             return Err(Error::new(
                 Kind::Timeout,
-                "the command reached redis too late to run",
+                "the script reached redis after its time limit and did not run",
             ));
         }
         _ => return Err(unexpected()),

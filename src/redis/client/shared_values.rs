@@ -1,4 +1,4 @@
-//! What all clones of a handle have in common beyond the handle.
+//! Values that the slices keep with a handle, shared by all its clones.
 
 use std::{
     any::{Any, TypeId},
@@ -7,12 +7,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-/// One value of each type, for as long as somebody holds it.
+/// One value of each type, kept as long as it is in use.
 #[derive(Default)]
 pub(crate) struct SharedValues(Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>);
 
 impl SharedValues {
-    /// The value of type `T`; made if nobody holds one.
+    /// The value of type `T`; `make` makes it if it is not in use yet.
     pub(crate) fn get_or_make<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = values.get(&TypeId::of::<T>()).and_then(Weak::upgrade);

@@ -1,4 +1,4 @@
-//! Reading a stream.
+//! Entries of a stream.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Kind};
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Both parts of its id.
+    /// Its id: milliseconds and sequence number.
     pub(crate) id: (u64, u64),
     pub(crate) fields: Vec<(Bytes, Bytes)>,
 }
@@ -44,10 +44,10 @@ impl Record {
 }
 
 impl Redis {
-    /// `XRANGE key from + COUNT count` on a primary: the first entries from `from` on, which may be an id, `-`, or `(` and
-    /// an id. The stream lives on for `life` at least.
+    /// `XRANGE key from + COUNT count` on a primary: the first `count` entries from `from` on, which is an id, `-`, or `(`
+    /// and an id. The stream expires in `life` or later.
     ///
-    /// A server that would refuse to write refuses this too: a replica, and a primary with fewer replicas than its
+    /// A server that refuses writes refuses this too: a replica, and a primary with fewer replicas than its
     /// `min-replicas-to-write`.
     pub(crate) async fn records(
         &self,
@@ -68,7 +68,7 @@ impl Redis {
             Value::Null => Some(Vec::new()),
             _ => None,
         };
-        records.ok_or_else(|| Error::new(Kind::Corrupt, "a stream with unexpected entries"))
+        records.ok_or_else(|| Error::new(Kind::Corrupt, "the stream has unexpected entries"))
     }
 }
 

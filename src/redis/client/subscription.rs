@@ -1,4 +1,4 @@
-//! Hearing what is published to one channel, on a connection of its own: no other command fits on it.
+//! A subscription to one channel, on a connection of its own: in RESP2, a subscribed connection takes no other commands.
 
 use std::{fmt, time::Duration};
 
@@ -33,16 +33,16 @@ pub(crate) struct Subscription {
 /// What a subscription heard.
 pub(crate) enum Heard {
     Message(String),
-    /// Messages came faster than they were read, and some are lost.
+    /// Some messages are lost: they came faster than they were read.
     Missed,
-    /// The connection is of no more use.
+    /// The connection cannot be used any more.
     Lost,
 }
 
 impl Redis {
-    /// Subscribes to `channel`; `None` where that would take a connection to every server of a cluster.
+    /// Subscribes to `channel`; `None` for a cluster client of the application, whose clone would connect to every server.
     pub(crate) async fn subscribe(&self, channel: &str) -> Result<Option<Subscription>, Error> {
-        // What is published to one server of a cluster is heard on all.
+        // A cluster sends each message to all its servers.
         let client = self.deployment().any_client();
         let client =
             client.ok_or_else(|| Error::new(Kind::Unavailable, "redis does not answer"))?;
@@ -70,7 +70,7 @@ impl Subscription {
                 message = self.messages.recv() => message,
                 _ = self.errors.recv() => return Heard::Lost,
                 () = sleep(CONFIRM_INTERVAL) => {
-                    // A connection may be open and dead.
+                    // The connection may be open although the server is gone.
                     if self.confirm().await.is_err() {
                         return Heard::Lost;
                     }
@@ -88,19 +88,19 @@ impl Subscription {
         }
     }
 
-    /// `SUBSCRIBE channel`, which changes nothing when it is subscribed already, and `PING`.
+    /// Sends `SUBSCRIBE channel`, which changes nothing if it is subscribed already, and `PING`.
     async fn confirm(&self) -> Result<(), Error> {
         let client = &self.connection.client;
         let confirmed = async {
             client.subscribe(self.channel.as_str()).await?;
-            // fred waits for no answer to SUBSCRIBE: an error is the answer to the next command, or lost.
+            // fred does not wait for the answer to SUBSCRIBE: an error becomes the answer to the next command, or is lost.
             client.ping::<Value>(None).await
         };
         let answer = match timeout(DEDICATED_TIMEOUT, confirmed).await {
             Ok(answer) => answer.map_err(classify)?,
             Err(_) => return Err(Error::new(Kind::Timeout, "no answer to a subscription")),
         };
-        // In RESP2, a connection that is subscribed answers PING with a list.
+        // In RESP2, a subscribed connection answers PING with a list.
         if client.protocol_version() == RespVersion::RESP2 && !answer.is_array() {
             return Err(Error::new(
                 Kind::Auth,

@@ -1,4 +1,4 @@
-//! Waiting for what is added to a stream, on a connection of its own: whoever waits holds up everybody behind him.
+//! A blocking read of a stream, on a connection of its own: other commands would wait behind it.
 
 use std::{fmt, time::Duration};
 
@@ -15,16 +15,16 @@ use crate::{
     redis::connection::{dedicated::Dedicated, fred_error::classify, settings::CommandOptions},
 };
 
-/// A connection that waits for one stream.
+/// A connection that waits for new entries of a stream.
 pub(crate) struct Tail {
     connection: Dedicated,
     deadline: Duration,
 }
 
 impl Redis {
-    /// A connection to the server that has `key`; `None` when that cannot be told before asking.
+    /// A connection to the server that has `key`; `None` when it is not known which server that is.
     pub(crate) async fn tail(&self, key: &str) -> Result<Option<Tail>, Error> {
-        // A cluster client of the application would connect to every server.
+        // The clone of a cluster client would connect to every server.
         let client = self.deployment().client_for(key);
         let Some(client) = client.filter(|client| !client.is_clustered()) else {
             return Ok(None);
@@ -41,7 +41,7 @@ impl Redis {
 impl Tail {
     /// `XREAD COUNT 1 BLOCK time STREAMS key after`: true as soon as there is an entry after that id, false after `time`.
     ///
-    /// After an error the connection is of no more use.
+    /// After an error the connection cannot be used any more.
     pub(crate) async fn wait(&self, key: &str, after: &str, time: Duration) -> Result<bool, Error> {
         let limit = time + self.deadline;
         let options = Options {
@@ -53,9 +53,9 @@ impl Tail {
         let millis = time.as_millis().to_string();
         let words = ["COUNT", "1", "BLOCK", &millis, "STREAMS", key, after].map(Value::from);
         let reply = client.custom::<Value, _>(command, words.to_vec());
-        // fred's own timeout is the shorter one, unless its task is gone.
+        // fred's own timeout comes first, unless its task has ended.
         let reply = timeout(limit + self.deadline, reply).await;
-        let silence = || FredError::new(ErrorKind::Timeout, "no end of a wait");
+        let silence = || FredError::new(ErrorKind::Timeout, "no answer to a blocking read");
         let reply = reply.unwrap_or_else(|_| Err(silence())).map_err(classify)?;
         Ok(reply != Value::Null)
     }

@@ -1,4 +1,4 @@
-//! A connection for one purpose, for commands that hold up all others on it: a blocking read, a subscription.
+//! A connection for a single use: for a blocking read or a subscription, behind which other commands would wait.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) struct Dedicated {
 }
 
 impl Dedicated {
-    /// Begins to connect a client that was not connected yet.
+    /// Starts to connect a client that is not connected yet.
     pub(crate) fn open(client: Client) -> Self {
         Self {
             router: client.connect(),
@@ -23,7 +23,7 @@ impl Dedicated {
         }
     }
 
-    /// Waits until the connection is there.
+    /// Waits until it is connected.
     pub(crate) async fn connected(&self) -> Result<(), Error> {
         match timeout(DEDICATED_TIMEOUT, self.client.wait_for_connect()).await {
             Ok(connected) => connected.map_err(classify),
@@ -39,5 +39,5 @@ impl Drop for Dedicated {
     }
 }
 
-/// How long a dedicated connection may take to be made, or to answer what is not meant to wait.
+/// How long it may take to connect, or to answer a command that does not block.
 pub(crate) const DEDICATED_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,12 +1,12 @@
-//! What an error of fred means.
+//! Errors of fred, translated into errors of this crate.
 
 use fred::error::{Error as FredError, ErrorKind};
 
 use crate::error::{Error, Kind};
 
-/// Whether the server gave no answer at all, or only that it cannot answer yet: what a breaker counts.
+/// Whether the server gave no answer, or only that it cannot serve yet. The breaker counts these.
 ///
-/// A server that answers an error is there, even if it is out of memory or a replica.
+/// A server that answers with any other error is reachable, also when it is out of memory or a replica.
 pub(crate) fn is_unanswered(error: &FredError) -> bool {
     match error.kind() {
         ErrorKind::Timeout
@@ -21,7 +21,7 @@ pub(crate) fn is_unanswered(error: &FredError) -> bool {
     }
 }
 
-/// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
+/// Translates an error. fred gives nearly all errors of a server the kind `Unknown`, so their text decides.
 pub(crate) fn classify(error: FredError) -> Error {
     let (kind, message) = match error.kind() {
         ErrorKind::Timeout => (Kind::Timeout, "no answer from redis within the deadline"),
@@ -33,7 +33,7 @@ pub(crate) fn classify(error: FredError) -> Error {
         | ErrorKind::Cluster => (Kind::Unavailable, "redis is unavailable"),
         ErrorKind::Auth => (Kind::Auth, "redis refused the credentials"),
         ErrorKind::Config | ErrorKind::Url => (Kind::Config, "invalid redis settings"),
-        ErrorKind::Protocol => (Kind::Unavailable, "redis answered out of turn"),
+        ErrorKind::Protocol => (Kind::Unavailable, "redis answered another command"),
         ErrorKind::Parse | ErrorKind::NotFound => {
             (Kind::Corrupt, "redis answered with an unexpected value")
         }
@@ -55,7 +55,7 @@ fn classify_text(details: &str) -> (Kind, &'static str) {
     }
 }
 
-/// What errors of a server begin with that concern the user; the last two are of commands inside a script.
+/// How errors about the user and its permissions begin. The last two are about commands in a script.
 const FORBIDDEN: [&str; 5] = [
     "NOPERM",
     "NOAUTH",
@@ -64,7 +64,7 @@ const FORBIDDEN: [&str; 5] = [
     "ERR ACL failure in script",
 ];
 
-/// What errors of a server or of fred's router begin with when trying again later may work.
+/// How errors of a server or of fred's router begin when a later attempt may succeed.
 const UNAVAILABLE: [&str; 14] = [
     "LOADING",
     "READONLY",
@@ -82,7 +82,7 @@ const UNAVAILABLE: [&str; 14] = [
     "Too many failed write attempts.",
 ];
 
-/// Those among them of a router that has no connection, and of a server that is still reading its data.
+/// Those of them that are no answer: from a router without a connection, and from a server that still loads its data.
 const UNANSWERED: [&str; 5] = [
     "LOADING",
     "MASTERDOWN",

@@ -4,15 +4,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Whether commands reach Redis. [`Redis::health`](crate::Redis::health) tells.
+/// Whether commands reach Redis, as [`Redis::health`](crate::Redis::health) tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
     /// Commands are sent.
     Up,
-    /// Some servers of a cluster stopped answering: commands for their keys fail at once, the others are sent.
+    /// Some servers of a cluster stopped answering. Commands for their keys fail at once, the others are sent.
     Partial,
-    /// Redis stopped answering. Commands fail at once, until an answer to a probe ends this.
+    /// Redis stopped answering. Commands fail at once until it answers a probe.
     Down,
 }
 

@@ -1,4 +1,4 @@
-//! One connection: the fred client behind it, and how it comes back when it is lost.
+//! One connection: its fred client, and how it is made again when it is lost.
 
 use std::{
     fmt,
@@ -26,23 +26,25 @@ use super::{
 };
 use crate::error::Error;
 
-/// A client, and the task that drives it when this crate made it.
+/// A fred client that is replaced when its task ends.
 pub(crate) struct Link {
     current: RwLock<Current>,
-    /// What makes the client anew; nothing for a client of the application.
+    /// Makes another client; `None` for a client of the application, which is not replaced.
     builder: Option<Builder>,
     breaker: Arc<Breaker>,
     deadline: Duration,
+    /// Whether a background task repairs the connection.
     recovering: AtomicBool,
 }
 
 struct Current {
     client: Client,
+    /// fred's task, when this crate started it.
     router: Option<AbortHandle>,
 }
 
 impl Link {
-    /// A client of the application, which made it and ends it.
+    /// A client of the application, which also ends it.
     pub(crate) fn shared(client: Client, breaker: Arc<Breaker>, deadline: Duration) -> Arc<Self> {
         Arc::new(Self {
             current: RwLock::new(Current {
@@ -56,7 +58,7 @@ impl Link {
         })
     }
 
-    /// A client of ours, whose task is watched: when it ends, the client is made anew.
+    /// A client of ours. When its task ends, it is replaced.
     pub(crate) fn owned(
         client: Client,
         router: ConnectHandle,
@@ -79,7 +81,7 @@ impl Link {
         link
     }
 
-    /// A client of ours that connects in the background if it takes longer than the deadline.
+    /// Makes a client and waits for its connection until the deadline; after that it connects in the background.
     pub(crate) async fn connect(
         builder: Builder,
         breaker: Arc<Breaker>,
@@ -87,7 +89,7 @@ impl Link {
     ) -> Result<Arc<Self>, Error> {
         let client = builder.build().map_err(classify)?;
         let router = client.connect();
-        // A server that is away is for the breaker to find out.
+        // No error here when the server does not answer: the breaker will count that.
         let _ = timeout(deadline, client.wait_for_connect()).await;
         Ok(Self::owned(client, router, builder, breaker, deadline))
     }
@@ -100,22 +102,22 @@ impl Link {
             .clone()
     }
 
-    /// Looks after the connection in the background, unless that is being done already: called when a command got no
-    /// answer.
+    /// Probes the server in the background until it answers. Called when a command got no answer.
     ///
-    /// fred notices a connection that closed, but not one that is open and dead while it is written to.
-    pub(crate) fn suspect(self: &Arc<Self>) {
+    /// fred notices that a connection closed. It does not notice that an open connection gives no answers, as long as
+    /// commands are written to it.
+    pub(crate) fn probe(self: &Arc<Self>) {
         if !self.recovering.swap(true, Ordering::AcqRel) {
             tokio::spawn(recover(Arc::downgrade(self)));
         }
     }
 
-    /// Has fred give up its connection and find the server again.
+    /// Makes fred close its connection and connect again.
     pub(crate) async fn reconnect(&self) {
         let _ = timeout(RECONNECT_TIMEOUT, self.client().force_reconnection()).await;
     }
 
-    /// The same in the background, unless the connection is being looked after already: called when its replies are out of step.
+    /// Connects again in the background. Called when a reply answered another command.
     pub(crate) fn restart(self: &Arc<Self>) {
         if !self.recovering.swap(true, Ordering::AcqRel) {
             let link = Arc::clone(self);
@@ -126,14 +128,15 @@ impl Link {
         }
     }
 
-    /// Makes sure in the background that replies are to what was asked, and connects anew when they are not: called when
-    /// one may have been to another command, or what is stored is not ours.
+    /// Tests in the background whether replies answer the commands that were sent, and connects again if they do not.
+    ///
+    /// Called when a reply may have answered another command, or the stored value is not of this crate.
     pub(crate) fn verify(self: &Arc<Self>) {
         if !self.recovering.swap(true, Ordering::AcqRel) {
             let link = Arc::clone(self);
             tokio::spawn(async move {
                 if !link.is_in_step().await {
-                    tracing::error!(target: "tower_fred::redis", "replies are out of step: connecting again");
+                    tracing::error!(target: "tower_fred::redis", "replies answer other commands: connecting again");
                     link.reconnect().await;
                 }
                 link.recovering.store(false, Ordering::Release);
@@ -142,22 +145,22 @@ impl Link {
     }
 
     async fn is_in_step(&self) -> bool {
-        let word = chance().to_string();
+        let word = random().to_string();
         let client = self.client();
         let echo = client.ping::<String>(Some(word.clone()));
         match timeout(self.deadline.min(PROBE_TIMEOUT), echo).await {
             Ok(Ok(answer)) => answer == word,
-            // The user may not be allowed to ask.
+            // An error is an answer too: the user may lack the permission for PING.
             Ok(Err(error)) => !is_unanswered(&error) && *error.kind() != ErrorKind::Parse,
             Err(_) => false,
         }
     }
 
-    /// Puts a new client in the place of one whose task ended.
-    fn replace(self: &Arc<Self>, builder: &Builder) -> Result<(), fred::error::Error> {
+    /// Replaces a client whose task ended.
+    fn replace(self: &Arc<Self>, builder: &Builder) -> Result<(), FredError> {
         let client = builder.build()?;
         let router = client.connect();
-        tracing::warn!(target: "tower_fred::redis", "replaced a redis client that had ended");
+        tracing::warn!(target: "tower_fred::redis", "replaced a fred client whose task had ended");
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         *current = Current {
             client,
@@ -188,28 +191,28 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Waits for the end of a client's task, which fred never restarts, and puts a new client in its place.
+/// Waits until a client's task ends, which fred never restarts, and replaces the client.
 async fn watch(link: Weak<Link>, router: ConnectHandle) {
     let _ = router.await;
-    // A pause, should the new one end at once as well.
+    // A pause, in case the next one ends at once too.
     sleep(jittered(PROBE_INTERVAL)).await;
     let Some(link) = link.upgrade() else { return };
     if let Some(builder) = &link.builder {
         if let Err(error) = link.replace(builder) {
             let error = classify(error);
-            tracing::error!(target: "tower_fred::redis", %error, "cannot replace a redis client that had ended");
+            tracing::error!(target: "tower_fred::redis", %error, "cannot replace a fred client whose task had ended");
         }
     }
 }
 
-/// Probes until there is an answer, and makes fred connect anew when a connection is open and gives none.
+/// Probes until there is an answer. Makes fred connect again when a connection is open and gives none.
 async fn recover(link: Weak<Link>) {
     while let Some(link) = link.upgrade() {
         let client = link.client();
         let answer = timeout(link.deadline.min(PROBE_TIMEOUT), client.ping::<()>(None)).await;
         let silence = || FredError::new(ErrorKind::Timeout, "no answer to a probe");
         let error = match answer.unwrap_or_else(|_| Err(silence())) {
-            // Wrong credentials apart, an error is an answer too: the user may not be allowed to ask.
+            // Any error is an answer but the refusal of the credentials: the user may lack the permission for PING.
             Err(error) if is_unanswered(&error) || *error.kind() == ErrorKind::Auth => error,
             _ => {
                 link.recovering.store(false, Ordering::Release);
@@ -218,9 +221,9 @@ async fn recover(link: Weak<Link>) {
             }
         };
         link.breaker.unanswered(&classify(error.clone()));
-        // fred's state says connected until it has tried in vain to connect again.
+        // fred counts as connected until an attempt to reconnect has failed.
         if *error.kind() == ErrorKind::Timeout && client.is_connected() {
-            tracing::debug!(target: "tower_fred::redis", "an open connection gives no answer: connecting again");
+            tracing::debug!(target: "tower_fred::redis", "no answer on an open connection: connecting again");
             link.reconnect().await;
         }
         drop(link);
@@ -228,18 +231,18 @@ async fn recover(link: Weak<Link>) {
     }
 }
 
-/// Between half and one and a half of `interval`, so that many processes do not come back in step.
+/// A random time between 0.5 and 1.5 of `interval`, so that many processes do not reconnect at the same moment.
 pub(crate) fn jittered(interval: Duration) -> Duration {
-    interval / 2 + interval.mul_f64(f64::from(chance()) / f64::from(u32::MAX))
+    interval / 2 + interval.mul_f64(f64::from(random()) / f64::from(u32::MAX))
 }
 
-/// Any number, which nobody has to be unable to guess.
-fn chance() -> u32 {
+/// A random number that need not be hard to guess.
+fn random() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) as u32
 }
 
-/// A patient application's deadline is no reason to find out late.
+/// A probe waits no longer than this, also when the deadline of commands is longer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,17 +1,16 @@
-//! A server's clock, as far as it is known here.
+//! The clock of a server, estimated from its replies.
 
 use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
 };
 
-/// How far a server's clock is ahead of this process's, learnt from its replies.
+use crate::log_pace::uptime;
+
+/// The difference between a server's clock and the clock of this process.
 #[derive(Debug)]
 pub(crate) struct ServerClock {
-    /// In milliseconds; [`UNKNOWN`] before the first reply.
+    /// By how many milliseconds the server's clock is ahead; [`UNKNOWN`] before the first reply.
     ahead: AtomicI64,
 }
 
@@ -22,15 +21,15 @@ impl ServerClock {
         }
     }
 
-    /// Takes note of what the server's clock showed (Unix milliseconds) when it ran what was just answered.
+    /// Sets the clock to what the server's showed (Unix milliseconds) when it ran a script that was answered just now.
     pub(crate) fn learn(&self, server_ms: i64) {
         self.ahead
             .store(server_ms.saturating_sub(local_ms()), Ordering::Relaxed);
     }
 
-    /// The time on the server's clock after which a command that is sent now must not run; 0 as long as nothing is known.
+    /// The time on the server's clock after which a script that is sent now must not run; 0 while the clock is not known.
     ///
-    /// The answer that the clock was learnt from may have been on its way for up to a deadline, so it is twice that.
+    /// It is two deadlines ahead: the reply that the clock was set by may have been under way for one deadline.
     pub(crate) fn limit(&self, deadline: Duration) -> i64 {
         match self.ahead.load(Ordering::Relaxed) {
             UNKNOWN => 0,
@@ -44,10 +43,9 @@ impl ServerClock {
     }
 }
 
-/// Milliseconds on a clock of this process that is never set.
+/// Milliseconds on the monotonic clock of this process.
 fn local_ms() -> i64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(uptime().as_millis()).unwrap_or(i64::MAX)
 }
 
 const UNKNOWN: i64 = i64::MIN;

@@ -1,4 +1,4 @@
-//! The settings of fred for each connection and each command.
+//! fred's settings for each connection and each command.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl CommandOptions {
         let options = Options {
             // A command whose connection broke may have run: a second attempt would count it twice.
             max_attempts: Some(1),
-            // fred mixes up replies while it follows an ASK redirection.
+            // While fred follows an ASK redirection, callers may get each other's replies.
             max_redirections: Some(0),
             timeout: Some(deadline),
             fail_fast: true,
@@ -61,7 +61,7 @@ fn reconnect_policy() -> ReconnectPolicy {
 fn configure_connection(config: &mut ConnectionConfig) {
     config.max_command_attempts = 1;
     config.max_redirections = 0;
-    // Any other value stops the client from flushing, and may end it.
+    // With any other value, the client may stop sending or end.
     config.max_command_buffer_len = 0;
     config.connection_timeout = Duration::from_millis(500);
     config.internal_command_timeout = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! TLS: whom to trust, and who we are.
+//! TLS: the CAs to trust and the client certificate to show.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use crate::error::Error;
 
-/// PEM texts as they were given. They are read when the builder connects.
+/// The PEM texts as they were given. They are parsed when the builder connects.
 #[derive(Clone, Default)]
 pub(crate) struct Tls {
     ca: Option<Vec<u8>>,
@@ -38,7 +38,7 @@ impl Tls {
         });
     }
 
-    /// Completes the settings of a URL that asks for TLS, or refuses ours where it does not.
+    /// Adds TLS to the settings of a URL that asks for it. Refuses the settings here for a URL that does not.
     pub(crate) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
         if asked {
             config.tls = Some(self.config()?);
@@ -48,7 +48,7 @@ impl Tls {
         Ok(config)
     }
 
-    /// Refuses settings that would have no effect, for the reason `why`: who makes them expects an encrypted connection.
+    /// Refuses settings that have no effect, for the reason `why`: the application expects an encrypted connection.
     pub(crate) fn refuse(&self, why: &str) -> Result<(), Error> {
         let setting = match self {
             Self { ca: Some(_), .. } => "ca_certificate",
@@ -61,7 +61,7 @@ impl Tls {
     }
 
     fn config(&self) -> Result<TlsConfig, Error> {
-        // Named, since an application may have brought another provider along: rustls then has no default.
+        // The provider is named, since rustls has no default when the application has a second provider.
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::config("no TLS version to use").caused_by(error))?
@@ -81,7 +81,7 @@ impl Tls {
     fn roots(&self) -> Result<RootCertStore, Error> {
         let mut roots = RootCertStore::empty();
         let Some(pem) = &self.ca else {
-            // Some that this platform cannot read do not spoil the others.
+            // Certificates that cannot be read are left out.
             roots.add_parsable_certificates(load_native_certs().certs);
             if roots.is_empty() {
                 return Err(Error::config(
@@ -105,7 +105,7 @@ impl Identity {
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Error> {
-        // The cause could quote the text.
+        // Without its cause, which could quote the key.
         PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
             Error::config("client_certificate: the key is not a PEM private key without passphrase")
         })

@@ -1,7 +1,7 @@
-//! A cluster: one connection per primary, and who has which slot.
+//! A cluster: its primaries, a connection to each of them, and which slots each has.
 //!
-//! Each primary has a client of its own, so that one that is lost holds up no other, and a reply cannot reach a caller
-//! of another server. fred's own cluster client is only for the application's raw commands.
+//! Each primary has a client of its own. So a lost connection delays no command for another server, and a reply cannot reach
+//! a caller of another server. fred's cluster client is only for the application's raw commands.
 
 use std::{
     collections::HashMap,
@@ -34,11 +34,11 @@ use crate::{
 };
 
 pub(crate) struct Cluster {
-    /// Makes a client of any server of the cluster, once the address is filled in.
+    /// Makes a client of one server of the cluster, after its address is filled in.
     builder: Builder,
     health: Arc<OverallHealth>,
     deadline: Duration,
-    /// The servers that the URL named, for when no known one answers.
+    /// The servers in the URL, for when no known primary answers.
     seeds: Vec<Server>,
     map: RwLock<Arc<Map>>,
     refreshing: AtomicBool,
@@ -51,7 +51,7 @@ struct Map {
 }
 
 impl Cluster {
-    /// A cluster that is found through one of `seeds`; it has no map yet.
+    /// A cluster that [`discover`](Self::discover) will find through one of `seeds`.
     pub(crate) fn new(
         builder: Builder,
         health: Arc<OverallHealth>,
@@ -68,7 +68,7 @@ impl Cluster {
         })
     }
 
-    /// Reads the map from the first server that answers, and connects to every primary in it.
+    /// Asks the servers in turn for the slots until one answers, and connects to every primary.
     pub(crate) async fn discover(&self) -> Result<(), Error> {
         let slots = match self.ask_nodes().await {
             Some(slots) => slots,
@@ -84,7 +84,7 @@ impl Cluster {
         map.nodes.get(server).cloned()
     }
 
-    /// The server at an address that another one named.
+    /// The server at the address in a MOVED error.
     pub(crate) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
         let (host, port) = address.rsplit_once(':')?;
         let server = Server::new(host, port.parse().ok()?);
@@ -95,8 +95,8 @@ impl Cluster {
         self.map().nodes.values().cloned().collect()
     }
 
-    /// Reads the map anew in the background, unless that is being done already; goes on while a server is down, since a
-    /// replica may take its place.
+    /// Asks for the slots again in the background, unless a task does already. It repeats this while a server is down,
+    /// since a replica may take its place.
     pub(crate) fn refresh(self: &Arc<Self>) {
         if !self.refreshing.swap(true, Ordering::AcqRel) {
             tokio::spawn(refresh(Arc::downgrade(self)));
@@ -107,14 +107,14 @@ impl Cluster {
         Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the primaries that answer.
+    /// Asks the primaries that are not down.
     async fn ask_nodes(&self) -> Option<Slots> {
         let map = self.map();
         for (server, node) in map.nodes.iter().filter(|(_, node)| !node.is_down()) {
             match Slots::ask(&node.client(), self.deadline, &server.host).await {
                 Ok(slots) => return Some(slots),
                 Err(error) => {
-                    tracing::debug!(target: "tower_fred::redis", %error, %server, "no cluster map");
+                    tracing::debug!(target: "tower_fred::redis", %error, %server, "a server did not tell the slots of the cluster");
                 }
             }
         }
@@ -136,12 +136,12 @@ impl Cluster {
         let client = self.builder_for(seed, true).build().map_err(classify)?;
         client.init().await.map_err(classify)?;
         let slots = Slots::ask(&client, self.deadline, &seed.host).await;
-        // The answer matters, not how the connection ends.
+        // The answer is here, so it does not matter how the connection ends.
         let _ = timeout(self.deadline, client.quit()).await;
         slots
     }
 
-    /// Puts a new map in the place of the old one. Servers that are in both keep their connections.
+    /// Replaces the map. A server that was in the old one keeps its connection.
     async fn adopt(&self, slots: Slots) -> Result<(), Error> {
         let old = self.map();
         let mut map = Map {
@@ -169,13 +169,13 @@ impl Cluster {
         Ok(Arc::new(Node::new(vec![link], breaker)))
     }
 
-    fn builder_for(&self, server: &Server, impatient: bool) -> Builder {
+    fn builder_for(&self, server: &Server, fail_fast: bool) -> Builder {
         let mut builder = self.builder.clone();
         builder.with_config(|config| {
             config.server = ServerConfig::Centralized {
                 server: server.clone(),
             };
-            config.fail_fast = impatient;
+            config.fail_fast = fail_fast;
         });
         builder
     }
@@ -193,7 +193,7 @@ async fn refresh(cluster: Weak<Cluster>) {
     while let Some(cluster) = cluster.upgrade() {
         let found = cluster.discover().await;
         if let Err(error) = &found {
-            tracing::debug!(target: "tower_fred::redis", %error, "no cluster map");
+            tracing::debug!(target: "tower_fred::redis", %error, "no server told the slots of the cluster");
         }
         if found.is_ok() && !cluster.nodes().iter().any(|node| node.is_down()) {
             cluster.refreshing.store(false, Ordering::Release);

@@ -1,4 +1,4 @@
-//! All servers behind a handle, and which of them gets a command.
+//! The servers of a handle, and which of them gets a command.
 
 use std::{future::Future, sync::Arc, time::Instant};
 
@@ -20,7 +20,7 @@ use crate::{
 /// Where commands go.
 #[derive(Debug)]
 pub(crate) enum Deployment {
-    /// One server, found directly or through sentinels, or all that a client of the application is connected to.
+    /// One server, named by the URL or by sentinels; or a client of the application, whatever it is connected to.
     Single(Node),
     /// A cluster whose slots this crate looks up, and a cluster client of fred for raw commands.
     Cluster(Arc<Cluster>, Node),
@@ -121,7 +121,7 @@ impl Deployment {
         }
     }
 
-    /// Tests in the background whether replies about `key` answer the command that was sent.
+    /// Tests in the background whether the replies of the server with `key` answer the commands that were sent.
     #[cfg(feature = "cache")]
     pub(crate) fn verify(&self, key: &str) {
         match self {

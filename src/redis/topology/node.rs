@@ -1,4 +1,4 @@
-//! One server: its connections, and whether it answers.
+//! One server: its connections, its clock, and whether it answers.
 
 use std::{
     future::Future,
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A server, or all of a cluster behind a client of the application.
+/// A server, or a whole cluster behind a cluster client of the application.
 #[derive(Debug)]
 pub(crate) struct Node {
     links: Vec<Arc<Link>>,
@@ -55,13 +55,13 @@ impl Node {
         self.links.len()
     }
 
-    /// Makes sure that the replies of all connections are to what was asked.
+    /// Tests on all connections whether replies answer the commands that were sent.
     #[cfg(feature = "cache")]
     pub(crate) fn verify(&self) {
         self.links.iter().for_each(Link::verify);
     }
 
-    /// The connections in turn.
+    /// The client of the next connection in turn.
     pub(crate) fn client(&self) -> Client {
         self.link().client()
     }
@@ -73,7 +73,7 @@ impl Node {
         }
     }
 
-    /// Runs one command, bounded in time, and notes whether there was an answer.
+    /// Sends one command and waits for its answer until the deadline. Counts whether there was an answer.
     pub(crate) async fn send<T, F>(
         &self,
         options: &CommandOptions,
@@ -89,47 +89,49 @@ impl Node {
             )));
         }
         let link = self.link();
-        // In a box: what fred nests in it is too deep for the compiler once callers nest it further.
+        // Boxed, since the futures of fred and of the callers together are nested too deep for the compiler.
         let command = Box::pin(command(
             link.client().with_options(&options.options),
             Arc::clone(&self.clock),
         ));
-        // fred's own timeout is the shorter fence: a command that it ends is not sent later. This one is for a client
-        // whose task is stuck or gone.
-        let (error, unanswered) = match timeout(options.deadline + options.deadline / 10, command)
-            .await
-        {
+        // fred's own timeout is shorter: a command that it ends is not sent later. This one is for a client whose task
+        // is stuck or has ended.
+        match timeout(options.deadline + options.deadline / 10, command).await {
             Ok(Ok(value)) => {
                 self.breaker.answered();
-                return Ok(value);
+                Ok(value)
             }
-            Ok(Err(error)) => {
-                if let Some(address) = moved_to(&error) {
-                    self.breaker.answered();
-                    return Err(Failure::Moved(address.to_owned(), classify(error)));
-                }
-                if *error.kind() == ErrorKind::Protocol {
-                    tracing::error!(target: "tower_fred::redis", %error, "dropped a reply: connecting again");
-                    link.restart();
-                }
-                if *error.kind() == ErrorKind::Parse {
-                    link.verify();
-                }
-                let unanswered = is_unanswered(&error);
-                (classify(error), unanswered)
-            }
-            Err(_) => (
+            Ok(Err(error)) => Err(self.failed(link, error)),
+            Err(_) => Err(self.unanswered(
+                link,
                 Error::new(Kind::Timeout, "no answer from redis within the deadline"),
-                true,
-            ),
-        };
-        if unanswered {
-            self.breaker.unanswered(&error);
-            link.suspect();
-            return Err(Failure::Unanswered(error));
+            )),
+        }
+    }
+
+    fn failed(&self, link: &Arc<Link>, error: FredError) -> Failure {
+        if is_unanswered(&error) {
+            return self.unanswered(link, classify(error));
         }
         self.breaker.answered();
-        Err(Failure::Refused(error))
+        if let Some(address) = moved_to(&error) {
+            return Failure::Moved(address.to_owned(), classify(error));
+        }
+        match error.kind() {
+            ErrorKind::Protocol => {
+                tracing::error!(target: "tower_fred::redis", %error, "dropped a reply: connecting again");
+                link.restart();
+            }
+            ErrorKind::Parse => link.verify(),
+            _ => {}
+        }
+        Failure::Refused(classify(error))
+    }
+
+    fn unanswered(&self, link: &Arc<Link>, error: Error) -> Failure {
+        self.breaker.unanswered(&error);
+        link.probe();
+        Failure::Unanswered(error)
     }
 }
 
@@ -137,9 +139,9 @@ impl Node {
 pub(crate) enum Failure {
     /// The key is on another server, at this address.
     Moved(String, Error),
-    /// The server gave no answer.
+    /// The server gave no answer, or cannot serve yet.
     Unanswered(Error),
-    /// The server answered an error, or was not asked.
+    /// The server answered with another error, or the command was not sent since the server is down.
     Refused(Error),
 }
 

@@ -1,7 +1,7 @@
-//! Following the primary when sentinels name another.
+//! Sentinels: when they name another primary, the connections move to it.
 //!
-//! fred asks the sentinels only when a connection breaks. In a planned failover the old primary lives on for some ten
-//! seconds and takes writes that are lost, so somebody has to listen.
+//! fred asks the sentinels only when a connection breaks. In a planned failover the old primary stays connected for about
+//! ten seconds, and the writes that it takes are lost. So this subscribes to what the sentinels announce.
 
 use std::{sync::Weak, time::Duration};
 
@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::redis::connection::link::{Link, jittered};
 
-/// Listens to one sentinel after the other for as long as the links live, and has them connect anew on a switch.
+/// Subscribes to one sentinel after the other until all links are dropped. Makes the links reconnect on each switch.
 pub(crate) async fn follow(mut builder: Builder, links: Vec<Weak<Link>>) {
     let Some(ServerConfig::Sentinel {
         hosts,
@@ -43,7 +43,7 @@ pub(crate) async fn follow(mut builder: Builder, links: Vec<Weak<Link>>) {
         });
         if let Ok(client) = builder.build() {
             listen(&client, host, &service_name, &links).await;
-            // The task behind the client ends by itself if there is no connection to quit.
+            // If there is no connection to quit, fred's task ends by itself.
             let _ = timeout(PAUSE, client.quit()).await;
         }
         sleep(jittered(PAUSE)).await;
@@ -53,7 +53,7 @@ pub(crate) async fn follow(mut builder: Builder, links: Vec<Weak<Link>>) {
     }
 }
 
-/// Returns when the sentinel is lost, or nobody needs it any more.
+/// Returns when the connection to the sentinel is lost, or all links are dropped.
 async fn listen(client: &Client, sentinel: &Server, service: &str, links: &[Weak<Link>]) {
     let (mut messages, mut errors) = (client.message_rx(), client.error_rx());
     if client.init().await.is_err() || client.subscribe(SWITCH).await.is_err() {
@@ -79,7 +79,7 @@ async fn listen(client: &Client, sentinel: &Server, service: &str, links: &[Weak
                     continue;
                 }
             }
-            // What was missed may have been a switch.
+            // One of the messages that were lost may have been a switch.
             Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }

@@ -1,4 +1,4 @@
-//! Which primary of a cluster has which hash slot.
+//! The hash slots of a cluster, and the primary that has each.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
 pub(crate) struct Slots(Vec<(u16, u16, Server)>);
 
 impl Slots {
-    /// Asks a server with `CLUSTER SLOTS`. `asked` is its host, for where the server does not know its own.
+    /// Sends `CLUSTER SLOTS`. `asked` is the host of the server, used where its reply leaves out its own.
     pub(crate) async fn ask(
         client: &Client,
         deadline: Duration,
@@ -71,7 +71,7 @@ impl Slots {
         (*first <= slot).then_some(server)
     }
 
-    /// The primaries, each once for each of its ranges.
+    /// The primary of each range of slots, so one primary may come more than once.
     pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
         self.0.iter().map(|(_, _, server)| server)
     }

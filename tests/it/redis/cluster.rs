@@ -1,4 +1,4 @@
-//! A cluster whose slots move and whose servers die, under load.
+//! A cluster under load while slots move and servers are killed.
 
 use std::{
     sync::{
@@ -12,19 +12,15 @@ use serde_json::json;
 use tokio::{sync::watch, task::JoinHandle};
 use tower_fred::{
     Error, Redis,
-    fred::{
-        interfaces::{ClientLike, KeysInterface},
-        types::{ClusterHash, CustomCommand},
-        util::redis_keyslot,
-    },
+    fred::{interfaces::KeysInterface, util::redis_keyslot},
     memo::Memo,
     redis::Health,
     session::SessionStore,
 };
 
-use crate::support::{patiently, topology::Cluster};
+use crate::support::{command::run, patiently, server::until_up, topology::Cluster};
 
-/// fred's own cluster client gives callers the values of others here, by the thousand.
+/// fred's own cluster client gives callers thousands of other callers' values here.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_moving_slot_never_gives_a_wrong_value() {
     let cluster = Cluster::start().await;
@@ -33,17 +29,17 @@ async fn a_moving_slot_never_gives_a_wrong_value() {
     let (slot, key) = a_stored_key(&cluster, 0).await;
 
     cluster.begin_migration(slot, 1).await;
-    // What the old owner no longer has, it answers with ASK.
+    // The old owner answers ASK for a key that it does not have.
     let _: i64 = cluster.admin(0).del(&key).await.expect("del");
     load.rounds(20).await;
     let seen = load.take();
     assert_eq!(seen.wrong, 0, "{seen:?}");
     assert!(
         seen.failed > 0,
-        "the moving slot was never asked for: {seen:?}"
+        "no command went to the moving slot: {seen:?}"
     );
     assert!(
-        // One key in so many; twice that leaves room for the moments of the change itself.
+        // One of the keys fails. Twice as many failures leave room for the moments of the change.
         seen.failed <= 2 * seen.right / KEYS,
         "other slots failed as well: {seen:?}"
     );
@@ -53,15 +49,15 @@ async fn a_moving_slot_never_gives_a_wrong_value() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_primary_holds_up_no_other_and_its_replica_takes_over() {
+async fn a_killed_primary_delays_no_other_and_its_replica_takes_over() {
     let cluster = Cluster::start().await;
-    // Or all of them refuse after a while.
+    // Otherwise all primaries refuse commands after a while.
     cluster.config("cluster-require-full-coverage", "no").await;
     let redis = cluster.redis().await;
     let mut health = redis.watch_health();
     let load = Load::start(&redis).await;
 
-    // Not the one with the purge log: without it no value is known to hold, wherever it is.
+    // Not the primary with the purge log: without the log, no value of any primary is used.
     let log = format!("{}:purges", redis.namespace());
     let keeper = Cluster::owner(redis_keyslot(log.as_bytes()));
     cluster.servers[(keeper + 1) % 3].kill();
@@ -78,27 +74,22 @@ async fn a_killed_primary_holds_up_no_other_and_its_replica_takes_over() {
         "two of three primaries are there: {seen:?}"
     );
 
-    let up = health.wait_for(|health| *health == Health::Up);
-    patiently("a healthy handle", up)
-        .await
-        .expect("the handle lives");
+    until_up(&redis).await;
     load.until_served().await;
 }
 
-/// A key of ours on the primary with this index, and its slot.
+/// A stored key on the primary with this index, and its slot.
 async fn a_stored_key(cluster: &Cluster, primary: usize) -> (u16, String) {
     let mut key = String::from(":u:");
-    // The lists of users' sessions are not what the readers ask for.
+    // The readers do not read the index of a user's sessions.
     while key.contains(":u:") {
-        let random = CustomCommand::new_static("RANDOMKEY", ClusterHash::Random, false);
-        let no_arguments: Vec<String> = Vec::new();
-        let admin = cluster.admin(primary);
-        key = admin.custom(random, no_arguments).await.expect("a key");
+        let random = run(cluster.admin(primary), "RANDOMKEY", &[]);
+        key = random.await.expect("a key");
     }
     (redis_keyslot(key.as_bytes()), key)
 }
 
-/// Readers of values that name their keys, until it is dropped.
+/// Tasks that read values until it is dropped. Each value contains its key.
 struct Load {
     seen: Arc<Seen>,
     readers: Vec<JoinHandle<()>>,
@@ -129,7 +120,7 @@ impl Load {
         Self { seen, readers }
     }
 
-    /// Waits until some reader has gone through all keys so many times more.
+    /// Waits until the readers have read all keys `more` times, on average.
     async fn rounds(&self, more: usize) {
         let mut rounds = self.seen.rounds.subscribe();
         let target = *rounds.borrow() + more * self.readers.len();
@@ -137,7 +128,7 @@ impl Load {
         patiently("readers", read).await.expect("readers");
     }
 
-    /// Waits until all readers have gone through all keys some times without a failure.
+    /// Waits until the readers have read all keys five times without a failure.
     async fn until_served(&self) {
         loop {
             self.take();
@@ -150,7 +141,7 @@ impl Load {
         }
     }
 
-    /// What was seen since the last time.
+    /// The counts since the last call.
     fn take(&self) -> Summary {
         Summary {
             right: self.seen.right.swap(0, Ordering::Relaxed),
@@ -168,7 +159,7 @@ impl Drop for Load {
     }
 }
 
-/// Values and sessions that name their keys.
+/// Values and sessions that contain their keys.
 struct Stored {
     values: Memo<String>,
     sessions: SessionStore,
@@ -196,7 +187,7 @@ impl Stored {
         }
     }
 
-    /// What is stored under `key` by its own account; nothing when it was deleted.
+    /// The keys that the value and the session of `key` contain; `None` when it was deleted.
     async fn names(&self, key: usize) -> [Result<Option<String>, Error>; 2] {
         let session = self.sessions.load(&self.cookies[key]).await;
         let user = session.map(|record| record.and_then(|record| record.user().map(str::to_owned)));
@@ -211,7 +202,7 @@ async fn read(stored: Arc<Stored>, seen: Arc<Seen>) {
                 let counter = match name {
                     Ok(Some(name)) if name == key.to_string() => &seen.right,
                     Ok(Some(_)) => &seen.wrong,
-                    // The deleted one, once its new owner is known.
+                    // The deleted value, once its new owner is known.
                     Ok(None) => continue,
                     Err(_) => &seen.failed,
                 };

@@ -1,20 +1,20 @@
-//! URLs and settings, right and wrong: each error is clear and comes in bounded time.
+//! Valid and invalid URLs and settings: each error says what is wrong, and comes in bounded time.
 
 use std::{net::Ipv4Addr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    net::{
+        TcpListener,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 use tower_fred::{
     Error, Redis,
-    fred::{
-        interfaces::{ClientLike, KeysInterface},
-        types::{ClusterHash, CustomCommand},
-    },
+    fred::{clients::Client, interfaces::KeysInterface},
 };
 
-use crate::support::{Server, server::until_served};
+use crate::support::{Server, command::run, faults::relay::Relay, server::until_served, until};
 
 #[tokio::test]
 async fn by_url_with_password_and_database() {
@@ -33,10 +33,7 @@ async fn by_url_with_password_and_database() {
         .await
         .expect("a handle");
     let absent: Option<String> = elsewhere.client().get("k").await.expect("get");
-    assert_eq!(
-        absent, None,
-        "database 0 holds what was written to database 3"
-    );
+    assert_eq!(absent, None, "a value of database 3 is in database 0");
 }
 
 #[tokio::test]
@@ -49,19 +46,10 @@ async fn by_unix_socket() {
 #[tokio::test]
 async fn with_a_pool_the_connections_are_used_in_turn() {
     let server = Server::start();
-    let redis = Redis::builder()
-        .pool_size(3)
-        .connect(&server.url())
-        .await
-        .expect("a handle");
+    let redis = server.redis_with(|builder| builder.pool_size(3)).await;
     let mut ids = Vec::new();
     for _ in 0..3 {
-        let id: String = redis
-            .client()
-            .custom(client_command(), vec!["ID"])
-            .await
-            .expect("an id");
-        ids.push(id);
+        ids.push(id(&redis.client()).await);
     }
     ids.sort();
     ids.dedup();
@@ -73,29 +61,18 @@ async fn dropping_the_last_handle_closes_its_connection() {
     let server = Server::start();
     let admin = server.admin().await;
     let redis = server.redis().await;
-    let id: i64 = redis
-        .client()
-        .custom(client_command(), vec!["ID"])
-        .await
-        .expect("an id");
-    let listed = || async {
-        let arguments = vec!["LIST".to_owned(), "ID".to_owned(), id.to_string()];
-        let list: String = admin
-            .custom(client_command(), arguments)
-            .await
-            .expect("a list");
-        !list.is_empty()
+    let id = id(&redis.client()).await.to_string();
+    let listed = async || {
+        let list = run::<String>(&admin, "CLIENT", &["LIST", "ID", &id]).await;
+        !list.expect("a list").is_empty()
     };
     assert!(listed().await);
     drop(redis);
-    // The server needs a moment to see the end of the connection; the runner's own limit bounds the wait.
-    while listed().await {
-        tokio::task::yield_now().await;
-    }
+    until("a closed connection", async || !listed().await).await;
 }
 
 #[tokio::test]
-async fn lazily_before_the_server_is_there() {
+async fn lazily_before_the_server_runs() {
     let server = Server::start();
     server.kill();
     let redis = Redis::builder()
@@ -202,7 +179,7 @@ async fn no_server_is_an_error_that_names_the_address() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_says_nothing_is_given_up() {
+async fn a_server_that_accepts_and_never_answers_is_given_up() {
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .expect("a port");
@@ -215,8 +192,16 @@ async fn a_server_that_accepts_and_says_nothing_is_given_up() {
 #[tokio::test]
 async fn a_server_too_old_is_refused() {
     let server = Server::shared();
-    let url = aged(&server).await;
-    let error = refused(Redis::connect(&url).await);
+    // No installable server is too old: this relay makes the versions begin with 5.
+    let relay = Relay::start(server.port(), |client, server| async move {
+        let (client_read, client_write) = client.into_split();
+        let (server_read, server_write) = server.into_split();
+        tokio::join!(
+            age(client_read, server_write),
+            age(server_read, client_write)
+        );
+    });
+    let error = refused(Redis::connect(&relay.await.url()).await);
     assert!(error.is_unsupported(), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("5.") && text.contains("7.0"), "{text}");
@@ -229,28 +214,8 @@ fn refused(result: Result<Redis, Error>) -> Error {
     }
 }
 
-/// The real server behind a relay that makes its versions begin with 5: no installable server is too old.
-async fn aged(server: &Server) -> String {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a port");
-    let url = format!("redis://{}", listener.local_addr().expect("an address"));
-    let port = server.port();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-                .await
-                .expect("the server");
-            let (near_read, near_write) = near.into_split();
-            let (far_read, far_write) = far.into_split();
-            tokio::spawn(relay(near_read, far_write));
-            tokio::spawn(relay(far_read, near_write));
-        }
-    });
-    url
-}
-
-async fn relay(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+/// Passes bytes on, with another first digit of the versions.
+async fn age(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let chunk = &mut buffer[..count];
@@ -268,7 +233,7 @@ async fn relay(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
     }
 }
 
-/// The `CLIENT` command, whose answers tell connections apart.
-fn client_command() -> CustomCommand {
-    CustomCommand::new_static("CLIENT", ClusterHash::Random, false)
+/// The id of the connection of `client`.
+async fn id(client: &Client) -> i64 {
+    run(client, "CLIENT", &["ID"]).await.expect("an id")
 }

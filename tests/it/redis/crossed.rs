@@ -1,4 +1,4 @@
-//! Replies that reach the caller of another command.
+//! Replies that reach the caller of another command: none is taken for the right one.
 
 use std::time::Duration;
 
@@ -13,23 +13,18 @@ use crate::support::{
     Server,
     crossing::Crossing,
     patiently,
-    server::{namespace, until_served},
+    server::{handle_with, until_served},
 };
 
-/// Two connections that are taken in turn, so that the commands of a pair go over both at once.
+/// Two connections that are used in turn, so that two concurrent commands go over different ones.
 async fn two_connections() -> (Server, Crossing, Redis) {
     let server = Server::start();
     let proxy = Crossing::start(server.port()).await;
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .pool_size(2)
-        .connect(&proxy.url())
-        .await
-        .expect("a handle");
+    let redis = handle_with(&proxy.url(), |builder| builder.pool_size(2)).await;
     (server, proxy, redis)
 }
 
-/// Both connections gave only what was asked for by others, and stayed so: nothing was found any more.
+/// Regression: both connections kept giving replies to other commands, and no value was found any more.
 #[tokio::test]
 async fn no_value_is_that_of_another_key_and_values_are_found_again() {
     let (_server, proxy, redis) = two_connections().await;
@@ -52,15 +47,15 @@ async fn no_value_is_that_of_another_key_and_values_are_found_again() {
 
     proxy.cross(false);
     until_served(&redis).await;
-    // What was stored before may count as purged: a look at the purge log may have been among what was crossed.
+    // The values from before may count as purged: a read of the purge log may have been crossed too.
     patiently("values that are found again", found_again(&values)).await;
 }
 
-/// Keeps values until both are found.
+/// Stores both values until both are found.
 async fn found_again(values: &Memo<String>) {
     loop {
         for name in ["a", "b"] {
-            // Connections whose replies are out of step are given up.
+            // An error: a connection whose replies are crossed is closed.
             while values.set(name, &format!("of {name}")).await.is_err() {}
         }
         let (a, b) = tokio::join!(values.get("a"), values.get("b"));
@@ -77,7 +72,7 @@ async fn no_limit_is_that_of_another_subject() {
     let limiter = RateLimiter::new(redis, Quota::per_day(1));
     limiter.check("spent").await.expect("the only one");
     proxy.cross(true);
-    // Believed, the denial would go to the one who has not asked yet.
+    // Otherwise the denial would reach the subject that has a permit left.
     let (spent, fresh) = tokio::join!(limiter.check("spent"), limiter.check("fresh"));
     for error in [spent.err(), fresh.err()] {
         assert!(error.expect("a crossed reply").is_unavailable());

@@ -1,4 +1,4 @@
-//! What the handle does when the server is killed, stopped, or forgets its scripts.
+//! The handle while the server is killed, stopped, or loses its scripts.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,17 @@ use tower_fred::{
     Redis,
     fred::{
         interfaces::{ClientLike, KeysInterface, LuaInterface},
-        types::{ClusterHash, CustomCommand},
+        types::Value,
     },
     rate_limit::{Quota, RateLimiter},
     redis::Health,
 };
 
 use crate::support::{
-    Server, patiently,
+    Server,
+    command::run,
     proxy::Proxy,
-    server::{namespace, until_served},
+    server::{until_served, until_up},
 };
 
 #[tokio::test]
@@ -36,12 +37,10 @@ async fn a_killed_server_is_an_unavailable_error_and_then_served_again() {
 #[tokio::test]
 async fn a_stopped_server_is_a_timeout_and_then_served_again() {
     let server = Server::start();
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .deadline(Duration::from_millis(50))
-        .connect(&server.url())
-        .await
-        .expect("a handle");
+    let deadline = Duration::from_millis(50);
+    let redis = server
+        .redis_with(|builder| builder.deadline(deadline))
+        .await;
 
     server.stop();
     let error = redis.ping().await.expect_err("a stopped server");
@@ -54,11 +53,10 @@ async fn a_stopped_server_is_a_timeout_and_then_served_again() {
 #[tokio::test]
 async fn a_layer_can_have_a_deadline_of_its_own() {
     let server = Server::start();
-    let patient = Redis::builder()
-        .deadline(Duration::from_secs(60))
-        .connect(&server.url())
-        .await
-        .expect("a handle");
+    let deadline = Duration::from_secs(60);
+    let patient = server
+        .redis_with(|builder| builder.deadline(deadline))
+        .await;
     let hasty = patient
         .with_deadline(Duration::from_millis(20))
         .expect("a deadline");
@@ -70,7 +68,7 @@ async fn a_layer_can_have_a_deadline_of_its_own() {
     );
 
     server.stop();
-    // The other one would outlast the test.
+    // The deadline of the first handle is longer than the test.
     assert!(
         hasty
             .ping()
@@ -85,7 +83,7 @@ async fn a_layer_can_have_a_deadline_of_its_own() {
 #[tokio::test]
 async fn a_users_own_client_is_bounded_too() {
     let server = Server::start();
-    // This pool has fred's default timeout, which is none.
+    // This pool has no timeout: fred's default.
     let redis = server.pooled().await;
     server.stop();
     assert!(
@@ -101,11 +99,7 @@ async fn a_users_own_client_is_bounded_too() {
 #[tokio::test]
 async fn commands_in_flight_are_bounded() {
     let server = Server::start();
-    let redis = Redis::builder()
-        .max_in_flight(1)
-        .connect(&server.url())
-        .await
-        .expect("a handle");
+    let redis = server.redis_with(|builder| builder.max_in_flight(1)).await;
     server.stop();
     let (first, second) = tokio::join!(redis.ping(), redis.ping());
     assert!(first.expect_err("a stopped server").is_timeout());
@@ -128,10 +122,7 @@ async fn a_command_that_timed_out_does_not_run_later() {
     server.restart();
     until_served(&redis).await;
     let count: Option<i64> = redis.client().get(&key).await.expect("get");
-    assert_eq!(
-        count, None,
-        "the increment ran after its caller was told that it failed"
-    );
+    assert_eq!(count, None, "the increment ran after it had failed");
 }
 
 #[tokio::test]
@@ -153,7 +144,6 @@ async fn the_raw_client_keeps_working_after_script_flush() {
 async fn the_breaker_opens_answers_at_once_and_closes_by_itself() {
     let server = Server::start();
     let redis = server.redis().await;
-    let mut health = redis.watch_health();
     assert_eq!(redis.health(), Health::Up);
 
     server.stop();
@@ -164,16 +154,13 @@ async fn the_breaker_opens_answers_at_once_and_closes_by_itself() {
     assert!(error.is_unavailable() && !error.is_timeout(), "{error:?}");
 
     server.resume();
-    // Nobody asks for anything: it closes all the same.
-    let up = health.wait_for(|health| *health == Health::Up);
-    patiently("a healthy handle", up)
-        .await
-        .expect("the handle lives");
+    // It closes although no command is sent.
+    until_up(&redis).await;
     redis.ping().await.expect("a sign of life");
 }
 
-/// Calls that failed at once never let go of the thread: on a runtime with one, nobody else ran, the way back to the
-/// server included.
+/// Regression: calls that fail at once never yielded. On a runtime with one thread no other task ran, so the connection
+/// never came back.
 #[tokio::test]
 async fn a_caller_that_asks_again_at_once_is_served_again() {
     let server = Server::start();
@@ -182,16 +169,17 @@ async fn a_caller_that_asks_again_at_once_is_served_again() {
     join_all((0..8).map(|_| redis.ping())).await;
     assert_eq!(redis.health(), Health::Down);
     server.resume();
+    // Without `until`, whose own yields would let the other tasks run.
     let begin = Instant::now();
     while redis.ping().await.is_err() {
         assert!(
             begin.elapsed() < Duration::from_secs(30),
-            "nobody else runs"
+            "no other task runs"
         );
     }
 }
 
-/// A connection that is open and dead stays so for ever as far as fred is concerned, while it is written to.
+/// fred never closes a connection that is open and gives no answers, as long as commands are written to it.
 #[tokio::test]
 async fn a_half_open_connection_is_made_anew() {
     let server = Server::start();
@@ -200,18 +188,17 @@ async fn a_half_open_connection_is_made_anew() {
     redis.ping().await.expect("a sign of life");
     proxy.swallow_open_connections();
     redis.ping().await.expect_err("a black hole");
-    // New connections go through; only a handle that gives up the old one gets there.
+    // New connections work, so the handle must close the old one.
     until_served(&redis).await;
 }
 
-/// A probe that the user may not send was taken for one without an answer, and the handle stayed down for ever.
+/// Regression: the refusal of a probe for which the user lacks the permission counted as no answer. The handle stayed down.
 #[tokio::test]
 async fn a_probe_that_is_forbidden_has_an_answer_too() {
     let server = Server::start();
     let admin = server.admin().await;
-    let acl = CustomCommand::new_static("ACL", ClusterHash::Random, false);
-    let user = vec!["SETUSER", "shop", "on", ">secret", "~*", "+@all", "-ping"];
-    let _: () = admin.custom(acl, user).await.expect("a user");
+    let user = ["SETUSER", "shop", "on", ">secret", "~*", "+@all", "-ping"];
+    let _: Value = run(&admin, "ACL", &user).await.expect("a user");
     let url = format!("redis://shop:secret@127.0.0.1:{}", server.port());
     let redis = Redis::connect(&url).await.expect("a handle");
     let limiter = RateLimiter::new(redis.clone(), Quota::per_day(100));
@@ -221,11 +208,7 @@ async fn a_probe_that_is_forbidden_has_an_answer_too() {
     assert!(checks.iter().all(Result::is_err));
     assert_eq!(redis.health(), Health::Down);
     server.resume();
-    let mut health = redis.watch_health();
-    let up = health.wait_for(|health| *health == Health::Up);
-    patiently("a healthy handle", up)
-        .await
-        .expect("the handle lives");
+    until_up(&redis).await;
 }
 
 #[tokio::test]
@@ -233,7 +216,7 @@ async fn a_client_whose_task_ended_is_replaced_under_the_same_handle() {
     let server = Server::start();
     let redis = server.redis().await;
     let clone = redis.clone();
-    // The way to end a fred client for ever that needs no bug of it.
+    // This ends the task of a fred client without a bug of fred.
     redis.client().quit().await.expect("quit");
     until_served(&redis).await;
     clone.ping().await.expect("a sign of life");

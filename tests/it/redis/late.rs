@@ -1,32 +1,23 @@
-//! What reaches the server after its caller was told that it failed.
+//! Commands that reach the server after they failed.
 
 use std::time::Duration;
 
 use tower_fred::{
-    Redis,
-    fred::{
-        interfaces::ClientLike,
-        types::{ClusterHash, CustomCommand},
-    },
+    fred::interfaces::ClientLike,
     rate_limit::{Quota, RateLimiter},
     session::SessionStore,
 };
 
-use crate::support::{
-    Server,
-    server::{namespace, until_served},
-};
+use crate::support::{Server, command::run, server::until_served};
 
-/// A stopped server has the commands in its sockets, and runs them when it goes on.
+/// A stopped server keeps the commands in its socket buffers, and reads them when it continues.
 #[tokio::test]
 async fn a_script_that_is_late_does_not_run() {
     let server = Server::start();
-    let redis = Redis::builder()
-        .namespace(namespace())
-        .deadline(Duration::from_millis(100))
-        .connect(&server.url())
-        .await
-        .expect("a handle");
+    let deadline = Duration::from_millis(100);
+    let redis = server
+        .redis_with(|builder| builder.deadline(deadline))
+        .await;
     let limiter = RateLimiter::new(redis.clone(), Quota::per_day(5));
     let sessions = SessionStore::new(redis.clone());
     limiter.check("first").await.expect("a decision");
@@ -46,32 +37,24 @@ async fn a_script_that_is_late_does_not_run() {
     for error in [check.err(), create.err(), destroy.err()] {
         assert!(error.expect("a stopped server").is_timeout());
     }
-    // There is no event to wait for: it is time itself that makes them late.
+    // No event to wait for: only time makes the commands late.
     tokio::time::sleep(3 * redis.deadline()).await;
     server.resume();
 
-    // Redis answers at the end of the turn in which it read every socket that had something.
+    // Redis answers after it has read every socket with data, so the late commands were read before this answer.
     until_served(&redis).await;
-    assert_eq!(
-        keys(&server).await,
-        2,
-        "something was made after its caller had given up"
-    );
+    assert_eq!(keys(&server).await, 2, "a script ran after it had failed");
     let record = sessions.load(&cookie).await.expect("a read");
     assert!(
         record.is_some(),
-        "a session ended although its logout had failed"
+        "a session was destroyed although that had failed"
     );
     limiter.check("second").await.expect("scripts run again");
 }
 
 async fn keys(server: &Server) -> i64 {
     let admin = server.admin().await;
-    let size = CustomCommand::new_static("DBSIZE", ClusterHash::Random, false);
-    let size = admin
-        .custom(size, Vec::<String>::new())
-        .await
-        .expect("a number");
+    let size = run(&admin, "DBSIZE", &[]).await.expect("a number");
     admin.quit().await.expect("a closed connection");
     size
 }

@@ -1,4 +1,4 @@
-//! A client that the application made itself.
+//! Clients and pools of the application.
 
 use tower_fred::{
     Redis,
@@ -27,7 +27,7 @@ async fn a_client_and_a_pool_are_shared_as_they_are() {
     let after = connections(&server).await;
     assert_eq!(after, before + 1, "sharing opened a connection");
 
-    // The application's client outlives the handles.
+    // The application's client still works after the handles are dropped.
     drop((from_pool, from_client));
     let _: () = pool.next().ping(None).await.expect("a sign of life");
 }
@@ -86,7 +86,7 @@ fn client(server: &Server, configure: impl FnOnce(&mut Builder)) -> Client {
     builder.build().expect("a client")
 }
 
-/// How many connections the server has ever had, with the one that asks.
+/// How many connections the server has had since its start, with the one that asks.
 async fn connections(server: &Server) -> i64 {
     let admin = server.admin().await;
     let info: String = admin.info(Some(InfoKind::Stats)).await.expect("info");

@@ -1,4 +1,4 @@
-//! TLS against a real server: certificates right, wrong and missing.
+//! TLS with a real server: valid, invalid and missing certificates.
 
 use tower_fred::{Error, Redis, redis::RedisBuilder};
 
@@ -35,7 +35,7 @@ async fn several_authorities_in_one_text_are_all_trusted() {
 async fn an_authority_that_is_not_trusted_is_a_config_error() {
     let server = TlsServer::start();
     let foreign = Redis::builder().ca_certificate(Authority::new().pem());
-    // Nobody put a throw-away CA among the platform's.
+    // The platform's certificates do not include the CA of this test.
     for builder in [foreign, Redis::builder()] {
         let error = refused(builder, &server.url()).await;
         assert!(error.is_config(), "{error:?}");
@@ -71,7 +71,7 @@ async fn a_server_that_asks_for_a_client_certificate_gets_one() {
     let foreign = trusting(&server).client_certificate(&foreign.certificate, &foreign.key);
     for builder in [trusting(&server), foreign] {
         let error = refused(builder, &server.url()).await;
-        // The server's reason may be lost when it closes, and then this is an unavailable error.
+        // If the server closes the connection before its reason is read, this is an unavailable error.
         assert!(error.is_config() || error.is_unavailable(), "{error:?}");
         assert!(error.to_string().contains("client_certificate"), "{error}");
     }
@@ -123,7 +123,7 @@ async fn pem_that_cannot_be_used_is_refused_by_field_before_connecting() {
     ];
     for (at, (field, builder)) in builders.into_iter().enumerate() {
         let shown = format!("{builder:?}");
-        // Nobody listens there: it is refused before.
+        // No server listens there: the settings are refused before connecting.
         let error = refused(builder, "rediss://localhost:1").await;
         assert!(
             error.is_config() && error.to_string().contains(field),
@@ -138,7 +138,7 @@ async fn pem_that_cannot_be_used_is_refused_by_field_before_connecting() {
     }
 }
 
-/// Who sets a CA expects encryption, and would not notice that there is none.
+/// An application that sets a CA expects encryption.
 #[tokio::test]
 async fn tls_settings_without_tls_are_refused() {
     let server = Server::shared();

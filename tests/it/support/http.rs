@@ -1,9 +1,9 @@
-//! HTTP over loopback: any tower service or axum router behind a real server, and a client.
+//! HTTP over loopback: a tower service or an axum router behind a real server, and a client. And calls without a server.
 
 use std::{convert::Infallible, future::Future, net::SocketAddr};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::{
@@ -16,9 +16,26 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tower::Service;
+use tower::{Service, ServiceExt};
 
-/// A server on a free port of the loopback interface, ended when it is dropped.
+/// A service that a hyper server can serve, and whose answers have the body `B`.
+pub trait HttpService<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S, B> HttpService<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// A server on a free port of the loopback interface. It ends when it is dropped.
 pub struct HttpServer {
     address: SocketAddr,
     task: JoinHandle<()>,
@@ -39,11 +56,7 @@ impl HttpServer {
     /// Serves a tower service with plain hyper.
     pub async fn hyper<S, B>(service: S) -> Self
     where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send,
+        S: HttpService<B>,
         B: http_body::Body<Error = Infallible> + Send + 'static,
         B::Data: Send,
     {
@@ -53,7 +66,7 @@ impl HttpServer {
             while let Ok((stream, _)) = listener.accept().await {
                 let service = TowerToHyperService::new(service.clone());
                 tokio::spawn(async move {
-                    // A client that goes away is none of the server's business.
+                    // An error here is a client that closed the connection.
                     let _ = auto::Builder::new(TokioExecutor::new())
                         .serve_connection_with_upgrades(TokioIo::new(stream), service)
                         .await;
@@ -81,14 +94,7 @@ impl HttpServer {
 
     /// Sends a request and reads the whole answer.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
-        let (parts, body) = self
-            .client
-            .request(request)
-            .await
-            .expect("an answer")
-            .into_parts();
-        let body = body.collect().await.expect("a body").to_bytes();
-        Response::from_parts(parts, body)
+        read(self.client.request(request).await.expect("an answer")).await
     }
 
     /// `GET path` with more header fields.
@@ -119,11 +125,33 @@ impl Http2 {
 
     /// Sends a request with the `:scheme` and `:authority` of its URI, and reads the whole answer.
     pub async fn send(&mut self, request: Request<BoxBody<Bytes, Infallible>>) -> Response<Bytes> {
-        let answer = self.sender.send_request(request).await.expect("an answer");
-        let (parts, body) = answer.into_parts();
-        let body = body.collect().await.expect("a body").to_bytes();
-        Response::from_parts(parts, body)
+        read(self.sender.send_request(request).await.expect("an answer")).await
     }
+}
+
+/// Calls a service without a server, and reads the whole answer.
+pub async fn call<S, ReqBody, B>(service: S, request: Request<ReqBody>) -> Response<Bytes>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Error: std::fmt::Debug>,
+{
+    let response = service.oneshot(request).await;
+    read(response.unwrap_or_else(|never| match never {})).await
+}
+
+/// The first cookie that a response sets, as a browser sends it back.
+pub fn cookie_of<B>(response: &Response<B>) -> &str {
+    let cookie = response.headers()[header::SET_COOKIE].to_str();
+    let cookie = cookie.expect("a cookie").split(';').next();
+    cookie.unwrap_or_default()
+}
+
+async fn read<B: http_body::Body<Error: std::fmt::Debug>>(
+    response: Response<B>,
+) -> Response<Bytes> {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Response::from_parts(parts, body)
 }
 
 impl Drop for HttpServer {

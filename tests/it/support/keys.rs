@@ -1,10 +1,10 @@
-//! What was left in Redis.
+//! Checks of the keys that are left in Redis.
 
 use tower_fred::fred::{clients::Client, interfaces::KeysInterface};
 
-use super::topology::run;
+use super::command::run;
 
-/// Asserts that there are keys on these servers, all of them within `namespace`, and that none of them stays for ever.
+/// Asserts that there are keys on these servers, all in `namespace`, and that each has a time to live.
 pub async fn assert_ours_and_bounded(admins: &[Client], namespace: &str) {
     let mut found = 0;
     for admin in admins {
@@ -13,9 +13,9 @@ pub async fn assert_ours_and_bounded(admins: &[Client], namespace: &str) {
             found += 1;
             let prefix = format!("{namespace}:");
             assert!(key.starts_with(&prefix), "{key} is not in {namespace}");
-            // -1 for a key without an end; -2 for one that has just met it.
+            // -1: the key has no time to live. -2: it expired after KEYS.
             let left: i64 = admin.pttl(&key).await.expect("pttl");
-            assert_ne!(left, -1, "{key} stays for ever");
+            assert_ne!(left, -1, "{key} has no time to live");
         }
     }
     assert!(found > 0, "no keys in {namespace}");

@@ -1,18 +1,17 @@
-//! What the tests stand on: private servers, other processes, HTTP over loopback, faults and a load to see them with.
+//! What the tests stand on: private servers, other processes, HTTP over loopback, and faults with a load under them.
 
-pub mod crossing;
-pub mod failover;
-pub mod fault;
+pub mod command;
+pub mod counts;
+pub mod faults;
 pub mod http;
 pub mod keys;
-pub mod load;
 pub mod patience;
 pub mod process;
-pub mod proxy;
 pub mod server;
-pub mod shop;
 pub mod tls;
 pub mod topology;
 
-pub use patience::patiently;
-pub use server::{Counts, Server};
+pub use counts::Counts;
+pub use faults::{crossing, failover, fault, load, proxy, shop};
+pub use patience::{patiently, until};
+pub use server::Server;

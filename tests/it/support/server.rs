@@ -1,8 +1,7 @@
 //! A private `redis-server` (or `valkey-server`) on a port of its own.
 
 use std::{
-    collections::BTreeMap,
-    fmt, fs,
+    fs,
     future::Future,
     io::Write,
     net::{Ipv4Addr, TcpListener, TcpStream},
@@ -22,15 +21,19 @@ use tower_fred::{
         clients::{Client, Pool},
         interfaces::ClientLike,
         types::{
-            Builder, InfoKind,
+            Builder,
             config::{Config, ReconnectPolicy},
         },
     },
+    redis::{Health, RedisBuilder},
 };
 
-use super::patience::patiently;
+use super::{
+    counts::Counts,
+    patience::{patiently, until},
+};
 
-/// A running server, ended when it is dropped, and also when the test process dies without dropping anything.
+/// A running server. It ends when it is dropped, and also when the test process dies.
 pub struct Server {
     port: u16,
     arguments: Vec<String>,
@@ -40,12 +43,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server of its own, for tests that harm it or count its commands.
+    /// A server for one test, which may harm it or count its commands.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// A server of its own with more `redis-server` arguments, such as `["--requirepass", "secret"]`.
+    /// The same with more `redis-server` arguments, such as `["--requirepass", "secret"]`.
     pub fn start_with(arguments: &[&str]) -> Self {
         let server = Self {
             port: free_port(),
@@ -58,7 +61,7 @@ impl Server {
         server
     }
 
-    /// A sentinel with this configuration, which it writes into.
+    /// A sentinel with this configuration file, which it also writes to.
     pub fn start_sentinel(configuration: &std::path::Path) -> Self {
         let server = Self {
             port: free_port(),
@@ -71,7 +74,7 @@ impl Server {
         server
     }
 
-    /// The server that all tests of this process share which neither harm it nor count its commands.
+    /// The server that the tests of this process share, unless they harm it or count its commands.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
         let mut shared = SHARED
@@ -100,16 +103,17 @@ impl Server {
         )
     }
 
-    /// A handle with its own connection and a namespace that nobody else has.
+    /// A handle with its own connection and namespace.
     pub async fn redis(&self) -> Redis {
-        Redis::builder()
-            .namespace(namespace())
-            .connect(&self.url())
-            .await
-            .expect("a handle")
+        handle(&self.url()).await
     }
 
-    /// A handle over a pool that the application made, as a user with fred already in place has it.
+    /// The same with more settings.
+    pub async fn redis_with(&self, set: impl FnOnce(RedisBuilder) -> RedisBuilder) -> Redis {
+        handle_with(&self.url(), set).await
+    }
+
+    /// A handle that shares a pool of the application.
     pub async fn pooled(&self) -> Redis {
         Redis::builder()
             .namespace(namespace())
@@ -117,21 +121,20 @@ impl Server {
             .expect("a handle over a pool")
     }
 
-    /// A connected fred pool of two, configured by hand.
+    /// A connected pool of the application with two connections.
     pub async fn pool(&self) -> Pool {
-        let mut builder = Builder::from_config(Config::from_url(&self.url()).expect("a URL"));
-        builder.set_policy(ReconnectPolicy::new_constant(0, 20));
-        let pool = builder.build_pool(2).expect("a pool");
+        let pool = application_builder(&self.url()).build_pool(2);
+        let pool = pool.expect("a pool");
         pool.init().await.expect("a connected pool");
         pool
     }
 
-    /// A raw client with no part in what is tested: to look at keys, to break them, to count commands.
+    /// A raw client that is not tested: it looks at keys, breaks them, or counts commands.
     pub async fn admin(&self) -> Client {
         Self::client(&self.url()).await
     }
 
-    /// The same for the database with this number.
+    /// A raw client of the database with this number.
     pub async fn admin_of(&self, database: u8) -> Client {
         Self::client(&format!("{}/{database}", self.url())).await
     }
@@ -144,7 +147,7 @@ impl Server {
         client
     }
 
-    /// The commands that the server ran for `work`, without those of the counting itself.
+    /// The commands that the server ran during `work`, without those that count them.
     pub async fn count<T>(&self, work: impl Future<Output = T>) -> (Counts, T) {
         let admin = self.admin().await;
         let before = Counts::read(&admin).await;
@@ -154,7 +157,7 @@ impl Server {
         (after.since(&before), value)
     }
 
-    /// `kill -9`, and waits until the server is gone.
+    /// `kill -9`; returns when the process has ended.
     pub fn kill(&self) {
         self.signal("KILL");
         let mut guard = self.guard.lock().expect("the server's process");
@@ -169,7 +172,7 @@ impl Server {
         self.launch();
     }
 
-    /// SIGSTOP: connections stay open, nothing answers.
+    /// SIGSTOP: connections stay open, and get no answers.
     pub fn stop(&self) {
         self.signal("STOP");
     }
@@ -192,7 +195,7 @@ impl Server {
         self.directory.path().join("pid")
     }
 
-    /// Starts the process under a shell that ends it as soon as the pipe from this process closes.
+    /// Starts the process under a shell, which kills it as soon as the pipe from this process closes.
     fn launch(&self) {
         let log = fs::File::create(self.directory.path().join("log")).expect("a log file");
         let mut child = Command::new("sh")
@@ -225,7 +228,7 @@ impl Server {
     fn command_line(&self) -> Vec<String> {
         let directory = self.directory.path().display().to_string();
         let mut words: Vec<String> = Vec::new();
-        // A configuration comes first or not at all.
+        // redis-server takes a configuration file only as its first argument.
         words.extend(
             self.configuration
                 .iter()
@@ -242,13 +245,13 @@ impl Server {
         words
     }
 
-    /// Any answer counts: a server with a password answers an error.
+    /// Whether there is any answer: a server with a password answers with an error.
     fn answers(&self) -> bool {
         use std::io::Read;
         let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else {
             return false;
         };
-        // Whoever accepts and says nothing is not the server.
+        // Another program on the port may accept the connection and not answer.
         let patience = Some(Duration::from_secs(1));
         let mut byte = [0];
         stream.set_read_timeout(patience).is_ok()
@@ -256,7 +259,7 @@ impl Server {
             && stream.read(&mut byte).is_ok_and(|count| count == 1)
     }
 
-    /// Waits until the server answers a ping and no error, as it does while it reads its data.
+    /// Waits until the server answers `PONG`. While it loads its data, it answers with an error.
     pub fn wait_for_pong(&self) {
         use std::io::Read;
         let mut answer = [0; 5];
@@ -281,68 +284,14 @@ impl Drop for Server {
             .get_mut()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(mut child) = guard.take() {
-            // A stopped server ends too: SIGKILL needs no SIGCONT.
+            // This ends a stopped server too: SIGKILL needs no SIGCONT.
             drop(child.stdin.take());
             let _ = child.wait();
         }
     }
 }
 
-/// How often the server ran each command.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Counts(BTreeMap<String, u64>);
-
-impl Counts {
-    /// How often `command` ran, by its lower-case name.
-    pub fn of(&self, command: &str) -> u64 {
-        self.0.get(command).copied().unwrap_or(0)
-    }
-
-    /// All commands that clients sent. What a script ran inside the server is not among them.
-    pub fn total(&self) -> u64 {
-        self.0.values().sum()
-    }
-
-    async fn read(client: &Client) -> Self {
-        let info: String = client
-            .info(Some(InfoKind::CommandStats))
-            .await
-            .expect("commandstats");
-        let mut all: BTreeMap<String, u64> = info
-            .lines()
-            .filter_map(|line| line.strip_prefix("cmdstat_")?.split_once(":calls="))
-            .map(|(command, rest)| {
-                let calls = rest.split(',').next().and_then(|calls| calls.parse().ok());
-                (command.to_owned(), calls.expect("a number of calls"))
-            })
-            .collect();
-        // A script that keeps up with the purge log runs each of these once.
-        let looks = all.get("xrange").copied().unwrap_or(0);
-        for command in ["evalsha", "pexpire", "time"] {
-            if let Some(calls) = all.get_mut(command) {
-                *calls = calls.saturating_sub(looks);
-            }
-        }
-        all.retain(|command, _| !OWN_COMMANDS.contains(&command.as_str()));
-        Self(all)
-    }
-
-    fn since(mut self, before: &Self) -> Self {
-        for (command, calls) in &mut self.0 {
-            *calls = calls.saturating_sub(before.of(command));
-        }
-        self.0.retain(|_, calls| *calls > 0);
-        self
-    }
-}
-
-impl fmt::Debug for Counts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A namespace that no other test of this process has, nor a process that it starts.
+/// A namespace that no other test has, and no process that a test starts.
 pub fn namespace() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!(
@@ -352,14 +301,36 @@ pub fn namespace() -> String {
     )
 }
 
+/// A handle to the server at `url`, with its own namespace.
+pub async fn handle(url: &str) -> Redis {
+    handle_with(url, |builder| builder).await
+}
+
+/// The same with more settings.
+pub async fn handle_with(url: &str, set: impl FnOnce(RedisBuilder) -> RedisBuilder) -> Redis {
+    let builder = set(Redis::builder().namespace(namespace()));
+    builder.connect(url).await.expect("a handle")
+}
+
+/// The settings of a client that the application makes.
+pub fn application_builder(url: &str) -> Builder {
+    let mut builder = Builder::from_config(Config::from_url(url).expect("a URL"));
+    builder.set_policy(ReconnectPolicy::new_constant(0, 20));
+    builder
+}
+
 /// Waits until `redis` is served again after a fault.
 pub async fn until_served(redis: &Redis) {
-    patiently("a server that answers", async {
-        while redis.ping().await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    until("a server that answers", async || redis.ping().await.is_ok()).await;
+}
+
+/// Waits until `redis` finds out by its own probes that all servers answer. Sends nothing.
+pub async fn until_up(redis: &Redis) {
+    let mut health = redis.watch_health();
+    let up = health.wait_for(|health| *health == Health::Up);
+    patiently("a healthy handle", up)
+        .await
+        .expect("the handle lives");
 }
 
 fn binary() -> &'static str {
@@ -369,8 +340,8 @@ fn binary() -> &'static str {
         .expect("redis-server or valkey-server on PATH: `make setup` installs one")
 }
 
-/// A port that nobody listens on, below those that systems give to outgoing connections: nobody else takes it before it
-/// is used. Other processes of the tests begin elsewhere.
+/// A port on which no program listens. It is below the range for outgoing connections, so that none takes it before it is
+/// used. Each process of the tests starts at another port.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let begin = std::process::id().wrapping_mul(499);
@@ -385,18 +356,3 @@ pub fn free_port() -> u16 {
 
 const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 20_000;
-
-/// What clients send when they connect, what keeps up with the purge log, and the counting itself.
-const OWN_COMMANDS: [&str; 11] = [
-    "auth",
-    "client|id",
-    "client|setinfo",
-    "client|setname",
-    "hello",
-    "info",
-    "ping",
-    "quit",
-    "select",
-    "xrange",
-    "xread",
-];

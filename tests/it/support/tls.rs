@@ -1,4 +1,4 @@
-//! A server that speaks TLS, and throw-away certificates.
+//! A server with TLS, and certificates for one test.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::server::{Server, free_port};
 
-/// A CA that signs for as long as the value lives, and trusted by nobody else.
+/// A CA. Only this value has its key.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -37,11 +37,11 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A certificate for these names and addresses, good for servers and for clients.
+    /// A certificate with these names and addresses, for a server or a client.
     pub fn sign(&self, names: &[&str]) -> Identity {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names");
-        // OpenSSL takes a certificate with the name of its issuer for a CA's own.
+        // OpenSSL takes a certificate whose subject is its issuer's for self-signed.
         params
             .distinguished_name
             .push(DnType::CommonName, names.concat());
@@ -58,13 +58,13 @@ impl Authority {
     }
 }
 
-/// The files that a server reads, in a directory of their own.
+/// The certificate files of a server, in a temporary directory.
 pub struct Files {
     directory: TempDir,
 }
 
 impl Files {
-    /// For a server with these names.
+    /// The files of a server with these names.
     pub fn of(authority: &Authority, names: &[&str]) -> Self {
         let directory = TempDir::with_prefix("tower-fred-").expect("a temporary directory");
         let identity = authority.sign(names);
@@ -78,7 +78,7 @@ impl Files {
         Self { directory }
     }
 
-    /// The arguments of `redis-server` that serve TLS on `port`; clients need no certificate.
+    /// The arguments for `redis-server` to serve TLS on `port`. Clients need no certificate.
     pub fn arguments(&self, port: u16) -> Vec<String> {
         let file = |name| self.directory.path().join(name).display().to_string();
         [
@@ -94,7 +94,7 @@ impl Files {
     }
 }
 
-/// A server with a port for TLS beside its plain one.
+/// A server with a TLS port and a plain port.
 pub struct TlsServer {
     pub authority: Authority,
     pub plain: Server,
@@ -103,12 +103,12 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
-    /// Known as `localhost` and 127.0.0.1; clients need no certificate.
+    /// Its certificate is for `localhost` and 127.0.0.1. Clients need no certificate.
     pub fn start() -> Self {
         Self::start_with(&["localhost", "127.0.0.1"], &[])
     }
 
-    /// Its certificate is for `names`; `arguments` are more of `redis-server`.
+    /// Its certificate is for `names`. `arguments` are more arguments of `redis-server`.
     pub fn start_with(names: &[&str], arguments: &[&str]) -> Self {
         let authority = Authority::new();
         let files = Files::of(&authority, names);

@@ -1,4 +1,4 @@
-//! More than one server: a primary with replicas and sentinels, and a cluster.
+//! Several servers: a primary with replicas and sentinels, and a cluster.
 
 use std::{fmt::Write as _, fs};
 
@@ -6,22 +6,16 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use tower_fred::{
     Redis,
-    fred::{
-        clients::Client,
-        interfaces::ClientLike,
-        types::{
-            Builder, ClusterHash, CustomCommand, Value,
-            config::{Config, ReconnectPolicy},
-        },
-    },
+    fred::{clients::Client, interfaces::ClientLike, types::Value},
 };
 
+pub use super::command::run;
 use super::{
-    patience::patiently,
-    server::{Server, free_port, namespace, until_served},
+    patience::{patiently, until},
+    server::{Server, application_builder, free_port, handle, until_served},
 };
 
-/// A primary and two replicas, watched by three sentinels that need one second to call a server dead.
+/// A primary and two replicas, watched by three sentinels, which call a server dead after one second.
 pub struct Sentinels {
     pub servers: Vec<Server>,
     pub sentinels: Vec<Server>,
@@ -40,7 +34,7 @@ impl Sentinels {
         let configurations = TempDir::with_prefix("tower-fred-").expect("a temporary directory");
         let mut sentinels = Vec::new();
         for number in 0..3 {
-            // A sentinel writes into its configuration, so each has a file.
+            // Each sentinel writes to its configuration file, so each needs its own.
             let mut text = format!("sentinel monitor {SERVICE} 127.0.0.1 {port} 2\n");
             for (setting, value) in [
                 ("down-after-milliseconds", 1000),
@@ -87,10 +81,9 @@ impl Sentinels {
             .expect("a failover");
     }
 
-    /// A handle that is served, with a namespace that nobody else has.
+    /// A handle that is served, with its own namespace.
     pub async fn redis(&self) -> Redis {
-        let builder = Redis::builder().namespace(namespace());
-        let redis = builder.connect(&self.url()).await.expect("a handle");
+        let redis = handle(&self.url()).await;
         until_served(&redis).await;
         redis
     }
@@ -115,22 +108,17 @@ impl Sentinels {
             .expect("a server")
     }
 
-    /// Waits until every sentinel knows the replicas and the other sentinels: a failover needs both. And until the
-    /// replicas have the data: one that has none yet would be made primary all the same.
+    /// Waits until a failover can succeed: every sentinel knows the replicas and the other sentinels, and the replicas have
+    /// the data. A sentinel would also make a replica without data the primary.
     async fn settle(&self) {
         for replica in &self.servers[1..] {
             synced(&replica.admin().await).await;
         }
         join_all(self.sentinels.iter().map(async |sentinel| {
             let admin = sentinel.admin().await;
-            patiently("sentinels that know everybody", async {
-                loop {
-                    let info: String = run(&admin, "INFO", &["sentinel"]).await.expect("info");
-                    if info.contains("slaves=2,sentinels=3") && info.contains("status=ok") {
-                        return;
-                    }
-                    tokio::task::yield_now().await;
-                }
+            until("sentinels that know all servers", async || {
+                let info: String = run(&admin, "INFO", &["sentinel"]).await.expect("info");
+                info.contains("slaves=2,sentinels=3") && info.contains("status=ok")
             })
             .await;
         }))
@@ -153,7 +141,7 @@ impl Cluster {
 
     /// With more `redis-server` arguments for the server with each index.
     pub async fn start_with(arguments: impl Fn(usize) -> Vec<String>) -> Self {
-        // The default, 10,000 above the other port, may be above them all.
+        // The default bus port is the port plus 10,000, which may be taken or above the highest port.
         let buses: Vec<String> = (0..6).map(|_| free_port().to_string()).collect();
         let start = |(index, bus): (usize, &String)| {
             let more = arguments(index);
@@ -197,10 +185,9 @@ impl Cluster {
         )
     }
 
-    /// A client of the whole cluster, as an application makes it.
+    /// A cluster client of the application.
     pub async fn application_client(&self) -> Client {
-        let mut builder = Builder::from_config(Config::from_url(&self.url()).expect("a URL"));
-        builder.set_policy(ReconnectPolicy::new_constant(0, 20));
+        let mut builder = application_builder(&self.url());
         builder.with_connection_config(|config| config.max_redirections = 0);
         let client = builder.build().expect("a client");
         client.init().await.expect("a connection");
@@ -218,11 +205,7 @@ impl Cluster {
     }
 
     pub async fn redis(&self) -> Redis {
-        Redis::builder()
-            .namespace(namespace())
-            .connect(&self.url())
-            .await
-            .expect("a handle")
+        handle(&self.url()).await
     }
 
     /// A raw connection to the server with this index.
@@ -235,7 +218,7 @@ impl Cluster {
         usize::from(slot) / usize::from(SHARE + 1)
     }
 
-    /// Begins to move `slot` to the primary `to`: from now on its owner answers ASK for keys that it does not have.
+    /// Begins to move `slot` to the primary `to`. From now on its owner answers ASK for keys that it does not have.
     pub async fn begin_migration(&self, slot: u16, to: usize) {
         let from = Self::owner(slot);
         let slot = slot.to_string();
@@ -245,7 +228,7 @@ impl Cluster {
             .await;
     }
 
-    /// Ends the move of `slot` to the primary `to`: the other servers answer MOVED from now on.
+    /// Ends the move of `slot` to the primary `to`. From now on the other servers answer MOVED.
     pub async fn end_migration(&self, slot: u16, to: usize) {
         let slot = slot.to_string();
         for primary in [to, Self::owner(slot.parse().expect("a slot")), 0, 1, 2] {
@@ -283,26 +266,23 @@ impl Cluster {
             let range = ["ADDSLOTSRANGE", &first.to_string(), &last.to_string()];
             self.cluster(index.into(), &range).await;
         }
-        // A replica can only be made of a primary that it has heard of.
+        // A server can only become the replica of a primary that it knows.
         for index in 3..6 {
             let replicate = ["REPLICATE", self.ids[index - 3].as_str()];
-            while run::<Value>(&self.admins[index], "CLUSTER", &replicate)
-                .await
-                .is_err()
-            {
-                tokio::task::yield_now().await;
-            }
+            let admin = &self.admins[index];
+            until("a replica", async || {
+                run::<Value>(admin, "CLUSTER", &replicate).await.is_ok()
+            })
+            .await;
         }
         for (index, admin) in self.admins.iter().enumerate() {
-            loop {
+            until("a server that knows the cluster", async || {
                 let info: String = run(admin, "CLUSTER", &["INFO"]).await.expect("info");
                 let nodes: String = run(admin, "CLUSTER", &["NODES"]).await.expect("nodes");
                 let replicas = nodes.lines().filter(|line| line.contains("slave")).count();
-                if info.contains("cluster_state:ok") && replicas == 3 {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
+                info.contains("cluster_state:ok") && replicas == 3
+            })
+            .await;
             if index >= 3 {
                 synced(admin).await;
             }
@@ -312,40 +292,14 @@ impl Cluster {
 
 /// Waits until a replica has its primary's data.
 async fn synced(replica: &Client) {
-    patiently("a replica with the data", async {
-        loop {
-            let info: String = run(replica, "INFO", &["replication"]).await.expect("info");
-            if info.contains("master_link_status:up") {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
+    until("a replica with the data", async || {
+        let info: String = run(replica, "INFO", &["replication"]).await.expect("info");
+        info.contains("master_link_status:up")
     })
     .await;
 }
 
-/// Any command, sent to the server of `client`.
-pub async fn run<R>(
-    client: &Client,
-    command: &'static str,
-    arguments: &[&str],
-) -> Result<R, tower_fred::fred::error::Error>
-where
-    R: tower_fred::fred::types::FromValue,
-{
-    let command = CustomCommand::new_static(command, ClusterHash::Random, false);
-    client
-        .custom(
-            command,
-            arguments
-                .iter()
-                .map(|word| (*word).to_owned())
-                .collect::<Vec<_>>(),
-        )
-        .await
-}
-
-/// A primary waits five seconds for more replicas unless it is told not to.
+/// By default a primary waits five seconds for more replicas before it sends the data.
 const SYNC_AT_ONCE: [&str; 2] = ["--repl-diskless-sync-delay", "0"];
 const SERVICE: &str = "main";
 const LAST_SLOT: u16 = 16383;

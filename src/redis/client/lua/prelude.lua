@@ -1,6 +1,6 @@
--- Comes before every script: refuses to run when its caller has given up.
--- ARGV[1]  the proof, ARGV[2] the last millisecond of this server's clock to run in, or 0 for no limit
--- Gives    `time`, as TIME returns it, and `reply`, which every script returns
+-- Stands before every script: ends it here when its time limit is over, since its caller was told that it failed.
+-- ARGV[1]  the proof, which the reply repeats; ARGV[2] the limit: a Unix time in ms on this server's clock, or 0 for none
+-- Defines  `time`, as TIME returns it, `now_ms`, `limit_ms`, and `reply`, with which every script returns
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local function reply(...)

@@ -1,4 +1,4 @@
-//! Many visitors at once, and what they saw.
+//! A load of many visitors, and what came of their requests.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,11 +9,11 @@ use tokio::{sync::watch, task::JoinHandle};
 use tower_fred::{Redis, redis::Health};
 
 use super::{
-    patience::patiently,
+    super::patience::patiently,
     shop::{BURST, Kind, Outcome, RATE, Shop, Visitor},
 };
 
-/// Visitors who ask at a steady rate, until they are called back or the load is dropped.
+/// Visitors who send requests at a steady rate until [`end`](Self::end), or until this is dropped.
 pub struct Load {
     log: Arc<Log>,
     visitors: Vec<JoinHandle<Visitor>>,
@@ -28,11 +28,11 @@ pub struct Sample {
     pub took: Duration,
     pub kind: Kind,
     pub outcome: Outcome,
-    /// Of the handle, before and after.
+    /// The health of the handle before and after.
     pub health: (Health, Health),
     /// The id of the visitor's session, if there is one.
     pub session: Arc<str>,
-    /// How late the machine let the visitor begin.
+    /// How much later than intended the visitor ran.
     pub late: Duration,
 }
 
@@ -44,7 +44,7 @@ struct Log {
 }
 
 impl Load {
-    /// `visitors` of all kinds, each of whom pauses for so long after each answer.
+    /// Starts `visitors` of all kinds. Each pauses after each answer.
     pub fn start(redis: &Redis, visitors: usize, pause: Duration) -> Self {
         let shop = Shop::new(redis);
         let log = Arc::new(Log {
@@ -72,14 +72,14 @@ impl Load {
         std::mem::take(&mut *self.log.samples())
     }
 
-    /// Whether `key` is that of a session that a visitor has come with since the last [`take`](Self::take).
+    /// Whether `key` belongs to a session that a visitor has used since the last [`take`](Self::take).
     pub fn comes_with(&self, key: &str) -> bool {
         let samples = self.log.samples();
         let mut sessions = samples.iter().map(|sample| &*sample.session);
         sessions.any(|session| !session.is_empty() && key.contains(session))
     }
 
-    /// Waits until the requests that ended since the last [`take`](Self::take) are as wanted.
+    /// Waits until `wanted` is true of the requests that ended since the last [`take`](Self::take).
     pub async fn until(&self, wanted: impl Fn(&[Sample]) -> bool) {
         let mut count = self.log.count.subscribe();
         patiently("requests as wanted", async {
@@ -90,10 +90,10 @@ impl Load {
         .await;
     }
 
-    /// Waits for the last answers. True when no limit let anybody in more often than it may.
+    /// Waits for the last answers. True when no limit admitted more than it may.
     ///
-    /// A limit that goes on within the process has a budget there besides the one in Redis; each time that Redis lost its
-    /// data, it began anew.
+    /// A limit that decides in this process without Redis has a second budget here. Each loss of Redis's data starts the
+    /// budget there again.
     pub async fn end(mut self, losses: u32) -> bool {
         self.log.over.send_replace(true);
         let mut kept = true;
@@ -143,7 +143,7 @@ async fn visit(mut visitor: Visitor, log: Arc<Log>, pause: Duration) -> Visitor 
         });
         log.count.send_modify(|count| *count += 1);
         due = Instant::now() + pause;
-        // The rate of the load, not a wait for anything.
+        // This pause makes the rate of the load.
         let _ = tokio::time::timeout(pause, over.changed()).await;
     }
     visitor

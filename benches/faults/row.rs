@@ -15,29 +15,29 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(crate) struct Expected {
     pub(crate) name: &'static str,
-    /// How often the server forgets the limits that it counts.
+    /// How often the server loses the counts of the limits.
     pub(crate) losses: u32,
     pub(crate) loses_sessions: bool,
-    /// Whether what was written last may be lost.
+    /// Whether the last writes may be lost.
     pub(crate) loses_writes: bool,
     /// Whether no request may fail at all.
     pub(crate) is_harmless: bool,
 }
 
-/// One line.
+/// One row.
 pub(crate) struct Row {
     pub(crate) expected: Expected,
     /// While the fault lasted.
     pub(crate) requests: usize,
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
-    /// Of those with one command for Redis, and of those with two.
+    /// The slowest request with one command, and with two.
     pub(crate) slowest: [Duration; 2],
-    /// How long the machine held up a thread that has nothing to do with any of this.
+    /// By how much the machine delayed a thread that does no work.
     pub(crate) held_up: Duration,
-    /// How long what does not touch Redis was held up: the bare handler, or the beginning of a request.
+    /// By how much the bare handler or the beginning of a request was delayed, although they do not need Redis.
     pub(crate) stall: Duration,
-    /// p99 of the requests while the breaker was open, and of the bare handler at the same time.
+    /// p99 of the requests while the breaker was open, and of the bare handler in the same time.
     pub(crate) open: Option<(Duration, Duration)>,
     pub(crate) bypassed: usize,
     pub(crate) limited_locally: usize,
@@ -47,9 +47,9 @@ pub(crate) struct Row {
     pub(crate) writes_lost: usize,
     pub(crate) wrong: usize,
     pub(crate) statuses: BTreeMap<u16, usize>,
-    /// From the moment that Redis was back to the last request that failed.
+    /// From the end of the fault to the last request that failed.
     pub(crate) recovery: Duration,
-    /// What the servers that the fault left alone served, as a part of what they served before: the least of them.
+    /// The rate of the servers that the fault did not harm, as a part of their rate before: the least of them.
     pub(crate) healthy: Option<f64>,
     pub(crate) limits_kept: bool,
     pub(crate) panics: usize,
@@ -127,7 +127,7 @@ impl Row {
         }
         let stall = self.stall;
         misses.add(stall > self.held_up + STALL, || {
-            format!("all was held up for {stall:.0?}")
+            format!("requests without Redis were delayed by {stall:.0?}")
         });
         if let Some((open, bare)) = self.open {
             let over = open.saturating_sub(bare);
@@ -141,7 +141,7 @@ impl Row {
         });
         if let Some(healthy) = self.healthy {
             let percent = healthy * 100.0;
-            // What was not asked for while the machine stood still.
+            // The requests that were not sent while the machine was delayed.
             let lost = self.held_up.as_secs_f64() / LEAST_SPAN.as_secs_f64();
             misses.add(healthy + lost < 0.9, || {
                 format!("other shards served {percent:.0} %")
@@ -195,6 +195,6 @@ impl Misses {
 
 /// The deadline and a tenth: how long one command may take.
 const FENCE: Duration = Duration::from_millis(275);
-/// Harming a server blocks a worker of the runtime for a moment, and two cores are shared with six servers.
+/// To harm a server blocks a worker of the runtime for a moment, and two cores are shared with six servers.
 const STALL: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(5);

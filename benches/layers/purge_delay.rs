@@ -1,4 +1,4 @@
-//! How long until another process knows of a purge.
+//! The time from a purge until another process knows of it.
 
 use std::{
     thread,
@@ -14,8 +14,8 @@ use tower_fred::{Redis, memo::Memo};
 
 use crate::harness::median;
 
-/// Another handle, on a thread and a runtime of its own as in another process, reads a value from its memory all the time,
-/// until it no longer gets what was purged here.
+/// A second handle, on a thread and a runtime of its own, stands for another process. It reads a value from its near tier in
+/// a loop until it no longer gets the value that was purged here.
 pub(crate) async fn compare(redis: &Redis, url: &str) {
     let (rounds, asked) = channel(1);
     let (answers, mut answered) = channel(1);
@@ -35,6 +35,7 @@ pub(crate) async fn compare(redis: &Redis, url: &str) {
         here.set(round, &round).await.expect("set");
         rounds.send(round).await.expect("a reader");
         answered.recv().await.expect("a reader");
+        // The reader then reads in a loop; there is no event to wait for.
         tokio::time::sleep(Duration::from_millis(3)).await;
         let sent = Instant::now();
         purge.tag("heard").await.expect("purged");
@@ -45,7 +46,7 @@ pub(crate) async fn compare(redis: &Redis, url: &str) {
     drop(rounds);
     other.join().expect("no panic");
     println!("a purge, from when it is sent");
-    report("confirmed to who purges", &confirmed, "");
+    report("confirmed to the caller", &confirmed, "");
     report("known to another process", &known, "about 1000");
     println!();
 }
@@ -55,17 +56,17 @@ fn memo(redis: Redis) -> Memo<u32> {
     memo.near(1 << 20).tag("heard")
 }
 
-/// Tells when it begins to read, and when the first read began that was told that the value is gone.
+/// Sends the time when it begins to read in a loop, and the time when the first read began that found no value.
 async fn read(memo: Memo<u32>, mut rounds: Receiver<u32>, answers: Sender<Instant>) {
     while let Some(round) = rounds.recv().await {
-        // Twice from Redis, to be kept here.
+        // The near tier keeps what was read from Redis twice.
         for _ in 0..3 {
             let value = memo.get(round).await.expect("an answer");
             assert_eq!(value, Some(round), "before it is purged");
         }
         answers.send(Instant::now()).await.expect("a bench");
         let gone = loop {
-            // What is heard meanwhile is taken note of, and the read itself waits for nothing.
+            // Lets the task run that reads the purge log. The read itself waits for nothing.
             yield_now().await;
             let began = Instant::now();
             if memo.get(round).await.expect("an answer").is_none() {

@@ -1,4 +1,4 @@
-//! A small application under all three layers, each on routes of its own, so that an answer tells which of them failed.
+//! A small application with each layer on its own routes, so that an answer tells which layer failed.
 
 use std::{
     sync::Arc,
@@ -7,15 +7,15 @@ use std::{
 
 use axum::{Router, body::Body, extract::OriginalUri, routing::get};
 use http::{HeaderMap, HeaderName, Request, StatusCode, header};
-use http_body_util::BodyExt;
-use tower::ServiceExt;
 use tower_fred::{
     CacheLayer, Error, RateLimitLayer, Redis, Session, SessionLayer,
     cache::{CacheStatus, Forward},
     rate_limit::{Header, Quota},
 };
 
-/// The route, and with it the layer.
+use super::super::http::call;
+
+/// A route, and so a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The handler alone.
@@ -24,30 +24,30 @@ pub enum Kind {
     Page,
     /// The session: one read and one write.
     Visit,
-    /// A limit that goes on within the process.
+    /// A limit that decides in this process when Redis fails.
     Limited,
-    /// A limit that refuses when it cannot ask.
+    /// A limit that refuses when Redis fails.
     Strict,
 }
 
 /// What came of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// As if there was no fault.
+    /// The same answer as without a fault.
     Served,
     /// Denied by a limit.
     Denied,
-    /// Answered by the handler because the cache could not be asked.
+    /// Answered by the handler, since the cache could not reach Redis.
     Bypassed,
     /// 503 with `Retry-After`.
     Unavailable,
-    /// The session that the cookie names is not there any more.
+    /// The session of the cookie is gone.
     SessionLost,
-    /// The session lacks what an earlier answer said was written.
+    /// The session lacks a write that an earlier answer confirmed.
     WriteLost,
-    /// What belongs to somebody else, or to nobody.
+    /// The answer for another visitor or another page.
     Wrong,
-    /// A cookie that was removed or replaced.
+    /// The cookie was removed or replaced.
     CookieTouched,
     /// Any other status.
     Status(u16),
@@ -88,7 +88,7 @@ impl Shop {
     }
 }
 
-/// Who asks, and how often they were here.
+/// Counts the visits in the session, and tells whose session it is.
 async fn visit(session: Session, headers: HeaderMap) -> Result<String, Error> {
     let owner: Option<String> = session.get("owner").await?;
     let visits: u64 = session.get("visits").await?.unwrap_or(0) + 1;
@@ -104,7 +104,7 @@ async fn visit(session: Session, headers: HeaderMap) -> Result<String, Error> {
     ))
 }
 
-/// Somebody who sends requests of one kind, one after the other, and remembers what the answers promised.
+/// Sends requests of one kind, one after the other, and remembers what the answers confirmed.
 pub struct Visitor {
     shop: Shop,
     pub kind: Kind,
@@ -112,7 +112,7 @@ pub struct Visitor {
     asked: u64,
     admitted: u64,
     cookie: Option<String>,
-    /// How many visits the last answer told of.
+    /// The number of visits in the last answer.
     visits: u64,
     session: Arc<str>,
 }
@@ -131,7 +131,7 @@ impl Visitor {
         }
     }
 
-    /// How often a limit let this visitor in.
+    /// How often a limit admitted this visitor.
     pub fn admitted(&self) -> u64 {
         self.admitted
     }
@@ -145,7 +145,7 @@ impl Visitor {
     pub async fn ask(&mut self) -> (Outcome, Duration) {
         let path = match self.kind {
             Kind::Bare => "/bare".to_owned(),
-            // A new page now and then, so that there are misses.
+            // A new page every eighth time, so that there are misses.
             Kind::Page => format!("/page?of={}&number={}", self.who, self.asked / 8),
             Kind::Visit => "/visit".to_owned(),
             Kind::Limited => "/limited".to_owned(),
@@ -161,12 +161,7 @@ impl Visitor {
         let request = request.body(Body::empty()).expect("a request");
         let router = self.shop.router.clone();
         let begun = Instant::now();
-        let response = router
-            .oneshot(request)
-            .await
-            .unwrap_or_else(|never| match never {});
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("a body").to_bytes();
+        let (parts, body) = call(router, request).await.into_parts();
         let took = begun.elapsed();
         let text = String::from_utf8_lossy(&body);
         (self.judge(&parts, &text, &path), took)
@@ -224,7 +219,7 @@ impl Visitor {
     }
 }
 
-/// What each visitor may do: far less than they ask for, so that a limit that is off would show.
+/// Far less than what each visitor asks for, so that a limit that admits too much is noticed.
 const QUOTA: Quota = Quota::per_second(RATE).burst(BURST);
 pub const RATE: u32 = 5;
 pub const BURST: u32 = 10;

@@ -1,98 +1,82 @@
-//! A relay in front of a server that can be told to misbehave.
+//! A relay that delays, swallows or resets on demand.
 
-use std::{collections::VecDeque, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::watch,
-    task::JoinHandle,
     time::{Instant, sleep_until},
 };
 
+use super::relay::Relay;
+
 /// Relays connections to a port of this host, until it is dropped.
 pub struct Proxy {
-    port: u16,
+    relay: Relay,
     state: Arc<watch::Sender<State>>,
-    task: JoinHandle<()>,
 }
 
-/// What the relay does with what it gets.
+/// What the relay does with the bytes that it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Relay,
-    /// Holds what the server says back for so long.
+    /// Delays the server's answers by this time.
     Delay(Duration),
-    /// Swallows everything; connections stay open and new ones are accepted. One that lost something is dead for good.
+    /// Swallows everything. Connections stay open and new ones are accepted; a connection that lost bytes stays dead.
     BlackHole,
-    /// Resets a connection as soon as a command arrives that is not of the handshake or a probe.
+    /// Resets a connection when a command of a layer arrives. The handshake and probes pass.
     Reset,
 }
 
 #[derive(Clone, Copy)]
 struct State {
     mode: Mode,
-    /// Connections of an earlier generation swallow what they get.
+    /// Connections of an earlier generation swallow everything.
     generation: u64,
 }
 
 impl Proxy {
     pub async fn start(to: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
         let state = Arc::new(watch::Sender::new(State {
             mode: Mode::Relay,
             generation: 0,
         }));
-        let task = tokio::spawn({
+        let relay = Relay::start(to, {
             let state = Arc::clone(&state);
-            async move {
-                while let Ok((near, _)) = listener.accept().await {
-                    tokio::spawn(connect(near, to, state.subscribe()));
-                }
-            }
-        });
-        Self { port, state, task }
+            move |client, server| connect(client, server, state.subscribe())
+        })
+        .await;
+        Self { relay, state }
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        self.relay.url()
     }
 
-    /// From now on, for old and new connections.
+    /// Sets what it does from now on, also for open connections.
     pub fn set(&self, mode: Mode) {
         self.state.send_modify(|state| state.mode = mode);
     }
 
-    /// The connections that are open now stay open, and nothing comes out of them again. New ones are relayed.
+    /// Swallows everything on the connections that are open now. They stay open. New ones are relayed.
     pub fn swallow_open_connections(&self) {
         self.state.send_modify(|state| state.generation += 1);
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn connect(mut near: TcpStream, to: u16, state: watch::Receiver<State>) {
-    let Ok(mut far) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else {
-        return;
-    };
-    // Small writes that wait for each other would be a fault of their own.
-    let _ = (near.set_nodelay(true), far.set_nodelay(true));
-    let (near_read, near_write) = near.split();
-    let (far_read, far_write) = far.split();
+async fn connect(mut client: TcpStream, mut server: TcpStream, state: watch::Receiver<State>) {
+    // With Nagle's algorithm, the relay would add delays of its own.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (commands, to_client) = client.split();
+    let (answers, to_server) = server.split();
     let end = tokio::select! {
-        end = pump(near_read, far_write, Direction::Commands, state.clone()) => end,
-        end = pump(far_read, near_write, Direction::Answers, state) => end,
+        end = pump(commands, to_server, Direction::Commands, state.clone()) => end,
+        end = pump(answers, to_client, Direction::Answers, state) => end,
     };
     if end == End::Reset {
         // Closing a socket that does not linger sends a reset.
-        let _ = near.set_zero_linger();
+        let _ = client.set_zero_linger();
     }
 }
 
@@ -153,7 +137,7 @@ async fn pump(
     }
 }
 
-/// Whether a command is among these bytes that only a layer sends.
+/// Whether these bytes contain a command that only a layer sends.
 fn is_request(bytes: &[u8]) -> bool {
     [b"EVAL".as_slice(), b"GET", b"SET"]
         .iter()

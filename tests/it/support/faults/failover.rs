@@ -1,18 +1,16 @@
-//! What can happen to one server of several, for real.
+//! Faults of one server in a group: a primary that is replaced, a shard that moves.
 
 use std::future::Future;
 
-use tokio::task::yield_now;
-use tower_fred::fred::{
-    interfaces::ClientLike,
-    types::{ClusterHash, CustomCommand, FromValue, Value},
-    util::redis_keyslot,
-};
+use tower_fred::fred::{types::Value, util::redis_keyslot};
 
 use super::{
+    super::{
+        command::run,
+        patience::{patiently, until},
+        topology::{Cluster, Sentinels},
+    },
     load::Load,
-    patience::patiently,
-    topology::{Cluster, Sentinels},
 };
 
 /// A primary that sentinels replace by one of its replicas.
@@ -33,12 +31,7 @@ impl SentinelFault {
                 primary.expect("the primary").kill();
             }
         }
-        patiently("another primary", async {
-            while sentinels.primary().await == old {
-                yield_now().await;
-            }
-        })
-        .await;
+        until("another primary", async || sentinels.primary().await != old).await;
     }
 }
 
@@ -51,7 +44,7 @@ pub enum ClusterFault {
 }
 
 impl ClusterFault {
-    /// In this order: each harms a shard that those before left alone.
+    /// In the order in which they happen: each harms a shard that the ones before did not harm.
     pub const ALL: [Self; 3] = [Self::Migration, Self::Planned, Self::Killed];
 
     /// The primary that it happens to.
@@ -63,7 +56,7 @@ impl ClusterFault {
         }
     }
 
-    /// Returns as soon as there is another primary, or the slot has moved, which it does after `hold`.
+    /// Returns as soon as there is another primary, or the slot has moved. A moving slot stays half-way for `hold`.
     pub async fn happen(self, cluster: &Cluster, load: &Load, hold: impl Future<Output = ()>) {
         let replica = self.shard() + 3;
         match self {
@@ -71,30 +64,28 @@ impl ClusterFault {
             Self::Planned => cluster.cluster(replica, &["FAILOVER"]).await,
             Self::Killed => cluster.servers[self.shard()].kill(),
         }
-        patiently("a replica that takes over", async {
-            loop {
-                let role: Vec<Value> = run(cluster, replica, "ROLE", &[]).await;
-                if role.first().and_then(Value::as_string).as_deref() == Some("master") {
-                    return;
-                }
-                yield_now().await;
-            }
+        until("a replica that takes over", async || {
+            let role: Vec<Value> = run(cluster.admin(replica), "ROLE", &[])
+                .await
+                .expect("ROLE");
+            role.first().and_then(Value::as_string).as_deref() == Some("master")
         })
         .await;
     }
 }
 
-/// Moves the slot of a visitor's session, with all that is in it, and stays half way for `hold`.
+/// Moves the slot of a visitor's session with all its keys. It stays half-way for `hold`.
 async fn migrate(
     cluster: &Cluster,
     load: &Load,
     (from, to): (usize, usize),
     hold: impl Future<Output = ()>,
 ) {
-    // Not of any session: one whose visitor was never told of it would be missed by nobody.
+    let source = cluster.admin(from);
+    // The session of a visitor who has its cookie: only such a visitor notices the move.
     let key = patiently("a session of a visitor", async {
         loop {
-            let key: String = run(cluster, from, "RANDOMKEY", &[]).await;
+            let key: String = run(source, "RANDOMKEY", &[]).await.expect("RANDOMKEY");
             if load.comes_with(&key) {
                 break key;
             }
@@ -104,23 +95,11 @@ async fn migrate(
     let slot = redis_keyslot(key.as_bytes());
     cluster.begin_migration(slot, to).await;
     let keys = ["GETKEYSINSLOT", &slot.to_string(), "1000"];
-    let keys: Vec<String> = run(cluster, from, "CLUSTER", &keys).await;
+    let keys: Vec<String> = run(source, "CLUSTER", &keys).await.expect("CLUSTER");
     let port = cluster.servers[to].port().to_string();
     let mut arguments = vec!["127.0.0.1", &port, "", "0", "5000", "KEYS"];
     arguments.extend(keys.iter().map(String::as_str));
-    let _: Value = run(cluster, from, "MIGRATE", &arguments).await;
+    let _: Value = run(source, "MIGRATE", &arguments).await.expect("MIGRATE");
     hold.await;
     cluster.end_migration(slot, to).await;
-}
-
-async fn run<R: FromValue>(
-    cluster: &Cluster,
-    index: usize,
-    command: &'static str,
-    arguments: &[&str],
-) -> R {
-    let name = CustomCommand::new_static(command, ClusterHash::Random, false);
-    let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-    let result = cluster.admin(index).custom(name, arguments).await;
-    result.expect(command)
 }

@@ -1,22 +1,20 @@
-//! What can happen to a server, for real.
+//! Faults of one server, or of the connection to it.
 
 use std::{future::Future, time::Duration};
 
 use tower_fred::{
     Redis,
-    fred::{
-        clients::Client,
-        interfaces::{ClientLike, LuaInterface},
-        types::{ClusterHash, CustomCommand, Value},
-    },
+    fred::{clients::Client, interfaces::LuaInterface, types::Value},
 };
 
 use super::{
+    super::{
+        command::run,
+        server::{Server, free_port, handle_with},
+    },
     proxy::{Mode, Proxy},
-    server::{Server, free_port, namespace},
 };
 
-/// A fault of one server, or of the way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Killed,
@@ -51,28 +49,28 @@ impl Fault {
         Self::ClientKill,
     ];
 
-    /// How often the server forgets what it was told.
+    /// How often the server loses its data.
     pub fn losses(self) -> u32 {
         match self {
             Self::Killed | Self::FlushAll => 1,
-            // From the moment that the data was saved.
+            // What was written after the data was saved.
             Self::Loading => 1,
             _ => 0,
         }
     }
 
-    /// Whether sessions are lost with it. A saved one comes back as it was when it was saved.
+    /// Whether sessions are lost. A saved session comes back as it was saved.
     pub fn loses_sessions(self) -> bool {
         matches!(self, Self::Killed | Self::FlushAll)
     }
 
-    /// Whether everything works on, if slower.
+    /// Whether all requests are served, if slower.
     pub fn is_harmless(self) -> bool {
         matches!(self, Self::Slow | Self::ScriptFlush | Self::FlushAll)
     }
 }
 
-/// A server with a relay before it, and a handle that goes through the relay.
+/// A server behind a relay, and a handle that is connected through the relay.
 pub struct Rig {
     pub redis: Redis,
     server: Server,
@@ -83,7 +81,7 @@ pub struct Rig {
 impl Rig {
     pub async fn start(deadline: Duration) -> Self {
         let settings = [
-            // What makes reading a file of a few thousand keys last a second or two, and answer meanwhile.
+            // Loading a few thousand keys then takes a second or two, and the server answers meanwhile.
             "--key-load-delay",
             "500",
             "--loading-process-events-interval-bytes",
@@ -91,12 +89,7 @@ impl Rig {
         ];
         let server = Server::start_with(&settings);
         let proxy = Proxy::start(server.port()).await;
-        let redis = Redis::builder()
-            .namespace(namespace())
-            .deadline(deadline)
-            .connect(&proxy.url())
-            .await
-            .expect("a handle");
+        let redis = handle_with(&proxy.url(), |builder| builder.deadline(deadline)).await;
         let admin = server.admin().await;
         Self {
             redis,
@@ -106,7 +99,7 @@ impl Rig {
         }
     }
 
-    /// Lets `fault` happen, waits for `hold`, and has it end. Returns when the server is back.
+    /// Begins the fault, waits for `hold`, and ends the fault. Returns when the server is back.
     pub async fn suffer(&self, fault: Fault, hold: impl Future<Output = ()>) {
         self.begin(fault).await;
         tokio::select! {
@@ -147,7 +140,7 @@ impl Rig {
         }
     }
 
-    /// What goes on while the fault lasts; never returns.
+    /// Repeats what must be repeated while the fault lasts. Never returns.
     async fn repeat(&self, fault: Fault) {
         loop {
             match fault {
@@ -155,6 +148,7 @@ impl Rig {
                 Fault::ClientKill => self.tell("CLIENT", &["KILL", "TYPE", "normal"]).await,
                 _ => std::future::pending().await,
             }
+            // Only the pace of the repetitions.
             tokio::time::sleep(REPEAT).await;
         }
     }
@@ -173,9 +167,7 @@ impl Rig {
     }
 
     async fn tell(&self, command: &'static str, arguments: &[&str]) {
-        let name = CustomCommand::new_static(command, ClusterHash::Random, false);
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let _: Value = self.admin.custom(name, arguments).await.expect(command);
+        let _: Value = run(&self.admin, command, arguments).await.expect(command);
     }
 }
 

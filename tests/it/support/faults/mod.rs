@@ -1,0 +1,9 @@
+//! Faults of servers and of the connections to them, and an application under load that shows what a fault does.
+
+pub mod crossing;
+pub mod failover;
+pub mod fault;
+pub mod load;
+pub mod proxy;
+pub mod relay;
+pub mod shop;
