@@ -6,8 +6,8 @@ mod store;
 
 use libfuzzer_sys::fuzz_target;
 use store::{
-    life::{Seq, Subject},
-    purges::{Mode, Order, Purged, Purges, Verdict},
+    entry::{life::{Seq, Subject}, state::Verdict},
+    history::purges::{Mode, Order, Purged, Purges},
 };
 
 fuzz_target!(|bytes: &[u8]| {

@@ -10,43 +10,49 @@ use bytes::Bytes;
 use tokio::{sync::Semaphore, try_join};
 
 use super::{
-    entry::Entry,
-    failures::Failures,
-    flight::Flights,
-    lead::Lead,
-    life::{Life, Seq, Tag},
-    log::Log,
-    near::Near,
-    purges::Mode,
-    recheck::MOST_RECHECKS,
-    remote::{Remote, Seen, Slot},
-    settings::Settings,
-    state::State,
-    tasks::{Refusals, Renewals, Tasks},
+    entry::{
+        decode::Entry,
+        life::{Life, Seq, Tag},
+        state::State,
+    },
+    flight::{
+        failures::Failures,
+        flights::Flights,
+        tasks::{Refusals, Renewals, Tasks},
+    },
+    history::purges::Mode,
+    leader::lead::Lead,
+    purge_log::log::Log,
+    tiers::{
+        near::Near,
+        recheck::MOST_RECHECKS,
+        remote::{Remote, Seen, Slot},
+        settings::Settings,
+    },
 };
 use crate::{error::Error, redis::Redis};
 
 /// Entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Store {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     /// Beside the rest, so that a task that holds the rest does not hold itself.
-    pub(super) tasks: Arc<Tasks>,
+    pub(crate) tasks: Arc<Tasks>,
 }
 
-pub(super) struct Inner {
-    pub(super) remote: Remote,
-    pub(super) log: Arc<Log>,
-    pub(super) near: Option<Near>,
+pub(crate) struct Inner {
+    pub(crate) remote: Remote,
+    pub(crate) log: Arc<Log>,
+    pub(crate) near: Option<Near>,
     /// How many copies may be compared with Redis at once.
-    pub(super) rechecks: Arc<Semaphore>,
-    pub(super) flights: Flights,
-    pub(super) refusals: Refusals,
-    pub(super) failures: Failures,
-    pub(super) settings: Settings,
-    pub(super) renewals: Renewals,
+    pub(crate) rechecks: Arc<Semaphore>,
+    pub(crate) flights: Flights,
+    pub(crate) refusals: Refusals,
+    pub(crate) failures: Failures,
+    pub(crate) settings: Settings,
+    pub(crate) renewals: Renewals,
     /// How many milliseconds it took lately to make an entry, plus one; 0 before the first.
-    pub(super) cost: AtomicU64,
+    pub(crate) cost: AtomicU64,
 }
 
 /// What a lookup found.

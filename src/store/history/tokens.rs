@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::life::Token;
+use crate::store::entry::life::Token;
 
 /// The tokens of the last records, by their counts, which follow each other. Half of each is kept.
 #[derive(Debug)]

@@ -8,22 +8,29 @@ use std::{
 use tokio::{time::timeout, try_join};
 
 use super::{
-    entry::Entry,
-    flight::{Boarding, Landing, Seat},
     lead::Lead,
     lease::{Asking, Lease, Remains},
-    life::{Seq, Subject, Tag},
-    near::Held,
-    pulse::Watch,
-    purges::Verdict,
-    remote::{Seen, Slot},
-    state::State,
-    store::{Inner, Turn, Usable},
 };
 use crate::error::Error;
+use crate::store::{
+    entry::{
+        decode::Entry,
+        life::{Seq, Subject, Tag},
+        state::{State, Verdict},
+    },
+    flight::{
+        flights::{Boarding, Landing, Seat},
+        pulse::Watch,
+    },
+    store::{Inner, Turn, Usable},
+    tiers::{
+        near::Held,
+        remote::{Seen, Slot},
+    },
+};
 
 impl Inner {
-    pub(super) async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
+    pub(crate) async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
         if seen.is_none() {
             if let Some(usable) = self.look_here(slot).await {
                 return Turn::Follow(usable);
@@ -163,7 +170,7 @@ impl Inner {
     }
 
     /// The same where something of no use is in the way; `None` when somebody else has the lease.
-    pub(super) async fn claim_beside(
+    pub(crate) async fn claim_beside(
         self: &Arc<Self>,
         slot: &Slot,
         lease: Lease,
@@ -222,7 +229,7 @@ impl Inner {
     }
 
     /// Takes note of how long it took to make an entry.
-    pub(super) fn note_cost(&self, cost_ms: u64) {
+    pub(crate) fn note_cost(&self, cost_ms: u64) {
         let new = cost_ms.saturating_add(1);
         let cost = match self.cost.load(Ordering::Relaxed) {
             0 => new,
@@ -233,7 +240,7 @@ impl Inner {
 }
 
 /// The outcome of [`Inner::claim`].
-pub(super) enum Claim {
+pub(crate) enum Claim {
     Found(Usable),
     Ours {
         seen: Seen,

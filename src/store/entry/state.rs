@@ -1,6 +1,6 @@
 //! Whether an entry may be used, and how.
 
-use super::{life::Life, purges::Verdict};
+use super::life::Life;
 
 /// How a stored entry may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +15,17 @@ pub(crate) enum State {
     IfError,
     /// To be validated, and not otherwise.
     Kept,
+}
+
+/// Whether an entry was purged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was not.
+    Holds,
+    /// It is stale since then, in Unix milliseconds of the server.
+    StaleSince(u64),
+    /// It must not be used.
+    Gone,
 }
 
 /// Judges an entry by its deadlines, by what was purged, and by chance.

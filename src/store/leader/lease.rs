@@ -12,20 +12,21 @@ use std::{
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::{
-    key::Digest,
-    log::token,
-    pulse::{SILENCE, now_ms},
-    remote::Slot,
-    store::Inner,
-    tasks::Renewal,
-    writer::Writer,
-};
 use crate::error::Error;
+use crate::store::{
+    entry::{encode::Writer, key::Digest},
+    flight::{
+        pulse::{SILENCE, now_ms},
+        tasks::Renewal,
+    },
+    purge_log::log::token,
+    store::Inner,
+    tiers::remote::Slot,
+};
 
 /// What tells other processes that an entry is being made. Redis deletes it a second after its owner's last sign of life.
 #[derive(Clone, Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     blob: Bytes,
     beside: bool,
 }
@@ -33,7 +34,7 @@ pub(super) struct Lease {
 /// What a leader leaves in the place of its lease when it has nothing to store, so that nobody who waited for it waits for
 /// another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remains {
+pub(crate) enum Remains {
     /// The load failed.
     Failed,
     /// What was made is not to be stored.
@@ -41,7 +42,7 @@ pub(super) enum Remains {
 }
 
 impl Lease {
-    pub(super) fn new(digest: &Digest) -> Result<Self, Error> {
+    pub(crate) fn new(digest: &Digest) -> Result<Self, Error> {
         Ok(Self {
             blob: Writer::lease(&token()?, digest),
             beside: false,
@@ -49,23 +50,23 @@ impl Lease {
     }
 
     /// One that is kept beside the slot, for making anew what is in it.
-    pub(super) fn beside(mut self) -> Self {
+    pub(crate) fn beside(mut self) -> Self {
         self.beside = true;
         self
     }
 
-    pub(super) fn is_beside(&self) -> bool {
+    pub(crate) fn is_beside(&self) -> bool {
         self.beside
     }
 
-    pub(super) fn blob(&self) -> &Bytes {
+    pub(crate) fn blob(&self) -> &Bytes {
         &self.blob
     }
 }
 
 impl Remains {
     /// What is written: a lease with a token that no leader draws.
-    pub(super) fn blob(self, digest: &Digest) -> Bytes {
+    pub(crate) fn blob(self, digest: &Digest) -> Bytes {
         let token = match self {
             Self::Failed => b"failed\0\0",
             Self::Refused => b"refused\0",
@@ -74,7 +75,7 @@ impl Remains {
     }
 
     /// What `blob` is, if it is not somebody's lease.
-    pub(super) fn read(blob: &Bytes, digest: &Digest) -> Option<Self> {
+    pub(crate) fn read(blob: &Bytes, digest: &Digest) -> Option<Self> {
         let all = [Self::Failed, Self::Refused];
         all.into_iter().find(|one| one.blob(digest) == *blob)
     }
@@ -82,13 +83,13 @@ impl Remains {
 
 impl Inner {
     /// How long a lease lives after its owner's last sign of life.
-    pub(super) fn lease_ttl(&self) -> Duration {
+    pub(crate) fn lease_ttl(&self) -> Duration {
         SILENCE.min(self.settings.wait)
     }
 }
 
 /// A lease that lives for as long as its owner gives signs of life.
-pub(super) struct Hold {
+pub(crate) struct Hold {
     store: Arc<Inner>,
     slot: Slot,
     lease: Lease,
@@ -99,7 +100,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    pub(super) fn new(store: &Arc<Inner>, slot: &Slot, lease: &Lease) -> Self {
+    pub(crate) fn new(store: &Arc<Inner>, slot: &Slot, lease: &Lease) -> Self {
         let now_ms = now_ms();
         Self {
             due_ms: AtomicU64::new(now_ms + FIRST_MS),
@@ -111,7 +112,7 @@ impl Hold {
     }
 
     /// Takes note of a sign of life, and has the lease extended in the background when it is time.
-    pub(super) fn note(self: &Arc<Self>, now_ms: u64) {
+    pub(crate) fn note(self: &Arc<Self>, now_ms: u64) {
         let due_ms = self.due_ms.load(Ordering::Relaxed);
         if now_ms < due_ms {
             return;
@@ -153,14 +154,14 @@ impl fmt::Debug for Hold {
 }
 
 /// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
-pub(super) struct Asking<'a> {
+pub(crate) struct Asking<'a> {
     store: &'a Arc<Inner>,
     slot: &'a Slot,
     lease: Option<Lease>,
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
+    pub(crate) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
         Self {
             store,
             slot,
@@ -169,7 +170,7 @@ impl<'a> Asking<'a> {
     }
 
     /// It is known whose it is.
-    pub(super) fn end(mut self) {
+    pub(crate) fn end(mut self) {
         self.lease = None;
     }
 }
@@ -183,7 +184,7 @@ impl Drop for Asking<'_> {
 }
 
 /// Deletes a lease, in the background.
-pub(super) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
+pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
@@ -196,7 +197,7 @@ pub(super) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
 }
 
 /// Puts something else in the place of a lease for `ttl`, in the background.
-pub(super) fn leave(
+pub(crate) fn leave(
     store: &Arc<Inner>,
     slot: &Slot,
     lease: Lease,
@@ -216,7 +217,7 @@ pub(super) fn leave(
 }
 
 /// Keeps a lease for [`RETRY`], in the background, so that nobody begins at once what its owner has not finished.
-pub(super) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renewal) {
+pub(crate) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renewal) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {

@@ -19,10 +19,13 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    follow::Signals,
-    life::{Seq, Subject, Tag},
-    purges::{Mode, Order, Purged, Purges, Verdict},
+use super::follow::Signals;
+use crate::store::{
+    entry::{
+        life::{Seq, Subject, Tag},
+        state::Verdict,
+    },
+    history::purges::{Mode, Order, Purged, Purges},
 };
 use crate::{
     error::{Error, Kind},
@@ -32,19 +35,19 @@ use crate::{
 /// The log of a namespace. There is one for each handle: [`Log::of`].
 #[derive(Debug)]
 pub(crate) struct Log {
-    pub(super) redis: Redis,
-    pub(super) key: String,
+    pub(crate) redis: Redis,
+    pub(crate) key: String,
     purges: RwLock<Purges>,
     /// When the last look that succeeded began, on [`clock`]; 0 before the first.
     looked_at: AtomicU64,
     /// Held by who reads or writes the log, which is always a task of its own: a caller may not be polled again for long,
     /// and would keep all others waiting.
-    pub(super) turn: Mutex<()>,
-    pub(super) signals: Arc<Signals>,
-    pub(super) used: AtomicBool,
-    pub(super) followed: AtomicBool,
+    pub(crate) turn: Mutex<()>,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) used: AtomicBool,
+    pub(crate) followed: AtomicBool,
     /// Whether it was used lately. Nobody else has the sender: that it is gone tells that the log is.
-    pub(super) in_use: watch::Sender<bool>,
+    pub(crate) in_use: watch::Sender<bool>,
     /// When the log was last told to live on, on [`clock`].
     extended_at: AtomicU64,
 }
@@ -99,7 +102,7 @@ impl Log {
     }
 
     /// When the last look that succeeded began, on [`clock`].
-    pub(super) fn looked_at(&self) -> u64 {
+    pub(crate) fn looked_at(&self) -> u64 {
         self.looked_at.load(Ordering::Acquire)
     }
 
@@ -167,7 +170,7 @@ impl Log {
     }
 
     /// With the turn held.
-    pub(super) async fn look(&self) -> Result<(), Error> {
+    pub(crate) async fn look(&self) -> Result<(), Error> {
         let began_at = clock();
         let extended_at = self.extended_at.load(Ordering::Relaxed);
         let is_due = extended_at == 0 || began_at.saturating_sub(extended_at) > micros(LIFE / 48);
@@ -273,7 +276,7 @@ fn begin() -> Result<Vec<u8>, Error> {
     Ok(order.encode())
 }
 
-pub(super) fn token() -> Result<[u8; 8], Error> {
+pub(crate) fn token() -> Result<[u8; 8], Error> {
     let mut token = [0; 8];
     getrandom::fill(&mut token)
         .map_err(|error| Error::new(Kind::Unavailable, "no randomness").caused_by(error))?;
@@ -281,12 +284,12 @@ pub(super) fn token() -> Result<[u8; 8], Error> {
 }
 
 /// Microseconds on a clock of this process that is never set and never shows zero.
-pub(super) fn clock() -> u64 {
+pub(crate) fn clock() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     micros(START.elapsed()) + 1
 }
 
-pub(super) fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
@@ -294,8 +297,8 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-static PURGE: Script = Script::new(include_str!("purge.lua"));
-static EPOCH: Script = Script::new(include_str!("epoch.lua"));
+static PURGE: Script = Script::new(include_str!("lua/purge.lua"));
+static EPOCH: Script = Script::new(include_str!("lua/epoch.lua"));
 
 /// How old what is known of the log may be when it is relied on.
 pub(crate) const RECENT: Duration = Duration::from_millis(50);

@@ -1,11 +1,11 @@
-//! Writing the values that [`entry`](super::entry) reads.
+//! Writing the values that [`entry`](super::decode) reads.
 
 use bytes::{Bytes, BytesMut};
 
 #[cfg(feature = "compression")]
 use super::pack::pack;
 use super::{
-    entry::{
+    decode::{
         Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
         checksum,
     },
@@ -60,7 +60,7 @@ impl Writer {
         writer.finish()
     }
 
-    pub(super) fn new(kind: u8, digest: &Digest) -> Self {
+    pub(crate) fn new(kind: u8, digest: &Digest) -> Self {
         let mut blob = BytesMut::with_capacity(512);
         blob.extend_from_slice(MAGIC);
         blob.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, kind]);

@@ -13,15 +13,15 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::lease::Hold;
 use crate::log_pace::uptime;
+use crate::store::leader::lease::Hold;
 
 /// When a leader last gave a sign of life, in milliseconds since this process began.
 #[derive(Debug)]
-pub(super) struct Pulse(AtomicU64);
+pub(crate) struct Pulse(AtomicU64);
 
 impl Pulse {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU64::new(now_ms()))
     }
 
@@ -30,12 +30,12 @@ impl Pulse {
     }
 
     /// How much longer a leader may be without a sign of life; zero when it was so for too long.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         let last_ms = Duration::from_millis(self.0.load(Ordering::Relaxed));
         (last_ms + SILENCE).saturating_sub(uptime())
     }
 
-    pub(super) fn is_silent(&self) -> bool {
+    pub(crate) fn is_silent(&self) -> bool {
         self.patience().is_zero()
     }
 }
@@ -44,12 +44,12 @@ impl Pulse {
 /// whom nobody waits, and notes nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    pub(super) pulse: Option<Arc<Pulse>>,
-    pub(super) hold: Option<Arc<Hold>>,
+    pub(crate) pulse: Option<Arc<Pulse>>,
+    pub(crate) hold: Option<Arc<Hold>>,
 }
 
 impl Watch {
-    pub(super) fn note(&self) {
+    pub(crate) fn note(&self) {
         if self.is_idle() {
             return;
         }
@@ -88,10 +88,10 @@ impl Watch {
     }
 }
 
-pub(super) fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How long others wait for a leader that gives no sign of life.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 const PERIOD: Duration = Duration::from_millis(250);

@@ -7,9 +7,11 @@ use tokio::time::timeout;
 use super::{
     lead::Lead,
     lease::{Asking, Lease},
-    remote::Slot,
+};
+use crate::store::{
+    flight::tasks::Renewal,
     store::{Inner, Store, Usable},
-    tasks::Renewal,
+    tiers::remote::Slot,
 };
 
 impl Store {

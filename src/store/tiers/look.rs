@@ -5,19 +5,22 @@ use std::{future::Future, sync::Arc};
 use tokio::try_join;
 
 use super::{
-    entry::Entry,
-    key::Digest,
-    log::{RECENT, clock},
     near::Held,
-    purges::Verdict,
     remote::{Sight, Slot},
-    state::{State, judge},
-    store::{Found, Inner, Usable, chance, unix_millis},
 };
 use crate::error::Error;
+use crate::store::{
+    entry::{
+        decode::Entry,
+        key::Digest,
+        state::{State, Verdict, judge},
+    },
+    purge_log::log::{RECENT, clock},
+    store::{Found, Inner, Usable, chance, unix_millis},
+};
 
 impl Inner {
-    pub(super) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {
+    pub(crate) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {
         if let Some(usable) = self.look_here(slot).await {
             return Ok(Found {
                 seen: usable.seen.clone(),
@@ -39,13 +42,13 @@ impl Inner {
         Ok(Found { usable, seen })
     }
 
-    pub(super) fn forget_near(&self, digest: &Digest) {
+    pub(crate) fn forget_near(&self, digest: &Digest) {
         if let Some(near) = &self.near {
             near.remove(digest);
         }
     }
 
-    pub(super) fn peek(self: &Arc<Self>, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
+    pub(crate) fn peek(self: &Arc<Self>, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
         let near = self.near.as_ref()?;
         if !self.log.is_known(RECENT) {
             return None;
@@ -60,7 +63,7 @@ impl Inner {
     }
 
     /// What this process has, if it may be used.
-    pub(super) async fn look_here(self: &Arc<Self>, slot: &Slot) -> Option<Usable> {
+    pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot) -> Option<Usable> {
         // Else a caller that always finds something would have the thread for itself.
         tokio::task::coop::consume_budget().await;
         let is_known = self.log.is_known(RECENT);
@@ -87,7 +90,7 @@ impl Inner {
     }
 
     /// What is in Redis, and all that is to be known of it.
-    pub(super) async fn look_there(&self, slot: &Slot) -> Result<Sight, Error> {
+    pub(crate) async fn look_there(&self, slot: &Slot) -> Result<Sight, Error> {
         let sight = self.knowing(self.remote.get(slot)).await?;
         self.reach(&sight).await?;
         Ok(sight)
@@ -95,7 +98,7 @@ impl Inner {
 
     /// Learns of what the maker of an entry knew: it may know of purges that this process does not, or of such that a
     /// failover has lost.
-    pub(super) async fn reach(&self, sight: &Sight) -> Result<(), Error> {
+    pub(crate) async fn reach(&self, sight: &Sight) -> Result<(), Error> {
         match &sight.entry {
             Some(entry) if entry.seq().is_ahead_of(&self.log.seq()) => self.log.catch_up().await,
             _ => Ok(()),
@@ -103,7 +106,7 @@ impl Inner {
     }
 
     /// Waits for `look`, and in the same time for what there is to know of purges.
-    pub(super) async fn knowing<T>(
+    pub(crate) async fn knowing<T>(
         &self,
         look: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
@@ -115,7 +118,7 @@ impl Inner {
     }
 
     /// An entry that was read, if it may be used.
-    pub(super) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
+    pub(crate) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
         let Sight { entry, blob, seen } = sight;
         let entry = Arc::new(entry?);
         let usable = self.usable(slot, Held { entry, seen })?;
@@ -131,7 +134,7 @@ impl Inner {
         Some(Usable { entry, state, seen })
     }
 
-    pub(super) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
+    pub(crate) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
         self.state(slot, entry, unix_millis(), || self.luck())
     }
 

@@ -12,10 +12,9 @@ use std::{
 
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{
-    log::{clock, micros},
-    near::Kept,
-    remote::Slot,
+use super::{near::Kept, remote::Slot};
+use crate::store::{
+    purge_log::log::{clock, micros},
     store::Inner,
 };
 
@@ -23,7 +22,7 @@ impl Inner {
     /// Whether a copy was compared lately enough to be used. Has it compared in the background when that is due.
     ///
     /// What is known of the purge log is to be recent.
-    pub(super) fn is_confirmed(self: &Arc<Self>, slot: &Slot, kept: &Arc<Kept>) -> bool {
+    pub(crate) fn is_confirmed(self: &Arc<Self>, slot: &Slot, kept: &Arc<Kept>) -> bool {
         let age = self.age(kept);
         if age > micros(ASK_AFTER) {
             self.recheck(slot, kept);
@@ -32,7 +31,7 @@ impl Inner {
     }
 
     /// The same, but waits for the answer when there is no other.
-    pub(super) async fn confirm(self: &Arc<Self>, slot: &Slot, kept: &Arc<Kept>) -> bool {
+    pub(crate) async fn confirm(self: &Arc<Self>, slot: &Slot, kept: &Arc<Kept>) -> bool {
         let mut rechecked = pin!(kept.rechecked.notified());
         rechecked.as_mut().enable();
         if self.is_confirmed(slot, kept) {
@@ -99,4 +98,4 @@ const ASK_AFTER: Duration = Duration::from_millis(600);
 /// How old it may be when the copy is used. What is known of the log is up to 50 ms old, and an answer takes its time.
 const CONFIRMED_FOR: Duration = Duration::from_millis(850);
 /// How many comparisons of a store are under way at most.
-pub(super) const MOST_RECHECKS: usize = 64;
+pub(crate) const MOST_RECHECKS: usize = 64;

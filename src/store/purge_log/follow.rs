@@ -19,21 +19,21 @@ use crate::error::Kind;
 
 /// Between those who need to know and the task that looks.
 #[derive(Debug, Default)]
-pub(super) struct Signals {
-    pub(super) wanted: Notify,
-    pub(super) last: watch::Sender<Look>,
+pub(crate) struct Signals {
+    pub(crate) wanted: Notify,
+    pub(crate) last: watch::Sender<Look>,
 }
 
 /// When a look began, and whether it failed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Look {
-    pub(super) began_at: u64,
-    pub(super) failed: Option<Kind>,
+pub(crate) struct Look {
+    pub(crate) began_at: u64,
+    pub(crate) failed: Option<Kind>,
 }
 
 impl Log {
     /// Has a task look at the log whenever that is wanted, and regularly for as long as it is used.
-    pub(super) fn follow(self: &Arc<Self>) {
+    pub(crate) fn follow(self: &Arc<Self>) {
         if self.followed.load(Ordering::Relaxed) {
             return;
         }

@@ -10,8 +10,8 @@ use std::{
 
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
 
-use super::key::Digest;
 use crate::log_pace::{LogPace, uptime};
+use crate::store::entry::key::Digest;
 
 /// Tasks that end when this is dropped. Some run, and the others wait for their turn in the order in which they came.
 pub(crate) struct Tasks {
@@ -143,7 +143,7 @@ const REFUSAL: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::key::KeyBuilder;
+    use crate::store::entry::key::KeyBuilder;
 
     fn key(number: u64) -> Digest {
         KeyBuilder::new("test").part(&number.to_le_bytes()).finish()

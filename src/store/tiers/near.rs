@@ -13,10 +13,10 @@ use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Notify;
 
-use super::{
-    entry::{Entry, PACKED},
+use super::remote::Seen;
+use crate::store::entry::{
+    decode::{Entry, PACKED},
     key::Digest,
-    remote::Seen,
 };
 
 /// An entry that is held by whoever reads it, and by what it is known in Redis.
@@ -162,7 +162,7 @@ const TYPICAL: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{key::KeyBuilder, life::Life, writer::Writer};
+    use crate::store::entry::{encode::Writer, key::KeyBuilder, life::Life};
 
     fn digest(number: u64) -> Digest {
         KeyBuilder::new("test").part(&number.to_le_bytes()).finish()

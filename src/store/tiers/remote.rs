@@ -10,12 +10,14 @@ use std::{
 
 use bytes::Bytes;
 
-pub(crate) use super::slot::{Seen, Sight, Slot};
-use super::{
-    entry::{Entry, MARK},
-    key::{Digest, Key},
-    lease::Lease,
-    life::Tag,
+pub(crate) use crate::store::entry::slot::{Seen, Sight, Slot};
+use crate::store::{
+    entry::{
+        decode::{Entry, MARK},
+        key::{Digest, Key},
+        life::Tag,
+    },
+    leader::lease::Lease,
 };
 use crate::{
     error::Error,
@@ -228,14 +230,14 @@ impl Remote {
     }
 
     /// Gives a lease back.
-    pub(super) async fn release(&self, slot: &Slot, lease: &Lease) -> Result<(), Error> {
+    pub(crate) async fn release(&self, slot: &Slot, lease: &Lease) -> Result<(), Error> {
         let key = self.key_of(slot, lease);
         let mark = [lease.blob().slice(..MARK).into()];
         self.redis.run::<()>(&RELEASE, &key, mark).await
     }
 
     /// Puts `blob` in the place of a lease for `ttl`; false when the lease is not there any more.
-    pub(super) async fn replace_lease(
+    pub(crate) async fn replace_lease(
         &self,
         slot: &Slot,
         lease: &Lease,
@@ -262,6 +264,6 @@ fn millis(ttl: Duration) -> i64 {
     i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
-static FILL: Script = Script::new(include_str!("fill.lua"));
-static HOLD: Script = Script::new(include_str!("hold.lua"));
-static RELEASE: Script = Script::new(include_str!("release.lua"));
+static FILL: Script = Script::new(include_str!("lua/fill.lua"));
+static HOLD: Script = Script::new(include_str!("lua/hold.lua"));
+static RELEASE: Script = Script::new(include_str!("lua/release.lua"));

@@ -12,7 +12,11 @@ use std::{
 
 use tokio::{sync::watch, time::timeout};
 
-use super::{key::Digest, life::Seq, near::Held, pulse::Pulse, remote::Seen};
+use super::pulse::Pulse;
+use crate::store::{
+    entry::{key::Digest, life::Seq},
+    tiers::{near::Held, remote::Seen},
+};
 
 /// The loads that are under way. There is an entry for as long as somebody loads or waits.
 #[derive(Clone, Default)]
@@ -226,7 +230,7 @@ impl Seat {
         }
     }
 
-    pub(super) fn pulse(&self) -> &Arc<Pulse> {
+    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
         &self.helm.pulse
     }
 }
@@ -329,10 +333,12 @@ mod tests {
 
     use super::*;
     use crate::store::{
-        entry::{Entry, Value},
-        key::resource,
-        life::Life,
-        remote::Seen,
+        entry::{
+            decode::{Entry, Value},
+            key::resource,
+            life::Life,
+        },
+        tiers::remote::Seen,
     };
 
     fn key() -> Digest {

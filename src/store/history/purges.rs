@@ -5,11 +5,10 @@
 //! names one of its tags; no clock is involved. An entry of another epoch never holds, nor does one that was made with a
 //! record that the log does not have.
 
-use super::{
-    history::History,
+use super::{outdated::Outdated, tags::TagMap, tokens::History};
+use crate::store::entry::{
     life::{Seq, Subject, Tag, Token},
-    outdated::Outdated,
-    tags::TagMap,
+    state::Verdict,
 };
 
 /// The records of one epoch, as far as they are known.
@@ -75,17 +74,6 @@ pub(crate) struct Order {
     pub(crate) mode: Mode,
     pub(crate) token: Token,
     pub(crate) tags: Vec<Tag>,
-}
-
-/// Whether an entry was purged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It was not.
-    Holds,
-    /// It is stale since then, in Unix milliseconds of the server.
-    StaleSince(u64),
-    /// It must not be used.
-    Gone,
 }
 
 impl Purges {
@@ -280,7 +268,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::key::KeyBuilder;
+    use crate::store::entry::key::KeyBuilder;
 
     const BOUNDS: Bounds = Bounds {
         tags: 100,

@@ -6,22 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    begin::Claim,
-    key::Digest,
-    lead::Lead,
-    lease::Lease,
-    remote::Slot,
-    state::State,
+use crate::store::{
+    entry::{key::Digest, state::State},
+    leader::{begin::Claim, lead::Lead, lease::Lease},
     store::{Inner, Turn},
+    tiers::remote::Slot,
 };
 
 /// When the next attempt is due for each such key.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<HashMap<Digest, Instant>>);
+pub(crate) struct Failures(Mutex<HashMap<Digest, Instant>>);
 
 impl Failures {
-    pub(super) fn note(&self, key: &Digest, pause: Duration) {
+    pub(crate) fn note(&self, key: &Digest, pause: Duration) {
         let now = Instant::now();
         let mut all = self.lock();
         if all.len() >= MOST {
@@ -33,17 +30,17 @@ impl Failures {
         all.insert(*key, now + pause);
     }
 
-    pub(super) fn forget(&self, key: &Digest) {
+    pub(crate) fn forget(&self, key: &Digest) {
         self.lock().remove(key);
     }
 
     /// Whether the last load failed.
-    pub(super) fn has(&self, key: &Digest) -> bool {
+    pub(crate) fn has(&self, key: &Digest) -> bool {
         self.lock().contains_key(key)
     }
 
     /// Whether it is too early for another attempt.
-    pub(super) fn is_paused(&self, key: &Digest) -> bool {
+    pub(crate) fn is_paused(&self, key: &Digest) -> bool {
         let due = self.lock().get(key).copied();
         due.is_some_and(|due| Instant::now() < due)
     }
@@ -57,7 +54,7 @@ impl Failures {
 impl Inner {
     /// What to do where the last load failed: one caller at a time of all processes tries again after each pause, and the
     /// others use the stale entry without waiting. `None` when that is not so, or there is no stale entry any more.
-    pub(super) async fn probe(self: &Arc<Self>, slot: &Slot) -> Option<Turn> {
+    pub(crate) async fn probe(self: &Arc<Self>, slot: &Slot) -> Option<Turn> {
         let key = slot.digest();
         if !self.failures.has(key) {
             return None;
@@ -99,7 +96,7 @@ const MOST: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::key::KeyBuilder;
+    use crate::store::entry::key::KeyBuilder;
 
     fn key(number: u64) -> Digest {
         KeyBuilder::new("test").part(&number.to_le_bytes()).finish()

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    entry::{Entry, MARK},
+    decode::{Entry, MARK},
     key::Digest,
     life::{Subject, Tag},
 };
@@ -11,12 +11,12 @@ use super::{
 /// Where an entry is kept, and the digest that proves it is that one.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
-    pub(super) kind: char,
+    pub(crate) kind: char,
     /// What a purge names it by.
-    pub(super) group: Tag,
+    pub(crate) group: Tag,
     /// What all variants of a resource have in common.
-    pub(super) resource: Digest,
-    pub(super) digest: Digest,
+    pub(crate) resource: Digest,
+    pub(crate) digest: Digest,
 }
 
 /// What was seen in a slot.
@@ -61,11 +61,11 @@ impl Slot {
 
 impl Seen {
     /// Whether both are of the same.
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Mark(one), Self::Mark(other)) if one == other)
     }
 
-    pub(super) fn mark(blob: &Bytes) -> Self {
+    pub(crate) fn mark(blob: &Bytes) -> Self {
         Self::Mark(Bytes::copy_from_slice(&blob[..blob.len().min(MARK)]))
     }
 }

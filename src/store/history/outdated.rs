@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::{life::Tag, tags::TagMap};
+use super::tags::TagMap;
+use crate::store::entry::life::Tag;
 
 /// The names in records of unsafe requests, each with the count of its last record.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::key::KeyBuilder;
+    use crate::store::entry::key::KeyBuilder;
 
     fn tag(number: u64) -> Tag {
         let key = KeyBuilder::new("test").part(&number.to_le_bytes()).finish();

@@ -7,11 +7,12 @@ use std::{sync::Weak, time::Duration};
 
 use tokio::{select, sync::watch, time::sleep};
 
-use super::{life::Seq, log::Log};
+use super::log::Log;
 use crate::redis::Tail;
+use crate::store::entry::life::Seq;
 
 /// Listens for as long as there is the log: `in_use` says when that is worth it, and closes with the log.
-pub(super) async fn listen(log: Weak<Log>, mut in_use: watch::Receiver<bool>) {
+pub(crate) async fn listen(log: Weak<Log>, mut in_use: watch::Receiver<bool>) {
     let mut gone = in_use.clone();
     let listening = async {
         while in_use.wait_for(|used| *used).await.is_ok() {

@@ -227,23 +227,23 @@ fn take(blob: &mut Bytes, length: usize) -> Option<Bytes> {
 }
 
 /// Against damage and foreign data, not against forgery: who can write to Redis can write anything.
-pub(super) fn checksum(bytes: &[u8]) -> [u8; 8] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 8] {
     let mut sum = [0; 8];
     sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
     sum
 }
 
 /// Two letters and the version of the format.
-pub(super) const MAGIC: &[u8; 3] = b"TF\x04";
-pub(super) const RESPONSE: u8 = 1;
-pub(super) const VARIANTS: u8 = 2;
-pub(super) const VALUE: u8 = 3;
-pub(super) const LEASE: u8 = 4;
+pub(crate) const MAGIC: &[u8; 3] = b"TF\x04";
+pub(crate) const RESPONSE: u8 = 1;
+pub(crate) const VARIANTS: u8 = 2;
+pub(crate) const VALUE: u8 = 3;
+pub(crate) const LEASE: u8 = 4;
 /// Beside the kind: the body is packed.
-pub(super) const PACKED: u8 = 0x80;
+pub(crate) const PACKED: u8 = 0x80;
 /// A map of fields has room for that and for more to be added.
-pub(super) const MOST_LINES: u16 = 4096;
-pub(super) const PRELUDE: usize = 12 + Digest::LENGTH;
+pub(crate) const MOST_LINES: u16 = 4096;
+pub(crate) const PRELUDE: usize = 12 + Digest::LENGTH;
 
 /// How many bytes from the start tell one value from any other: all up to the end of the checksum.
 pub(crate) const MARK: usize = 11;
@@ -252,7 +252,7 @@ pub(crate) const MARK: usize = 11;
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{key::resource, writer::Writer};
+    use super::super::{encode::Writer, key::resource};
     use super::*;
 
     fn digest() -> Digest {

@@ -9,16 +9,22 @@ use std::{
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::{
-    entry::{Entry, MARK},
-    flight::{Place, Seat},
-    lease::{self, Hold, Lease, Remains, give_back},
-    life::Seq,
-    near::Held,
-    pulse::Watch,
-    remote::{Seen, Slot},
+use super::lease::{self, Hold, Lease, Remains, give_back};
+use crate::store::{
+    entry::{
+        decode::{Entry, MARK},
+        life::Seq,
+    },
+    flight::{
+        flights::{Place, Seat},
+        pulse::Watch,
+        tasks::Renewal,
+    },
     store::{Inner, Usable},
-    tasks::Renewal,
+    tiers::{
+        near::Held,
+        remote::{Seen, Slot},
+    },
 };
 
 /// The right to make the entry of one slot.
@@ -43,7 +49,7 @@ struct Turn {
 }
 
 impl Lead {
-    pub(super) fn new(
+    pub(crate) fn new(
         store: &Arc<Inner>,
         slot: &Slot,
         seen: Seen,
@@ -73,11 +79,11 @@ impl Lead {
     }
 
     /// One that nobody waits for.
-    pub(super) fn alone(store: &Arc<Inner>, slot: &Slot, seen: Seen) -> Self {
+    pub(crate) fn alone(store: &Arc<Inner>, slot: &Slot, seen: Seen) -> Self {
         Self::new(store, slot, seen, None, None)
     }
 
-    pub(super) fn seated(mut self, seat: Seat) -> Self {
+    pub(crate) fn seated(mut self, seat: Seat) -> Self {
         if let Some(turn) = &mut self.turn {
             turn.watch.pulse = Some(Arc::clone(seat.pulse()));
             turn.seat = Some(seat);
@@ -85,7 +91,7 @@ impl Lead {
         self
     }
 
-    pub(super) fn renewing(mut self, renewal: Renewal) -> Self {
+    pub(crate) fn renewing(mut self, renewal: Renewal) -> Self {
         if let Some(turn) = &mut self.turn {
             turn.renewal = Some(renewal);
         }

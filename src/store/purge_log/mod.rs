@@ -1,0 +1,8 @@
+//! The purge log in Redis, and the copy of it that this process keeps up to date.
+//!
+//! In: purges to be added. Out: whether an entry still holds. Everything above may import it; it imports `history` and
+//! `entry` only.
+
+pub(crate) mod follow;
+pub(crate) mod listen;
+pub(crate) mod log;

@@ -1,0 +1,10 @@
+//! Where entries are: in the memory of this process, and in Redis.
+//!
+//! In: a slot. Out: the entry in it, if it may be used, and what was seen there. `leader` and the root of the store may
+//! import it.
+
+pub(crate) mod look;
+pub(crate) mod near;
+pub(crate) mod recheck;
+pub(crate) mod remote;
+pub(crate) mod settings;
