@@ -20,7 +20,7 @@ use entry::{
     decode::{Entry, Head},
     encode::Writer,
     key::KeyBuilder,
-    life::Life,
+    lifetime::Life,
 };
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -9,6 +9,6 @@ pub mod history;
 
 pub(crate) use entry::{
     key::{Digest, Key, KeyBuilder},
-    life::Tag,
+    tag::Tag,
     uri,
 };

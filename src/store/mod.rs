@@ -28,11 +28,17 @@ pub(crate) use entry::{
     decode::{Entry, Head, Stored, Variants},
     encode::Writer,
     key::{Digest, Key, KeyBuilder},
-    life::{Life, Seq, Tag},
+    lifetime::Life,
+    log_position::Seq,
     slot::{Seen, Slot},
     state::State,
+    tag::Tag,
     uri,
 };
-pub(crate) use leader::lead::Lead;
-pub(crate) use store::{Found, Store, Turn, Usable, chance, unix_millis};
-pub(crate) use tiers::settings::Settings;
+pub(crate) use leader::{lead::Lead, turn::Turn};
+pub(crate) use purge_log::{clock::unix_millis, random::chance};
+pub(crate) use store::Store;
+pub(crate) use tiers::{
+    lookup::{Found, Usable},
+    settings::Settings,
+};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::Uri;
 
 use super::{
-    entry::{key::Key, life::Tag, uri},
-    history::purges::Mode,
+    entry::{key::Key, tag::Tag, uri},
+    history::record::Mode,
     purge_log::log::Log,
     tiers::remote::Remote,
 };

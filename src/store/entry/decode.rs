@@ -15,11 +15,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[cfg(feature = "compression")]
-use super::pack::unpack;
-use super::{
-    key::Digest,
-    life::{Life, Seq, Tag},
-};
+use super::{key::Digest, lifetime::Life, log_position::Seq, pack::unpack, tag::Tag};
 
 /// A value as read.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,14 +3,14 @@
 use bytes::{Bytes, BytesMut};
 
 #[cfg(feature = "compression")]
-use super::pack::pack;
 use super::{
     decode::{
         Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
         checksum,
     },
     key::Digest,
-    life::Life,
+    lifetime::Life,
+    pack::pack,
 };
 
 /// Writes a value piece by piece: the body of an answer comes in frames.

@@ -6,9 +6,11 @@
 pub(crate) mod decode;
 pub(crate) mod encode;
 pub(crate) mod key;
-pub(crate) mod life;
+pub(crate) mod lifetime;
+pub(crate) mod log_position;
 #[cfg(feature = "compression")]
 pub(crate) mod pack;
 pub(crate) mod slot;
 pub(crate) mod state;
+pub(crate) mod tag;
 pub(crate) mod uri;

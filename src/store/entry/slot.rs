@@ -1,11 +1,13 @@
 //! Where an entry is kept, and what was seen there.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
     decode::{Entry, MARK},
     key::Digest,
-    life::{Subject, Tag},
+    tag::{Subject, Tag},
 };
 
 /// Where an entry is kept, and the digest that proves it is that one.
@@ -39,6 +41,13 @@ pub(crate) enum Seen {
     Foreign,
     /// It is not known what is there: nothing is to be written.
     Unknown,
+}
+
+/// An entry that is held by whoever reads it, and by what it is known in Redis.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) seen: Seen,
 }
 
 impl Slot {

@@ -1,6 +1,6 @@
 //! Whether an entry may be used, and how.
 
-use super::life::Life;
+use super::lifetime::Life;
 
 /// How a stored entry may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

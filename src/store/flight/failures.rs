@@ -2,16 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::store::{
-    entry::{key::Digest, state::State},
-    leader::{begin::Claim, lead::Lead, lease::Lease},
-    store::{Inner, Turn},
-    tiers::remote::Slot,
-};
+use crate::store::entry::key::Digest;
 
 /// When the next attempt is due for each such key.
 #[derive(Debug, Default)]
@@ -48,45 +43,6 @@ impl Failures {
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
         // Nothing panics while it is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Inner {
-    /// What to do where the last load failed: one caller at a time of all processes tries again after each pause, and the
-    /// others use the stale entry without waiting. `None` when that is not so, or there is no stale entry any more.
-    pub(crate) async fn probe(self: &Arc<Self>, slot: &Slot) -> Option<Turn> {
-        let key = slot.digest();
-        if !self.failures.has(key) {
-            return None;
-        }
-        let usable = self.lookup(slot).await.ok()?.usable;
-        let Some(usable) = usable.filter(|usable| usable.state <= State::IfError) else {
-            self.failures.forget(key);
-            return None;
-        };
-        if usable.state <= State::Early {
-            // Another process had more luck.
-            self.failures.forget(key);
-        }
-        if usable.state <= State::WhileRevalidate || self.failures.is_paused(key) {
-            return Some(Turn::Follow(usable));
-        }
-        let Some(seat) = self.flights.try_lead(*key, self.log.seq()) else {
-            return Some(Turn::Follow(usable));
-        };
-        let lease = Lease::new(key).ok()?.beside();
-        Some(match self.claim_beside(slot, lease, false).await {
-            Ok(Some(Claim::Ours { seen, lease, stale })) => {
-                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
-            }
-            Ok(Some(Claim::Found(found))) => Turn::Follow(found),
-            Ok(Some(Claim::InVain(_)) | None) => Turn::Follow(usable),
-            // Redis is no longer there to say who tries.
-            Err(_) => {
-                let seen = usable.seen.clone();
-                Turn::Lead(Lead::new(self, slot, seen, None, Some(usable)).seated(seat))
-            }
-        })
     }
 }
 

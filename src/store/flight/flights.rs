@@ -7,15 +7,19 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tokio::{sync::watch, time::timeout};
 
-use super::pulse::Pulse;
-use crate::store::{
-    entry::{key::Digest, life::Seq},
-    tiers::{near::Held, remote::Seen},
+use super::{
+    course::{Course, Landing, Step},
+    pulse::Pulse,
+};
+use crate::store::entry::{
+    key::Digest,
+    log_position::Seq,
+    slot::{Held, Seen},
 };
 
 /// The loads that are under way. There is an entry for as long as somebody loads or waits.
@@ -29,33 +33,6 @@ struct Flight {
     course: watch::Sender<Course>,
     /// How many lead or wait. It changes only while the list is locked.
     places: AtomicUsize,
-}
-
-/// How far a flight is. Those who wait are told when there is a result or a failure, and when the leader leaves.
-#[derive(Default)]
-struct Course {
-    leader: Option<Leader>,
-    /// What a leader found for those who wait.
-    result: Option<Landing>,
-    /// A load failed, after its leader had seen this: who waits loads for itself.
-    failure: Option<Seen>,
-    /// How many leaders were replaced since they gave no sign of life.
-    replaced: u32,
-}
-
-struct Leader {
-    pulse: Arc<Pulse>,
-    /// What it knew of the purge log when it took the lead, and when that was.
-    seq: Seq,
-    since: Instant,
-}
-
-/// What a leader found.
-#[derive(Clone, Debug)]
-pub(crate) struct Landing {
-    pub(crate) held: Held,
-    /// Before it was made or looked for.
-    pub(crate) began: Instant,
 }
 
 /// What a caller is to do.
@@ -127,68 +104,6 @@ impl Flights {
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Flight>>> {
         // Nothing panics while it is held.
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What one who waits does next.
-enum Step {
-    Follow(Landing),
-    Fail(Seen),
-    Lead,
-    /// Wait for news, so long at most.
-    Wait(Duration),
-    /// Go to another flight.
-    Leave,
-}
-
-impl Course {
-    /// Whether nobody is to join it any more.
-    fn is_closed(
-        &self,
-        is_late: impl Fn(Seq, Instant) -> bool,
-        usable: impl Fn(&Landing) -> bool,
-    ) -> bool {
-        match &self.leader {
-            Some(leader) => is_late(leader.seq, leader.since),
-            None => self.result.as_ref().is_some_and(|found| !usable(found)),
-        }
-    }
-
-    fn step(&self, usable: impl Fn(&Landing) -> bool) -> Step {
-        let found = self.result.as_ref().filter(|found| usable(found));
-        match (found, &self.failure, &self.leader) {
-            (Some(found), _, _) => Step::Follow(found.clone()),
-            (None, Some(seen), _) => Step::Fail(seen.clone()),
-            (None, None, None) if self.result.is_some() => Step::Leave,
-            (None, None, None) => Step::Lead,
-            (None, None, Some(leader)) => match leader.pulse.patience() {
-                Duration::ZERO => Step::Lead,
-                patience => Step::Wait(patience),
-            },
-        }
-    }
-
-    /// Takes the lead, if nobody has it who gives signs of life.
-    fn lead(&mut self, seq: Seq) -> Option<Arc<Pulse>> {
-        match &self.leader {
-            Some(leader) if !leader.pulse.is_silent() => return None,
-            Some(_) => self.replaced += 1,
-            None if self.result.is_some() || self.failure.is_some() => return None,
-            None => {}
-        }
-        let pulse = Arc::new(Pulse::new());
-        self.leader = Some(Leader {
-            pulse: Arc::clone(&pulse),
-            seq,
-            since: Instant::now(),
-        });
-        Some(pulse)
-    }
-
-    /// Whether the leader is the one with this pulse: it may have been replaced.
-    fn is_led_by(&self, pulse: &Arc<Pulse>) -> bool {
-        let leader = self.leader.as_ref();
-        leader.is_some_and(|leader| Arc::ptr_eq(&leader.pulse, pulse))
     }
 }
 
@@ -327,18 +242,14 @@ impl fmt::Debug for Seat {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::{
-        entry::{
-            decode::{Entry, Value},
-            key::resource,
-            life::Life,
-        },
-        tiers::remote::Seen,
+    use crate::store::entry::{
+        decode::{Entry, Value},
+        key::resource,
+        lifetime::Life,
+        slot::Seen,
     };
 
     fn key() -> Digest {

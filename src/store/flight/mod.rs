@@ -3,7 +3,11 @@
 //! In: the digest of a key. Out: whether to make its entry, to wait for it, or to leave it. It does not ask Redis. `tiers`,
 //! `leader` and the root of the store may import it.
 
+pub(crate) mod background;
+pub(crate) mod cost;
+pub(crate) mod course;
 pub(crate) mod failures;
 pub(crate) mod flights;
 pub(crate) mod pulse;
-pub(crate) mod tasks;
+pub(crate) mod refusals;
+pub(crate) mod renewals;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::tags::TagMap;
-use crate::store::entry::life::Tag;
+use crate::store::entry::tag::Tag;
 
 /// The names in records of unsafe requests, each with the count of its last record.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
 };
 
-use crate::store::entry::life::Tag;
+use crate::store::entry::tag::Tag;
 
 /// A map by tags. A tag is a part of a digest, so that little is left to be hashed.
 pub(crate) type TagMap<T> = HashMap<Tag, T, Mix>;

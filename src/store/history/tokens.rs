@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::store::entry::life::Token;
+use crate::store::entry::log_position::Token;
 
 /// The tokens of the last records, by their counts, which follow each other. Half of each is kept.
 #[derive(Debug)]

@@ -9,21 +9,27 @@ use std::{
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::lease::{self, Hold, Lease, Remains, give_back};
+use super::{
+    hold::Hold,
+    release::{self, give_back},
+    watch::Watch,
+};
 use crate::store::{
     entry::{
         decode::{Entry, MARK},
-        life::Seq,
+        lifetime::Life,
+        log_position::Seq,
+        slot::{Held, Seen, Slot},
     },
     flight::{
         flights::{Place, Seat},
-        pulse::Watch,
-        tasks::Renewal,
+        renewals::Renewal,
     },
-    store::{Inner, Usable},
+    purge_log::clock::unix_millis,
     tiers::{
-        near::Held,
-        remote::{Seen, Slot},
+        inner::Inner,
+        lease::{Lease, Remains},
+        lookup::Usable,
     },
 };
 
@@ -139,7 +145,7 @@ impl Lead {
         let Some(mut turn) = self.turn.take() else {
             return;
         };
-        turn.store.note_cost(self.cost_ms());
+        turn.store.cost.note(self.cost_ms());
         turn.store.refusals.forget(turn.slot.digest());
         turn.store.failures.forget(turn.slot.digest());
         // What this process has is not the newest any more.
@@ -155,7 +161,7 @@ impl Lead {
         let Some(mut turn) = self.turn.take() else {
             return;
         };
-        turn.store.note_cost(self.cost_ms());
+        turn.store.cost.note(self.cost_ms());
         turn.store.refusals.note(turn.slot.digest(), Instant::now());
         turn.leave(Remains::Refused, REMAINS);
         turn.disperse();
@@ -181,6 +187,19 @@ impl Lead {
     }
 }
 
+impl Life {
+    /// Of what is made now with what `lead` has taken note of.
+    pub(crate) fn of(lead: &Lead, lifetime: Duration) -> Self {
+        Self {
+            born_ms: unix_millis(),
+            lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
+            cost_ms: lead.cost_ms(),
+            seq: lead.seq(),
+            ..Self::default()
+        }
+    }
+}
+
 impl Turn {
     fn land(&mut self, blob: &Bytes, began: Instant) -> Option<Place> {
         let seat = self.seat.take()?;
@@ -195,7 +214,7 @@ impl Turn {
     /// Tells other processes why there is nothing.
     fn leave(&mut self, remains: Remains, ttl: Duration) {
         if let Some(lease) = self.lease.take() {
-            lease::leave(&self.store, &self.slot, lease, remains, ttl);
+            release::leave(&self.store, &self.slot, lease, remains, ttl);
         }
     }
 
@@ -241,7 +260,7 @@ impl Drop for Turn {
         };
         match self.renewal.take() {
             // Who renews and does not end it is not to be followed by the next one at once, as there is something to use.
-            Some(renewal) => lease::keep(&self.store, &self.slot, lease, renewal),
+            Some(renewal) => release::keep(&self.store, &self.slot, lease, renewal),
             None => give_back(&self.store, &self.slot, lease),
         }
     }

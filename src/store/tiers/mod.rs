@@ -3,8 +3,10 @@
 //! In: a slot. Out: the entry in it, if it may be used, and what was seen there. `leader` and the root of the store may
 //! import it.
 
-pub(crate) mod look;
+pub(crate) mod coherence;
+pub(crate) mod inner;
+pub(crate) mod lease;
+pub(crate) mod lookup;
 pub(crate) mod near;
-pub(crate) mod recheck;
 pub(crate) mod remote;
 pub(crate) mod settings;

@@ -13,18 +13,11 @@ use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::Notify;
 
-use super::remote::Seen;
 use crate::store::entry::{
     decode::{Entry, PACKED},
     key::Digest,
+    slot::{Held, Seen},
 };
-
-/// An entry that is held by whoever reads it, and by what it is known in Redis.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) seen: Seen,
-}
 
 /// An entry that is kept, and when it was last compared with what is in Redis.
 #[derive(Debug)]
@@ -162,7 +155,7 @@ const TYPICAL: usize = 2048;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::entry::{encode::Writer, key::KeyBuilder, life::Life};
+    use crate::store::entry::{encode::Writer, key::KeyBuilder, lifetime::Life};
 
     fn digest(number: u64) -> Digest {
         KeyBuilder::new("test").part(&number.to_le_bytes()).finish()

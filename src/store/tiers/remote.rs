@@ -10,18 +10,18 @@ use std::{
 
 use bytes::Bytes;
 
-pub(crate) use crate::store::entry::slot::{Seen, Sight, Slot};
-use crate::store::{
-    entry::{
-        decode::{Entry, MARK},
-        key::{Digest, Key},
-        life::Tag,
-    },
-    leader::lease::Lease,
-};
 use crate::{
     error::Error,
     redis::{Health, Redis, Script},
+    store::{
+        entry::{
+            decode::{Entry, MARK},
+            key::{Digest, Key},
+            slot::{Seen, Sight, Slot},
+            tag::Tag,
+        },
+        tiers::lease::Lease,
+    },
 };
 
 /// The entries of one namespace.

@@ -4,20 +4,40 @@ use std::{future::Future, sync::Arc};
 
 use tokio::try_join;
 
-use super::{
-    near::Held,
-    remote::{Sight, Slot},
-};
-use crate::error::Error;
-use crate::store::{
-    entry::{
-        decode::Entry,
-        key::Digest,
-        state::{State, Verdict, judge},
+use super::inner::Inner;
+use crate::{
+    error::Error,
+    store::{
+        entry::{
+            decode::Entry,
+            key::Digest,
+            slot::{Held, Seen, Sight, Slot},
+            state::{State, Verdict, judge},
+        },
+        purge_log::{
+            clock::{clock, unix_millis},
+            log::RECENT,
+            random::chance,
+        },
     },
-    purge_log::log::{RECENT, clock},
-    store::{Found, Inner, Usable, chance, unix_millis},
 };
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// An entry that may be used, in the way that its state says.
+    pub(crate) usable: Option<Usable>,
+    /// What is there, usable or not, for [`Store::begin`].
+    pub(crate) seen: Seen,
+}
+
+/// An entry that may be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Usable {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) state: State,
+    pub(crate) seen: Seen,
+}
 
 impl Inner {
     pub(crate) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {

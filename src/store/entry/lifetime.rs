@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::key::{Digest, KeyBuilder};
+use super::{log_position::Seq, tag::Tag};
 
 /// The deadlines of an entry, and what it depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,57 +27,6 @@ pub(crate) struct Life {
     pub(crate) seq: Seq,
     /// What a purge may name it by.
     pub(crate) tags: Vec<Tag>,
-}
-
-/// A place in the purge log: the log that it is, how many records of it were known, and the token of the last of them.
-///
-/// A failover may lose the last records of the log, whose counts are then given again. The token tells a record from
-/// every other one that ever had its count.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Seq {
-    pub(crate) epoch: u64,
-    pub(crate) count: u64,
-    pub(crate) token: Token,
-}
-
-/// What tells a record of the purge log from every other that ever had its id.
-pub(crate) type Token = [u8; 8];
-
-impl Seq {
-    /// Whether this is of a later epoch, or of more records of the same.
-    pub(crate) fn is_ahead_of(&self, known: &Self) -> bool {
-        (self.epoch, self.count) > (known.epoch, known.count)
-    }
-}
-
-/// What an entry is of. Unsafe requests make responses outdated, and never values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
-    Response,
-    Value,
-}
-
-/// A name that purges use, hashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Tag(pub(crate) u64);
-
-impl Tag {
-    /// A name that the application gives.
-    pub(crate) fn named(name: &str) -> Self {
-        Self::of(&KeyBuilder::new("tag").part(name.as_bytes()).finish())
-    }
-
-    /// The tag that each entry under a key has without being given it.
-    pub(crate) fn of_group(group: &Digest) -> Self {
-        Self::of(group)
-    }
-
-    /// Digests are even: a part of one is as good as another hash.
-    fn of(digest: &Digest) -> Self {
-        let mut part = [0; 8];
-        part.copy_from_slice(&digest.as_bytes()[..8]);
-        Self(u64::from_le_bytes(part))
-    }
 }
 
 impl Life {

@@ -12,10 +12,10 @@ use std::{
 
 use tokio::{runtime::Handle, time::timeout};
 
-use super::{near::Kept, remote::Slot};
+use super::{inner::Inner, near::Kept};
 use crate::store::{
-    purge_log::log::{clock, micros},
-    store::Inner,
+    entry::slot::Slot,
+    purge_log::clock::{clock, micros},
 };
 
 impl Inner {
@@ -97,5 +97,3 @@ impl Drop for Recheck {
 const ASK_AFTER: Duration = Duration::from_millis(600);
 /// How old it may be when the copy is used. What is known of the log is up to 50 ms old, and an answer takes its time.
 const CONFIRMED_FOR: Duration = Duration::from_millis(850);
-/// How many comparisons of a store are under way at most.
-pub(crate) const MOST_RECHECKS: usize = 64;

@@ -5,35 +5,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::{Notify, watch},
-    time::timeout,
-};
+use tokio::{runtime::Handle, time::timeout};
 
 use super::{
-    listen::listen,
-    log::{Log, clock},
+    clock::clock,
+    listener::listen,
+    log::{Log, Look, Signals},
 };
-use crate::error::Kind;
-
-/// Between those who need to know and the task that looks.
-#[derive(Debug, Default)]
-pub(crate) struct Signals {
-    pub(crate) wanted: Notify,
-    pub(crate) last: watch::Sender<Look>,
-}
-
-/// When a look began, and whether it failed.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Look {
-    pub(crate) began_at: u64,
-    pub(crate) failed: Option<Kind>,
-}
+use crate::error::Error;
 
 impl Log {
+    /// Learns of all purges that were over before this was called.
+    pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), Error> {
+        self.follow();
+        self.next_look().await
+    }
+
     /// Has a task look at the log whenever that is wanted, and regularly for as long as it is used.
-    pub(crate) fn follow(self: &Arc<Self>) {
+    fn follow(self: &Arc<Self>) {
         if self.followed.load(Ordering::Relaxed) {
             return;
         }

@@ -8,8 +8,7 @@ use std::{sync::Weak, time::Duration};
 use tokio::{select, sync::watch, time::sleep};
 
 use super::log::Log;
-use crate::redis::Tail;
-use crate::store::entry::life::Seq;
+use crate::{redis::Tail, store::entry::log_position::Seq};
 
 /// Listens for as long as there is the log: `in_use` says when that is worth it, and closes with the log.
 pub(crate) async fn listen(log: Weak<Log>, mut in_use: watch::Receiver<bool>) {
@@ -77,7 +76,7 @@ async fn look(log: &Weak<Log>, known: Seq) -> bool {
     let Some(log) = log.upgrade() else {
         return false;
     };
-    log.catch_up().await.is_ok() && log.seq() != known
+    log.next_look().await.is_ok() && log.seq() != known
 }
 
 /// How long the server waits before it says that there is nothing.
