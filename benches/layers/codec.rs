@@ -7,16 +7,8 @@
     reason = "shared with the crate, which uses all of it"
 )]
 
-#[path = "../../src/store/entry.rs"]
+#[path = "../../src/store/entry/mod.rs"]
 mod entry;
-#[path = "../../src/store/key.rs"]
-mod key;
-#[path = "../../src/store/life.rs"]
-mod life;
-#[path = "../../src/store/pack.rs"]
-mod pack;
-#[path = "../../src/store/writer.rs"]
-mod writer;
 
 use std::{future::ready, hint::black_box};
 
@@ -24,10 +16,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::harness::Case;
-use entry::{Entry, Head};
-use key::KeyBuilder;
-use life::Life;
-use writer::Writer;
+use entry::{
+    decode::{Entry, Head},
+    encode::Writer,
+    key::KeyBuilder,
+    lifetime::Life,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
     let head = head();

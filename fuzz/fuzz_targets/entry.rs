@@ -9,7 +9,7 @@ mod store;
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use store::{entry::Entry, key::KeyBuilder, writer::Writer};
+use store::entry::{decode::Entry, encode::Writer, key::KeyBuilder};
 
 fuzz_target!(|bytes: &[u8]| {
     let digest = KeyBuilder::new("fuzz").finish();

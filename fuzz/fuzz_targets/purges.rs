@@ -6,8 +6,8 @@ mod store;
 
 use libfuzzer_sys::fuzz_target;
 use store::{
-    life::{Seq, Subject},
-    purges::{Mode, Order, Purged, Purges, Verdict},
+    entry::{log_position::Seq, state::Verdict, tag::Subject},
+    history::{map::Purges, record::{Mode, Order, Purged}},
 };
 
 fuzz_target!(|bytes: &[u8]| {

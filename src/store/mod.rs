@@ -3,49 +3,42 @@
 //! An entry is looked up in this process, then in Redis. Whether it still holds is told by its deadlines and by the purge
 //! log, of which this process has a copy; what is missing is made once, for all who wait in this and other processes.
 
-mod begin;
-mod entry;
-mod failures;
-mod flight;
-mod follow;
-mod history;
-pub(crate) mod key;
-mod lead;
-mod lease;
-mod life;
-mod listen;
-mod log;
-mod look;
-mod near;
-mod outdated;
-#[cfg(feature = "compression")]
-mod pack;
-mod pulse;
 mod purge;
-mod purges;
-mod recheck;
-mod refresh;
-mod remote;
-mod settings;
-mod slot;
-mod state;
 #[allow(
     clippy::module_inception,
     reason = "a file per type: this one is the store's"
 )]
 mod store;
-mod tags;
-mod tasks;
-pub(crate) mod uri;
-mod writer;
 
-pub(crate) use entry::{Entry, Head, Stored, Variants};
-pub(crate) use key::{Digest, Key, KeyBuilder};
-pub(crate) use lead::Lead;
-pub(crate) use life::{Life, Seq, Tag};
+mod leader;
+mod tiers;
+
+mod flight;
+mod purge_log;
+
+mod history;
+
+mod entry;
+
 pub use purge::Purge;
-pub(crate) use remote::{Seen, Slot};
-pub(crate) use settings::Settings;
-pub(crate) use state::State;
-pub(crate) use store::{Found, Store, Turn, Usable, chance, unix_millis};
-pub(crate) use writer::Writer;
+
+#[cfg(test)]
+pub(crate) use entry::key;
+pub(crate) use entry::{
+    decode::{Entry, Head, Stored, Variants},
+    encode::Writer,
+    key::{Digest, Key, KeyBuilder},
+    lifetime::Life,
+    log_position::Seq,
+    slot::{Seen, Slot},
+    state::State,
+    tag::Tag,
+    uri,
+};
+pub(crate) use leader::{lead::Lead, turn::Turn};
+pub(crate) use purge_log::{clock::unix_millis, random::chance};
+pub(crate) use store::Store;
+pub(crate) use tiers::{
+    lookup::{Found, Usable},
+    settings::Settings,
+};

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use http::Uri;
 
-use super::{key::Key, life::Tag, log::Log, purges::Mode, remote::Remote, uri};
+use super::{
+    entry::{key::Key, tag::Tag, uri},
+    history::record::Mode,
+    purge_log::log::Log,
+    tiers::remote::Remote,
+};
 use crate::{error::Error, redis::Redis};
 
 /// Takes stored responses and values out of use, from a handler, a job or another program: it needs no layer.

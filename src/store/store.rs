@@ -1,96 +1,42 @@
 //! The byte store: looking up, and making what is not there.
 
-use std::{
-    fmt,
-    sync::{Arc, atomic::AtomicU64},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tokio::{sync::Semaphore, try_join};
+use tokio::{time::timeout, try_join};
 
 use super::{
-    entry::Entry,
-    failures::Failures,
-    flight::Flights,
-    lead::Lead,
-    life::{Life, Seq, Tag},
-    log::Log,
-    near::Near,
-    purges::Mode,
-    recheck::MOST_RECHECKS,
-    remote::{Remote, Seen, Slot},
-    settings::Settings,
-    state::State,
-    tasks::{Refusals, Renewals, Tasks},
+    entry::{
+        decode::Entry,
+        log_position::Seq,
+        slot::{Seen, Slot},
+        tag::Tag,
+    },
+    flight::background::Tasks,
+    history::record::Mode,
+    leader::{lead::Lead, turn::Turn},
+    tiers::{
+        inner::Inner,
+        lookup::{Found, Usable},
+        remote::Remote,
+        settings::Settings,
+    },
 };
 use crate::{error::Error, redis::Redis};
 
 /// Entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Store {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     /// Beside the rest, so that a task that holds the rest does not hold itself.
-    pub(super) tasks: Arc<Tasks>,
-}
-
-pub(super) struct Inner {
-    pub(super) remote: Remote,
-    pub(super) log: Arc<Log>,
-    pub(super) near: Option<Near>,
-    /// How many copies may be compared with Redis at once.
-    pub(super) rechecks: Arc<Semaphore>,
-    pub(super) flights: Flights,
-    pub(super) refusals: Refusals,
-    pub(super) failures: Failures,
-    pub(super) settings: Settings,
-    pub(super) renewals: Renewals,
-    /// How many milliseconds it took lately to make an entry, plus one; 0 before the first.
-    pub(super) cost: AtomicU64,
-}
-
-/// What a lookup found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    /// An entry that may be used, in the way that its state says.
-    pub(crate) usable: Option<Usable>,
-    /// What is there, usable or not, for [`Store::begin`].
-    pub(crate) seen: Seen,
-}
-
-/// An entry that may be used.
-#[derive(Clone, Debug)]
-pub(crate) struct Usable {
-    pub(crate) entry: Arc<Entry>,
-    pub(crate) state: State,
-    pub(crate) seen: Seen,
-}
-
-/// What the caller of [`Store::begin`] is to do.
-#[derive(Debug)]
-pub(crate) enum Turn {
-    /// Make the entry.
-    Lead(Lead),
-    /// Use one that somebody else has made, or is making anew.
-    Follow(Usable),
+    pub(crate) tasks: Arc<Tasks>,
 }
 
 impl Store {
     pub(crate) fn new(redis: &Redis, settings: Settings) -> Self {
         let tasks = Tasks::new(settings.refreshes);
         Self {
-            inner: Arc::new(Inner {
-                remote: Remote::new(redis.clone()),
-                log: Log::of(redis),
-                near: settings.near.map(Near::new),
-                rechecks: Arc::new(Semaphore::new(MOST_RECHECKS)),
-                flights: Flights::default(),
-                refusals: Refusals::default(),
-                failures: Failures::default(),
-                settings,
-                renewals: Renewals::default(),
-                cost: AtomicU64::new(0),
-            }),
+            inner: Arc::new(Inner::new(redis, settings)),
             tasks: Arc::new(tasks),
         }
     }
@@ -146,6 +92,39 @@ impl Store {
         Lead::alone(&self.inner, slot, seen)
     }
 
+    /// The right to make anew what is there and still usable; `None` when another caller or process has it, or the last
+    /// one failed a moment ago.
+    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable) -> Option<Lead> {
+        let renewal = self.inner.begin_renewal(slot)?;
+        self.inner.renew(slot, usable, renewal).await
+    }
+
+    /// Makes it anew in the background with what `make` gives, which is called when it is its turn and there is still a
+    /// need. It ends with the last clone of this store, or when it takes too long.
+    ///
+    /// There is one at a time for each key, waiting or running; when too many wait, this one is left out.
+    pub(crate) fn refresh<F, Fut>(&self, slot: Slot, usable: Usable, make: F)
+    where
+        F: FnOnce(Lead, Slot) -> Fut + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let Some(renewal) = self.inner.begin_renewal(&slot) else {
+            return;
+        };
+        let inner = Arc::clone(&self.inner);
+        let limit = inner.settings.refresh_limit;
+        self.tasks.spawn(async move {
+            let refreshed = async {
+                if let Some(lead) = inner.renew(&slot, &usable, renewal).await {
+                    make(lead, slot).await;
+                }
+            };
+            if timeout(limit, refreshed).await.is_err() {
+                tracing::debug!(target: "tower_fred::store", "a stale entry was not made anew in time");
+            }
+        });
+    }
+
     /// Puts an entry in the place of what there is, and takes that out of use on every node; `make` is told what is known
     /// of the purge log.
     pub(crate) async fn replace(
@@ -183,19 +162,6 @@ impl Store {
     }
 }
 
-impl Life {
-    /// Of what is made now with what `lead` has taken note of.
-    pub(crate) fn of(lead: &Lead, lifetime: Duration) -> Self {
-        Self {
-            born_ms: unix_millis(),
-            lifetime_ms: u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX),
-            cost_ms: lead.cost_ms(),
-            seq: lead.seq(),
-            ..Self::default()
-        }
-    }
-}
-
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store")
@@ -203,18 +169,4 @@ impl fmt::Debug for Store {
             .field("near", &self.inner.near)
             .finish_non_exhaustive()
     }
-}
-
-pub(crate) fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
-}
-
-/// A random number above zero, up to one.
-pub(crate) fn chance() -> f64 {
-    use std::hash::{BuildHasher, RandomState};
-    let number = RandomState::new().hash_one(0) >> 32;
-    (number + 1) as f64 / (1u64 << 32) as f64
 }

@@ -1,0 +1,101 @@
+//! How far a flight is, and what that means for those who are in it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::pulse::Pulse;
+use crate::store::entry::{
+    log_position::Seq,
+    slot::{Held, Seen},
+};
+
+/// How far a flight is. Those who wait are told when there is a result or a failure, and when the leader leaves.
+#[derive(Default)]
+pub(crate) struct Course {
+    pub(crate) leader: Option<Leader>,
+    /// What a leader found for those who wait.
+    pub(crate) result: Option<Landing>,
+    /// A load failed, after its leader had seen this: who waits loads for itself.
+    pub(crate) failure: Option<Seen>,
+    /// How many leaders were replaced since they gave no sign of life.
+    pub(crate) replaced: u32,
+}
+
+pub(crate) struct Leader {
+    pulse: Arc<Pulse>,
+    /// What it knew of the purge log when it took the lead, and when that was.
+    seq: Seq,
+    since: Instant,
+}
+
+/// What a leader found.
+#[derive(Clone, Debug)]
+pub(crate) struct Landing {
+    pub(crate) held: Held,
+    /// Before it was made or looked for.
+    pub(crate) began: Instant,
+}
+
+/// What one who waits does next.
+pub(crate) enum Step {
+    Follow(Landing),
+    Fail(Seen),
+    Lead,
+    /// Wait for news, so long at most.
+    Wait(Duration),
+    /// Go to another flight.
+    Leave,
+}
+
+impl Course {
+    /// Whether nobody is to join it any more.
+    pub(crate) fn is_closed(
+        &self,
+        is_late: impl Fn(Seq, Instant) -> bool,
+        usable: impl Fn(&Landing) -> bool,
+    ) -> bool {
+        match &self.leader {
+            Some(leader) => is_late(leader.seq, leader.since),
+            None => self.result.as_ref().is_some_and(|found| !usable(found)),
+        }
+    }
+
+    pub(crate) fn step(&self, usable: impl Fn(&Landing) -> bool) -> Step {
+        let found = self.result.as_ref().filter(|found| usable(found));
+        match (found, &self.failure, &self.leader) {
+            (Some(found), _, _) => Step::Follow(found.clone()),
+            (None, Some(seen), _) => Step::Fail(seen.clone()),
+            (None, None, None) if self.result.is_some() => Step::Leave,
+            (None, None, None) => Step::Lead,
+            (None, None, Some(leader)) => match leader.pulse.patience() {
+                Duration::ZERO => Step::Lead,
+                patience => Step::Wait(patience),
+            },
+        }
+    }
+
+    /// Takes the lead, if nobody has it who gives signs of life.
+    pub(crate) fn lead(&mut self, seq: Seq) -> Option<Arc<Pulse>> {
+        match &self.leader {
+            Some(leader) if !leader.pulse.is_silent() => return None,
+            Some(_) => self.replaced += 1,
+            None if self.result.is_some() || self.failure.is_some() => return None,
+            None => {}
+        }
+        let pulse = Arc::new(Pulse::new());
+        self.leader = Some(Leader {
+            pulse: Arc::clone(&pulse),
+            seq,
+            since: Instant::now(),
+        });
+        Some(pulse)
+    }
+
+    /// Whether the leader is the one with this pulse: it may have been replaced.
+    pub(crate) fn is_led_by(&self, pulse: &Arc<Pulse>) -> bool {
+        let leader = self.leader.as_ref();
+        leader.is_some_and(|leader| Arc::ptr_eq(&leader.pulse, pulse))
+    }
+}

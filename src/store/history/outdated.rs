@@ -1,0 +1,210 @@
+//! What unsafe requests made outdated, in a bounded number of bytes.
+//!
+//! Clients choose the names, and how many of them there are. The newest are kept one by one. The older ones go into
+//! Bloom filters, a filter for each generation: a filter never misses a name, and reports one in some ten thousand other
+//! names too, which costs the making of one response. After the last filter, the oldest generation is forgotten, and
+//! responses that were made before its end count as outdated.
+
+use std::collections::VecDeque;
+
+use super::tags::TagMap;
+use crate::store::entry::tag::Tag;
+
+/// The names in records of unsafe requests, each with the count of its last record.
+#[derive(Debug)]
+pub(crate) struct Outdated {
+    /// How many names are kept one by one.
+    most: usize,
+    recent: TagMap<u64>,
+    /// From the oldest to the newest.
+    generations: VecDeque<Generation>,
+    /// Responses that knew less than this many records cannot be judged.
+    floor: u64,
+}
+
+/// Names whose last record was at `last` or before it.
+#[derive(Debug)]
+struct Generation {
+    last: u64,
+    bits: Box<[u64]>,
+}
+
+impl Outdated {
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most: most.max(2),
+            recent: TagMap::default(),
+            generations: VecDeque::new(),
+            floor: 0,
+        }
+    }
+
+    /// Takes note of a record with this count, which is higher than those before it.
+    pub(crate) fn set(&mut self, tag: Tag, count: u64) {
+        if self.recent.len() >= self.most && !self.recent.contains_key(&tag) {
+            self.end_generation();
+        }
+        self.recent.insert(tag, count);
+    }
+
+    /// Whether a response that was made when `count` records were known has been named since by one of `tags`.
+    pub(crate) fn has(&self, count: u64, tags: impl IntoIterator<Item = Tag>) -> bool {
+        let is_named = |tag| {
+            let later = self.generations.iter().rev();
+            let mut later = later.take_while(|generation| generation.last > count);
+            self.recent.get(&tag).is_some_and(|last| *last > count)
+                || later.any(|generation| generation.has(tag))
+        };
+        count < self.floor || tags.into_iter().any(is_named)
+    }
+
+    /// Puts the older half of the names that are kept one by one into a filter.
+    fn end_generation(&mut self) {
+        let mut counts: Vec<u64> = self.recent.values().copied().collect();
+        let middle = counts.len() / 2;
+        let (_, last, _) = counts.select_nth_unstable(middle);
+        let mut generation = Generation::new(*last, self.most);
+        self.recent.retain(|tag, count| {
+            let is_newer = *count > generation.last;
+            if !is_newer {
+                generation.add(*tag);
+            }
+            is_newer
+        });
+        self.generations.push_back(generation);
+        if self.generations.len() > MOST_GENERATIONS {
+            if let Some(oldest) = self.generations.pop_front() {
+                self.floor = oldest.last;
+            }
+        }
+    }
+}
+
+impl Generation {
+    /// For up to `most` names, of which half is usual.
+    fn new(last: u64, most: usize) -> Self {
+        let words = (most * BITS_A_NAME / 64).next_power_of_two();
+        Self {
+            last,
+            bits: vec![0; words].into_boxed_slice(),
+        }
+    }
+
+    fn add(&mut self, tag: Tag) {
+        for (word, bit) in places(tag, self.bits.len()) {
+            self.bits[word] |= bit;
+        }
+    }
+
+    fn has(&self, tag: Tag) -> bool {
+        places(tag, self.bits.len()).all(|(word, bit)| self.bits[word] & bit != 0)
+    }
+}
+
+/// The bits of a name, as words and masks. A tag is a hash already: its halves make all places (Kirsch, Mitzenmacher,
+/// "Less hashing, same performance", 2006).
+fn places(tag: Tag, words: usize) -> impl Iterator<Item = (usize, u64)> {
+    let (first, step) = (tag.0, (tag.0 >> 32) | 1);
+    (0..PROBES).map(move |probe| {
+        let place = first.wrapping_add(step.wrapping_mul(probe));
+        ((place / 64) as usize & (words - 1), 1 << (place % 64))
+    })
+}
+
+/// Of half as many names as a generation has room for, one in some ten thousand others looks like one of them.
+const BITS_A_NAME: usize = 10;
+const PROBES: u64 = 8;
+/// With 200,000 names kept one by one: 4 MB, and 1.6 million names.
+const MOST_GENERATIONS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::entry::key::KeyBuilder;
+
+    fn tag(number: u64) -> Tag {
+        let key = KeyBuilder::new("test").part(&number.to_le_bytes()).finish();
+        Tag::of_group(&key)
+    }
+
+    /// As many names as `numbers`, each in a record of its own, from the first one on.
+    fn outdated(most: usize, numbers: std::ops::RangeInclusive<u64>) -> Outdated {
+        let mut outdated = Outdated::new(most);
+        for number in numbers {
+            outdated.set(tag(number), number);
+        }
+        outdated
+    }
+
+    #[test]
+    fn what_was_named_is_outdated_and_what_was_not_is_not() {
+        const MOST: usize = 1000;
+        let names = MOST as u64 * 8;
+        let outdated = outdated(MOST, 1..=names);
+        assert!(outdated.recent.len() <= MOST);
+        for number in 1..=names {
+            assert!(outdated.has(number - 1, [tag(number)]), "{number}");
+        }
+        // Made after the last of all.
+        assert!((1..=names).all(|number| !outdated.has(names, [tag(number)])));
+        // Made before all of them, and never named: each was forgotten when there were too many names.
+        let others = names + 1..=names + 10_000;
+        let wrong = others
+            .filter(|other| outdated.has(0, [tag(*other)]))
+            .count();
+        assert!(wrong < 100, "{wrong} of 10,000");
+    }
+
+    #[test]
+    fn a_million_names_take_little_memory_and_leave_the_others() {
+        const MOST: usize = 20_000;
+        let mut outdated = outdated(MOST, 1..=100_000);
+        let others: Vec<Tag> = (1..=1000).map(|number| tag(u64::MAX - number)).collect();
+        let wrong = |outdated: &Outdated, count| {
+            let others = others.iter();
+            others
+                .filter(|other| outdated.has(count, [**other]))
+                .count()
+        };
+        assert!(wrong(&outdated, 0) <= 10);
+        for number in 100_001..=1_000_000 {
+            outdated.set(tag(number), number);
+        }
+        let bytes = outdated.generations.iter().map(|one| one.bits.len() * 8);
+        assert!(bytes.sum::<usize>() <= MOST_GENERATIONS * 32 * 1024);
+        assert!(outdated.recent.len() <= MOST);
+        // What is older than all that is remembered counts as outdated; what is not is known as ever.
+        assert_eq!(wrong(&outdated, 0), 1000);
+        assert!(wrong(&outdated, 1_000_000 - MOST as u64 * 8) <= 10);
+    }
+
+    #[test]
+    fn a_record_with_more_names_than_there_is_room_is_not_lost() {
+        let mut outdated = Outdated::new(4);
+        for number in 0..20 {
+            outdated.set(tag(number), 1);
+        }
+        assert!((0..20).all(|number| outdated.has(0, [tag(number)])));
+        assert!((0..20).all(|number| !outdated.has(1, [tag(number)])));
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_is_missed(
+            most in 2usize..8,
+            names in proptest::collection::vec(0u64..30, 0..200),
+            made in 0u64..200,
+        ) {
+            let mut outdated = Outdated::new(most);
+            for (name, count) in names.iter().zip(1..) {
+                outdated.set(tag(*name), count);
+            }
+            for name in names.iter().zip(1..).filter(|(_, count)| *count > made).map(|(name, _)| *name) {
+                prop_assert!(outdated.has(made, [tag(name)]));
+            }
+            prop_assert!(!outdated.has(names.len() as u64, (0..30).map(tag)));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The claim of a leader in Redis: to what other processes have made, or to making it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::try_join;
+
+use super::release::Asking;
+use crate::{
+    error::Error,
+    store::{
+        entry::{
+            decode::Entry,
+            slot::{Seen, Slot},
+            state::State,
+        },
+        tiers::{
+            inner::Inner,
+            lease::{Lease, Remains},
+            lookup::Usable,
+        },
+    },
+};
+
+impl Inner {
+    /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
+    pub(crate) async fn claim(
+        self: &Arc<Self>,
+        slot: &Slot,
+        seen: Option<Seen>,
+    ) -> Result<Claim, Error> {
+        let lease = match self.wants_lease() {
+            true => Lease::new(slot.digest())?,
+            false => return self.claim_here(slot, seen).await,
+        };
+        let started = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut has_waited = false;
+        loop {
+            let asking = Asking::new(self, slot, &lease);
+            let look = self
+                .remote
+                .get_or_lease(slot, lease.blob(), self.lease_ttl());
+            let (sight, ours) = match self.knowing(look).await {
+                // A server that is full, or only a replica, may still be read.
+                Err(error) if !error.is_timeout() => return self.claim_here(slot, None).await,
+                looked => looked?,
+            };
+            asking.end();
+            self.reach(&sight).await?;
+            if ours {
+                return Ok(Claim::ours(sight.seen, Some(lease), None));
+            }
+            let is_leased = matches!(sight.entry, Some(Entry::Lease));
+            let remains = is_leased.then(|| Remains::read(&sight.blob, slot.digest()));
+            if let Some(Some(_)) = remains {
+                return Ok(Claim::after(has_waited, sight.seen, None));
+            }
+            let seen = sight.seen.clone();
+            let stale = match self.admit(slot, sight) {
+                Some(usable) if usable.state <= State::WhileRevalidate => {
+                    return Ok(Claim::Found(usable));
+                }
+                stale => stale,
+            };
+            if !is_leased {
+                let lease = lease.clone().beside();
+                if let Some(claim) = self.claim_beside(slot, lease, has_waited).await? {
+                    return Ok(claim);
+                }
+            }
+            if started.elapsed() + pause > self.settings.wait {
+                return Ok(Claim::ours(seen, None, stale));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+            has_waited = true;
+        }
+    }
+
+    /// The same where something of no use is in the way; `None` when somebody else has the lease.
+    pub(crate) async fn claim_beside(
+        self: &Arc<Self>,
+        slot: &Slot,
+        lease: Lease,
+        has_waited: bool,
+    ) -> Result<Option<Claim>, Error> {
+        let asking = Asking::new(self, slot, &lease);
+        // In one write: what was there when the lease was taken is known for sure.
+        let taken = self
+            .remote
+            .lease_beside(slot, lease.blob(), self.lease_ttl());
+        let (there, sight) = try_join!(taken, self.remote.get(slot))?;
+        self.reach(&sight).await?;
+        let seen = sight.seen.clone();
+        let stale = match self.admit(slot, sight) {
+            // A lease that was taken is given back here.
+            Some(usable) if usable.state <= State::WhileRevalidate => {
+                return Ok(Some(Claim::Found(usable)));
+            }
+            stale => stale,
+        };
+        asking.end();
+        let Some(there) = there else {
+            return Ok(Some(Claim::ours(seen, Some(lease), stale)));
+        };
+        Ok(match (Remains::read(&there, slot.digest()), stale) {
+            // That is the case which it is for.
+            (Some(Remains::Failed), Some(usable)) if usable.state == State::IfError => {
+                self.failures.note(slot.digest(), self.settings.error_pause);
+                Some(Claim::Found(usable))
+            }
+            (Some(_), stale) => Some(Claim::after(has_waited, seen, stale)),
+            (None, _) => None,
+        })
+    }
+
+    /// The same without a lease.
+    async fn claim_here(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
+        if let Some(seen) = seen {
+            self.knowing(async { Ok(()) }).await?;
+            return Ok(Claim::ours(seen, None, None));
+        }
+        let sight = self.look_there(slot).await?;
+        let seen = sight.seen.clone();
+        Ok(match self.admit(slot, sight) {
+            Some(usable) if usable.state <= State::WhileRevalidate => Claim::Found(usable),
+            stale => Claim::ours(seen, None, stale),
+        })
+    }
+
+    /// Whether what is made takes long enough for other processes to wait for it.
+    fn wants_lease(&self) -> bool {
+        self.cost.is_unknown_or_above(self.settings.lease_above)
+    }
+}
+
+/// The outcome of [`Inner::claim`].
+pub(crate) enum Claim {
+    Found(Usable),
+    Ours {
+        seen: Seen,
+        lease: Option<Lease>,
+        stale: Option<Usable>,
+    },
+    /// Another process was waited for, which found nothing to store. Who waits any longer does so for itself.
+    InVain(Seen),
+}
+
+impl Claim {
+    fn ours(seen: Seen, lease: Option<Lease>, stale: Option<Usable>) -> Self {
+        Self::Ours { seen, lease, stale }
+    }
+
+    /// Of one who finds what a leader has left that had nothing to store.
+    fn after(has_waited: bool, seen: Seen, stale: Option<Usable>) -> Self {
+        match (has_waited, stale) {
+            (true, None) => Self::InVain(seen),
+            (_, stale) => Self::ours(seen, None, stale),
+        }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,110 @@
+//! Who makes an entry that is missing, and who waits for it.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::time::timeout;
+
+use super::{claim::Claim, lead::Lead, turn::Turn, watch::Watch};
+use crate::store::{
+    entry::{
+        log_position::Seq,
+        slot::{Held, Seen, Slot},
+        state::Verdict,
+        tag::{Subject, Tag},
+    },
+    flight::{course::Landing, flights::{Boarding, Seat}},
+    tiers::{inner::Inner, lookup::Usable},
+};
+
+impl Inner {
+    pub(crate) async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
+        if seen.is_none() {
+            if let Some(usable) = self.look_here(slot).await {
+                return Turn::Follow(usable);
+            }
+        }
+        if self.refusals.has(slot.digest(), Instant::now()) {
+            return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
+        }
+        if let Some(turn) = self.probe(slot).await {
+            return turn;
+        }
+        let joined = Instant::now();
+        let mut is_known = true;
+        // Who has led for longer than anybody waits may never end.
+        let is_late = |seq, since: Instant| {
+            since.elapsed() > self.settings.wait
+                || self.is_purged(seq, slot.subject(), slot.group())
+        };
+        for _ in 0..FLIGHTS {
+            let now = self.log.seq();
+            // What cannot be judged is for those who came before it was begun; the others take the next flight.
+            let usable = |found: &Landing| {
+                (is_known || found.began >= joined) && self.judge(slot, &found.held.entry).is_some()
+            };
+            let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
+            // Who leads may have to wait for another process first: its followers are not to load all at once just then.
+            match timeout(self.settings.wait * 2, boarding).await {
+                Err(_) | Ok(Boarding::Deserted) => break,
+                // Those who waited for what failed, or turned out not to be storable, go on all at once.
+                Ok(Boarding::Failed(leaders)) => {
+                    let seen = match leaders {
+                        Seen::Unknown => seen.unwrap_or(leaders),
+                        _ => leaders,
+                    };
+                    return Turn::Lead(Lead::alone(self, slot, seen));
+                }
+                Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
+                Ok(Boarding::Follow(Landing { held, began })) => {
+                    let is_for_us = began >= joined;
+                    is_known = is_for_us || self.knowing(async { Ok(()) }).await.is_ok();
+                    let state = self.judge(slot, &held.entry);
+                    if let (Some(state), true) = (state, is_known) {
+                        let Held { entry, seen } = held;
+                        return Turn::Follow(Usable { entry, state, seen });
+                    }
+                }
+            }
+            seen = None;
+        }
+        Turn::Lead(Lead::alone(self, slot, Seen::Unknown))
+    }
+
+    /// Looks first, as the one for whom others wait.
+    async fn lead(self: &Arc<Self>, slot: &Slot, seen: Option<Seen>, seat: Seat) -> Turn {
+        let began = Instant::now();
+        let watch = Watch {
+            pulse: Some(Arc::clone(seat.pulse())),
+            hold: None,
+        };
+        match watch.during(self.claim(slot, seen)).await {
+            Ok(Claim::Found(usable)) => {
+                let held = Held {
+                    entry: Arc::clone(&usable.entry),
+                    seen: usable.seen.clone(),
+                };
+                seat.land(held, began).end();
+                Turn::Follow(usable)
+            }
+            Ok(Claim::Ours { seen, lease, stale }) => {
+                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
+            }
+            Ok(Claim::InVain(seen)) => {
+                seat.fail(seen.clone());
+                Turn::Lead(Lead::alone(self, slot, seen))
+            }
+            Err(error) => {
+                tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
+                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
+            }
+        }
+    }
+
+    fn is_purged(&self, seq: Seq, subject: Subject, group: Tag) -> bool {
+        // Before the first look nothing is known, of which nothing follows.
+        self.log.seq() != Seq::default() && self.log.judge(seq, subject, [group]) == Verdict::Gone
+    }
+}
+
+/// How many flights are waited for that turn out to be too late.
+const FLIGHTS: u32 = 3;

@@ -1,0 +1,96 @@
+//! What becomes of a lease whose owner does not end it by storing an entry.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::runtime::Handle;
+
+use crate::store::{
+    entry::slot::Slot,
+    flight::renewals::Renewal,
+    tiers::{
+        inner::Inner,
+        lease::{Lease, Remains},
+    },
+};
+
+/// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
+pub(crate) struct Asking<'a> {
+    store: &'a Arc<Inner>,
+    slot: &'a Slot,
+    lease: Option<Lease>,
+}
+
+impl<'a> Asking<'a> {
+    pub(crate) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
+        Self {
+            store,
+            slot,
+            lease: Some(lease.clone()),
+        }
+    }
+
+    /// It is known whose it is.
+    pub(crate) fn end(mut self) {
+        self.lease = None;
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            give_back(self.store, self.slot, lease);
+        }
+    }
+}
+
+/// Deletes a lease, in the background.
+pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
+    let (store, slot) = (Arc::clone(store), slot.clone());
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            if let Err(error) = store.remote.release(&slot, &lease).await {
+                // It ends by itself.
+                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+            }
+        });
+    }
+}
+
+/// Puts something else in the place of a lease for `ttl`, in the background.
+pub(crate) fn leave(
+    store: &Arc<Inner>,
+    slot: &Slot,
+    lease: Lease,
+    remains: Remains,
+    ttl: Duration,
+) {
+    let (store, slot) = (Arc::clone(store), slot.clone());
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            let blob = remains.blob(slot.digest());
+            if let Err(error) = store.remote.replace_lease(&slot, &lease, blob, ttl).await {
+                // It ends by itself.
+                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+            }
+        });
+    }
+}
+
+/// Keeps a lease for [`RETRY`], in the background, so that nobody begins at once what its owner has not finished.
+pub(crate) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renewal) {
+    let (store, slot) = (Arc::clone(store), slot.clone());
+    if let Ok(runtime) = Handle::try_current() {
+        runtime.spawn(async move {
+            let blob = lease.blob().clone();
+            let kept = store.remote.replace_lease(&slot, &lease, blob, RETRY);
+            let (kept, ()) = tokio::join!(kept, tokio::time::sleep(RETRY));
+            if let Err(error) = kept {
+                tracing::debug!(target: "tower_fred::store", %error, "a lease was not kept");
+            }
+            drop(renewal);
+        });
+    }
+}
+
+/// How long nobody else renews what one has not finished.
+const RETRY: Duration = Duration::from_secs(1);

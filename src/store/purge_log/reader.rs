@@ -1,0 +1,130 @@
+//! Reading the purge log.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{
+    clock::{clock, micros},
+    log::Log,
+    random::token,
+};
+use crate::{
+    error::{Error, Kind},
+    redis::{Record, Script},
+    store::{
+        entry::log_position::Seq,
+        history::{
+            map::Purges,
+            record::{Mode, Order, Purged},
+        },
+    },
+};
+
+impl Log {
+    /// With the turn held.
+    pub(crate) async fn look(&self) -> Result<(), Error> {
+        let began_at = clock();
+        let extended_at = self.extended_at.load(Ordering::Relaxed);
+        let is_due = extended_at == 0 || began_at.saturating_sub(extended_at) > micros(LIFE / 48);
+        self.read(if is_due { LIFE } else { Duration::ZERO })
+            .await?;
+        self.looked_at.store(began_at, Ordering::Release);
+        if is_due {
+            self.extended_at.store(began_at, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Reads what is new, and lets the log live on for `life` at least.
+    async fn read(&self, life: Duration) -> Result<(), Error> {
+        loop {
+            let known = self.seq();
+            if known == Seq::default() {
+                return self.read_anew(known).await;
+            }
+            let from = format!("{}-{}", known.epoch, known.count);
+            let records = self.redis.records(&self.key, &from, PAGE, life).await?;
+            let mut purged = records.iter().map(read_record);
+            if purged.next().is_none_or(|first| first.seq() != known) {
+                return self.read_anew(known).await;
+            }
+            self.change(|purges| purged.for_each(|record| purges.apply(&record)));
+            if records.len() < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads the whole log, after it was found that the record that was `known` last is no longer in it.
+    async fn read_anew(&self, known: Seq) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let mut purges = Purges::default();
+            let mut first = None;
+            let mut from = "-".to_owned();
+            loop {
+                let records = self.redis.records(&self.key, &from, PAGE, LIFE).await?;
+                for record in records.iter().map(read_record) {
+                    first.get_or_insert(record.seq());
+                    purges.apply(&record);
+                    from = format!("({}-{}", record.epoch, record.count);
+                }
+                if records.len() < PAGE {
+                    break;
+                }
+            }
+            let found = purges.last();
+            let is_trimmed = |first: Seq| found.epoch == known.epoch && first.count > known.count;
+            let ended = match first {
+                None => String::new(),
+                Some(first) if found.epoch > known.epoch || is_trimmed(first) => {
+                    self.change(|known| *known = purges);
+                    return Ok(());
+                }
+                // What was in it before is not: it was taken back, and its counts may be given twice.
+                Some(_) => found.epoch.to_string(),
+            };
+            tracing::debug!(target: "tower_fred::store", "the purge log begins anew");
+            let args = [
+                ended.into(),
+                begin()?.as_slice().into(),
+                millis(LIFE).into(),
+            ];
+            self.redis.run::<()>(&EPOCH, &self.key, args).await?;
+        }
+        Err(Error::new(
+            Kind::Unavailable,
+            "the purge log keeps changing",
+        ))
+    }
+}
+
+fn read_record(record: &Record) -> Purged {
+    let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
+    let (epoch, count) = record.id;
+    Purged {
+        epoch,
+        count,
+        order: Order::decode(record.field(b"order").map_or(&[], |order| order)),
+        at_ms: record.field(b"at").and_then(|at| number(at)).unwrap_or(0),
+    }
+}
+
+/// The record that begins a log.
+pub(crate) fn begin() -> Result<Vec<u8>, Error> {
+    let order = Order {
+        mode: Mode::Begin,
+        token: token()?,
+        tags: Vec::new(),
+    };
+    Ok(order.encode())
+}
+
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+static EPOCH: Script = Script::new(include_str!("lua/epoch.lua"));
+
+const PAGE: usize = 1000;
+const ATTEMPTS: u32 = 3;
+/// How long the log lives when nobody uses it.
+pub(crate) const LIFE: Duration = Duration::from_secs(48 * 60 * 60);

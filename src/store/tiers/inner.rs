@@ -1,0 +1,53 @@
+//! What all clones of a store share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::{near::Near, remote::Remote, settings::Settings};
+use crate::{
+    redis::Redis,
+    store::{
+        flight::{
+            cost::Cost, failures::Failures, flights::Flights, refusals::Refusals,
+            renewals::Renewals,
+        },
+        purge_log::log::Log,
+    },
+};
+
+/// What all clones of a store share.
+pub(crate) struct Inner {
+    pub(crate) remote: Remote,
+    pub(crate) log: Arc<Log>,
+    pub(crate) near: Option<Near>,
+    /// How many copies may be compared with Redis at once.
+    pub(crate) rechecks: Arc<Semaphore>,
+    pub(crate) flights: Flights,
+    pub(crate) refusals: Refusals,
+    pub(crate) failures: Failures,
+    pub(crate) settings: Settings,
+    pub(crate) renewals: Renewals,
+    /// How long it took lately to make an entry.
+    pub(crate) cost: Cost,
+}
+
+impl Inner {
+    pub(crate) fn new(redis: &Redis, settings: Settings) -> Self {
+        Self {
+            remote: Remote::new(redis.clone()),
+            log: Log::of(redis),
+            near: settings.near.map(Near::new),
+            rechecks: Arc::new(Semaphore::new(MOST_RECHECKS)),
+            flights: Flights::default(),
+            refusals: Refusals::default(),
+            failures: Failures::default(),
+            settings,
+            renewals: Renewals::default(),
+            cost: Cost::default(),
+        }
+    }
+}
+
+/// How many comparisons of a store are under way at most.
+const MOST_RECHECKS: usize = 64;

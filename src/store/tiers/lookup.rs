@@ -1,0 +1,189 @@
+//! What is here or in Redis, and whether it may be used.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::try_join;
+
+use super::inner::Inner;
+use crate::{
+    error::Error,
+    store::{
+        entry::{
+            decode::Entry,
+            key::Digest,
+            slot::{Held, Seen, Sight, Slot},
+            state::{State, Verdict, judge},
+        },
+        purge_log::{
+            clock::{clock, unix_millis},
+            log::RECENT,
+            random::chance,
+        },
+    },
+};
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// An entry that may be used, in the way that its state says.
+    pub(crate) usable: Option<Usable>,
+    /// What is there, usable or not, for [`Store::begin`].
+    pub(crate) seen: Seen,
+}
+
+/// An entry that may be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Usable {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) state: State,
+    pub(crate) seen: Seen,
+}
+
+impl Inner {
+    pub(crate) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {
+        if let Some(usable) = self.look_here(slot).await {
+            return Ok(Found {
+                seen: usable.seen.clone(),
+                usable: Some(usable),
+            });
+        }
+        // Of what this process is about to store, Redis may not know yet.
+        let landed = self.flights.landed(slot.digest());
+        let sight = self.look_there(slot).await?;
+        let seen = sight.seen.clone();
+        if let Some(usable) = self.admit(slot, sight) {
+            return Ok(Found {
+                usable: Some(usable),
+                seen,
+            });
+        }
+        let usable = landed.and_then(|held| self.usable(slot, held));
+        let seen = usable.as_ref().map_or(seen, |usable| usable.seen.clone());
+        Ok(Found { usable, seen })
+    }
+
+    pub(crate) fn forget_near(&self, digest: &Digest) {
+        if let Some(near) = &self.near {
+            near.remove(digest);
+        }
+    }
+
+    pub(crate) fn peek(self: &Arc<Self>, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
+        let near = self.near.as_ref()?;
+        if !self.log.is_known(RECENT) {
+            return None;
+        }
+        let kept = near.get(slot.digest())?;
+        let entry = &kept.held.entry;
+        // Early renewal needs a random number. Whoever might renew with the highest one looks further, and draws it there.
+        let luck = || self.settings.eagerness * MOST_LUCK;
+        let state = self.state(slot, entry, now_ms, luck)?;
+        let is_usable = state == State::Fresh && self.is_confirmed(slot, &kept);
+        is_usable.then(|| Arc::clone(entry))
+    }
+
+    /// What this process has, if it may be used.
+    pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot) -> Option<Usable> {
+        // Else a caller that always finds something would have the thread for itself.
+        tokio::task::coop::consume_budget().await;
+        let is_known = self.log.is_known(RECENT);
+        let kept = self.near.as_ref().and_then(|near| near.get(slot.digest()));
+        let held = match &kept {
+            Some(kept) => kept.held.clone(),
+            // It is about to be stored.
+            None => self.flights.landed(slot.digest())?,
+        };
+        let is_known = is_known || self.log.catch_up().await.is_ok();
+        if !is_known && !self.log.is_known(self.settings.serve_for) {
+            return None;
+        }
+        let usable = self.usable(slot, held);
+        if usable.is_none() {
+            self.forget_near(slot.digest());
+        }
+        // One that is stale here may have been made anew elsewhere.
+        let usable = usable.filter(|usable| usable.state <= State::Early)?;
+        match kept {
+            Some(kept) if is_known && !self.confirm(slot, &kept).await => None,
+            _ => Some(usable),
+        }
+    }
+
+    /// What is in Redis, and all that is to be known of it.
+    pub(crate) async fn look_there(&self, slot: &Slot) -> Result<Sight, Error> {
+        let sight = self.knowing(self.remote.get(slot)).await?;
+        self.reach(&sight).await?;
+        Ok(sight)
+    }
+
+    /// Learns of what the maker of an entry knew: it may know of purges that this process does not, or of such that a
+    /// failover has lost.
+    pub(crate) async fn reach(&self, sight: &Sight) -> Result<(), Error> {
+        match &sight.entry {
+            Some(entry) if entry.seq().is_ahead_of(&self.log.seq()) => self.log.catch_up().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for `look`, and in the same time for what there is to know of purges.
+    pub(crate) async fn knowing<T>(
+        &self,
+        look: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if self.log.is_known(RECENT) {
+            return look.await;
+        }
+        let (found, ()) = try_join!(look, self.log.catch_up())?;
+        Ok(found)
+    }
+
+    /// An entry that was read, if it may be used.
+    pub(crate) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
+        let Sight { entry, blob, seen } = sight;
+        let entry = Arc::new(entry?);
+        let usable = self.usable(slot, Held { entry, seen })?;
+        if let (Some(near), State::Fresh) = (&self.near, usable.state) {
+            near.offer(slot.digest(), &blob, &usable.seen, clock());
+        }
+        Some(usable)
+    }
+
+    fn usable(&self, slot: &Slot, held: Held) -> Option<Usable> {
+        let state = self.judge(slot, &held.entry)?;
+        let Held { entry, seen } = held;
+        Some(Usable { entry, state, seen })
+    }
+
+    pub(crate) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
+        self.state(slot, entry, unix_millis(), || self.luck())
+    }
+
+    fn state(
+        &self,
+        slot: &Slot,
+        entry: &Entry,
+        now_ms: u64,
+        luck: impl FnOnce() -> f64,
+    ) -> Option<State> {
+        let tags = entry.life().map_or(&[][..], |life| &life.tags);
+        let tags = tags.iter().copied().chain([slot.group()]);
+        let verdict = self.log.judge(entry.seq(), slot.subject(), tags);
+        match entry.life() {
+            Some(life) => judge(life, verdict, now_ms, luck()),
+            // Soft purges are for the answers, not for what leads to them.
+            None if matches!(entry, Entry::Lease) || verdict == Verdict::Gone => None,
+            None => Some(State::Fresh),
+        }
+    }
+
+    /// A random number for [`judge`].
+    fn luck(&self) -> f64 {
+        if self.settings.eagerness == 0.0 {
+            return 0.0;
+        }
+        -self.settings.eagerness * chance().ln()
+    }
+}
+
+/// What is more than the negative logarithm of any [`chance`].
+const MOST_LUCK: f64 = 23.0;

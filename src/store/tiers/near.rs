@@ -1,0 +1,213 @@
+//! Entries in this process.
+
+use std::{
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use quick_cache::{Weighter, sync::Cache};
+use tokio::sync::Notify;
+
+use crate::store::entry::{
+    decode::{Entry, PACKED},
+    key::Digest,
+    slot::{Held, Seen},
+};
+
+/// An entry that is kept, and when it was last compared with what is in Redis.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) held: Held,
+    weight: u32,
+    /// In microseconds of the clock of the purge log.
+    pub(crate) confirmed_at: AtomicU64,
+    /// Whether it is being compared, and the end of that.
+    pub(crate) rechecking: AtomicBool,
+    pub(crate) rechecked: Notify,
+}
+
+/// A bounded number of bytes of entries, of which the least used leave first.
+///
+/// Whether an entry may be used is for its reader to judge, each time.
+pub(crate) struct Near {
+    cache: Cache<Digest, Arc<Kept>, Weight, BuildHasherDefault<Even>>,
+    /// What was offered lately. Who is offered a second time is let in: most keys are read once.
+    offered: Box<[AtomicU32]>,
+}
+
+impl Near {
+    pub(crate) fn new(bytes: usize) -> Self {
+        let items = (bytes / TYPICAL).clamp(16, 1 << 20);
+        Self {
+            cache: Cache::with(
+                items,
+                bytes as u64,
+                Weight,
+                BuildHasherDefault::default(),
+                quick_cache::sync::DefaultLifecycle::default(),
+            ),
+            offered: (0..OFFERS).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn get(&self, digest: &Digest) -> Option<Arc<Kept>> {
+        self.cache.get(digest)
+    }
+
+    pub(crate) fn remove(&self, digest: &Digest) {
+        self.cache.remove(digest);
+    }
+
+    /// Offers an entry that was read from `blob` now.
+    pub(crate) fn offer(&self, digest: &Digest, blob: &Bytes, seen: &Seen, now: u64) {
+        if !self.is_known(digest) {
+            return;
+        }
+        // What was read may share a buffer with much else, and all parts of an entry share what it was read from.
+        if let Some(entry) = Entry::decode(Bytes::copy_from_slice(blob), digest) {
+            // A body that was packed has memory of its own, beside what its fields hold on to.
+            let is_packed = blob.get(11).is_some_and(|kind| kind & PACKED != 0);
+            let unpacked = if is_packed { entry.body().len() } else { 0 };
+            let weight = blob.len().saturating_add(unpacked);
+            let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+            let weight = weight.saturating_add(overhead(&entry));
+            let held = Held {
+                entry: Arc::new(entry),
+                seen: seen.clone(),
+            };
+            let kept = Kept {
+                held,
+                weight,
+                confirmed_at: AtomicU64::new(now),
+                rechecking: AtomicBool::new(false),
+                rechecked: Notify::new(),
+            };
+            self.cache.insert(*digest, Arc::new(kept));
+        }
+    }
+
+    fn is_known(&self, digest: &Digest) -> bool {
+        let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
+        // Not the bytes that the cache itself goes by.
+        let place = u32::from_le_bytes([a, b, c, d]) as usize % self.offered.len();
+        let print = u32::from_le_bytes([e, f, g, h]) | 1;
+        self.offered[place].swap(print, Ordering::Relaxed) == print
+    }
+}
+
+/// What an entry takes beyond the bytes that it was read from.
+fn overhead(entry: &Entry) -> u32 {
+    let fields = match entry {
+        Entry::Response(stored) => stored.head.headers.len(),
+        Entry::Variants(variants) => variants.names.len(),
+        Entry::Value(_) | Entry::Lease => 0,
+    };
+    u32::try_from(fields)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(128)
+        .saturating_add(640)
+}
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<Digest, Arc<Kept>> for Weight {
+    fn weight(&self, _: &Digest, kept: &Arc<Kept>) -> u64 {
+        u64::from(kept.weight)
+    }
+}
+
+/// Digests are even already.
+#[derive(Default)]
+struct Even(u64);
+
+impl Hasher for Even {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+}
+
+impl fmt::Debug for Near {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Near")
+            .field("entries", &self.cache.len())
+            .field("bytes", &self.cache.weight())
+            .finish_non_exhaustive()
+    }
+}
+
+const OFFERS: usize = 1 << 14;
+const TYPICAL: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::entry::{encode::Writer, key::KeyBuilder, lifetime::Life};
+
+    fn digest(number: u64) -> Digest {
+        KeyBuilder::new("test").part(&number.to_le_bytes()).finish()
+    }
+
+    fn blob(digest: &Digest, size: usize) -> Bytes {
+        Writer::value(&Life::default(), &vec![b'x'; size], digest, None)
+    }
+
+    #[test]
+    fn what_is_offered_twice_is_let_in() {
+        let near = Near::new(1 << 20);
+        let digest = digest(1);
+        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing, 1);
+        assert!(near.get(&digest).is_none());
+        near.offer(&digest, &blob(&digest, 10), &Seen::Nothing, 1);
+        assert!(near.get(&digest).is_some());
+        near.remove(&digest);
+        assert!(near.get(&digest).is_none());
+    }
+
+    #[test]
+    fn it_shares_no_bytes_with_what_was_read() {
+        let near = Near::new(1 << 20);
+        let digest = digest(1);
+        let blob = blob(&digest, 10);
+        near.offer(&digest, &blob, &Seen::Nothing, 1);
+        near.offer(&digest, &blob, &Seen::Nothing, 1);
+        let kept = near.get(&digest).expect("an entry");
+        let Entry::Value(value) = &*kept.held.entry else {
+            panic!("a value");
+        };
+        assert_eq!(value.bytes, vec![b'x'; 10]);
+        assert!(!blob.as_ptr_range().contains(&value.bytes.as_ptr()));
+    }
+
+    #[test]
+    fn a_million_keys_stay_within_the_bytes() {
+        const BYTES: usize = 1 << 20;
+        let near = Near::new(BYTES);
+        let one = digest(0);
+        for _ in 0..2 {
+            near.offer(&one, &blob(&one, 200), &Seen::Nothing, 1);
+        }
+        let kept = near.cache.get(&one).expect("an entry");
+        for number in 0..1_000_000 {
+            near.cache.insert(digest(number), Arc::clone(&kept));
+            if number % 1000 == 0 {
+                assert!(near.cache.weight() <= BYTES as u64);
+            }
+        }
+        assert!(near.cache.weight() <= BYTES as u64, "{near:?}");
+        assert!(near.cache.weight() > BYTES as u64 / 2, "{near:?}");
+    }
+}

@@ -1,0 +1,269 @@
+//! Entries in Redis.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    error::Error,
+    redis::{Health, Redis, Script},
+    store::{
+        entry::{
+            decode::{Entry, MARK},
+            key::{Digest, Key},
+            slot::{Seen, Sight, Slot},
+            tag::Tag,
+        },
+        tiers::lease::Lease,
+    },
+};
+
+/// The entries of one namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    redis: Redis,
+    /// Whether the last entry that was sent was not taken.
+    is_refused: Arc<AtomicBool>,
+}
+
+impl Remote {
+    pub(crate) fn new(redis: Redis) -> Self {
+        Self {
+            redis,
+            is_refused: Arc::default(),
+        }
+    }
+
+    /// Whether Redis answers and took the last entry that it was sent.
+    pub(crate) fn takes_writes(&self) -> bool {
+        !self.is_refused.load(Ordering::Relaxed) && self.redis.health() != Health::Down
+    }
+
+    /// The slot that a resource is looked up in first.
+    pub(crate) fn primary(&self, key: &Key) -> Slot {
+        self.variant(key, key.resource)
+    }
+
+    /// The slot of one variant of a resource, beside its primary one in a cluster.
+    pub(crate) fn variant(&self, key: &Key, variant: Digest) -> Slot {
+        Slot {
+            kind: 'c',
+            group: Tag::of_group(&key.group),
+            resource: key.resource,
+            digest: variant,
+        }
+    }
+
+    /// The slot of a memo's value.
+    pub(crate) fn value(&self, digest: Digest) -> Slot {
+        Slot {
+            kind: 'm',
+            group: Tag::of_group(&digest),
+            resource: digest,
+            digest,
+        }
+    }
+
+    /// The Redis key of a slot. A lookup in this process needs none.
+    fn key(&self, slot: &Slot) -> String {
+        let namespace = self.redis.namespace();
+        let mut key = String::with_capacity(namespace.len() + 2 * Digest::LENGTH + 8);
+        key.push_str(namespace);
+        key.extend([':', slot.kind, ':', '{']);
+        slot.resource.push_short(&mut key);
+        key.push_str("}:");
+        if slot.digest == slot.resource {
+            key.push('0');
+        } else {
+            slot.digest.push_short(&mut key);
+        }
+        key
+    }
+
+    /// Where the lease is for making anew what is in a slot.
+    fn lease_key(&self, slot: &Slot) -> String {
+        self.key(slot) + ":r"
+    }
+
+    /// What is stored. Anything that cannot be read counts as nothing: it will be overwritten.
+    pub(crate) async fn get(&self, slot: &Slot) -> Result<Sight, Error> {
+        let key = self.key(slot);
+        self.see(slot, &key, self.redis.get(&key).await)
+    }
+
+    /// The same, or puts a lease there when there is nothing, which the second value tells.
+    pub(crate) async fn get_or_lease(
+        &self,
+        slot: &Slot,
+        lease: &Bytes,
+        ttl: Duration,
+    ) -> Result<(Sight, bool), Error> {
+        let key = self.key(slot);
+        let reply = self.redis.get_or_set(&key, lease.clone(), ttl).await;
+        let is_ours = matches!(reply, Ok(None));
+        let mut sight = self.see(slot, &key, reply)?;
+        if is_ours {
+            sight.seen = Seen::mark(lease);
+        }
+        Ok((sight, is_ours))
+    }
+
+    /// Whether what was seen is still there.
+    pub(crate) async fn has(&self, slot: &Slot, seen: &Seen) -> Result<bool, Error> {
+        match self.redis.get_start(&self.key(slot), MARK).await {
+            Ok(start) => Ok(matches!(seen, Seen::Mark(mark) if *mark == start)),
+            Err(error) if error.is_corrupt() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes the lease for making anew what is in a slot; otherwise gives what is there, such as somebody else's.
+    pub(crate) async fn lease_beside(
+        &self,
+        slot: &Slot,
+        lease: &Bytes,
+        ttl: Duration,
+    ) -> Result<Option<Bytes>, Error> {
+        let key = self.lease_key(slot);
+        self.redis.get_or_set(&key, lease.clone(), ttl).await
+    }
+
+    fn see(
+        &self,
+        slot: &Slot,
+        key: &str,
+        reply: Result<Option<Bytes>, Error>,
+    ) -> Result<Sight, Error> {
+        let (blob, seen) = match reply {
+            Ok(Some(blob)) => {
+                let seen = Seen::mark(&blob);
+                (blob, seen)
+            }
+            Ok(None) => (Bytes::new(), Seen::Nothing),
+            Err(error) if error.is_corrupt() => {
+                tracing::warn!(target: "tower_fred::store", key, %error, "foreign data under a cache key");
+                (Bytes::new(), Seen::Foreign)
+            }
+            Err(error) => return Err(error),
+        };
+        let entry = Entry::decode(blob.clone(), &slot.digest);
+        let is_readable = entry.is_some() || Entry::is_of_another_version(&blob);
+        if !is_readable && matches!(seen, Seen::Mark(_)) {
+            tracing::warn!(target: "tower_fred::store", key, "unreadable data under a cache key");
+            self.redis.doubt(key);
+        }
+        Ok(Sight { entry, blob, seen })
+    }
+
+    /// Stores an entry if what was seen is still there; false when it is not. `beside` is the lease that was taken for it.
+    pub(crate) async fn fill(
+        &self,
+        slot: &Slot,
+        seen: &Seen,
+        blob: Bytes,
+        ttl: Duration,
+        beside: Option<&Bytes>,
+    ) -> Result<bool, Error> {
+        let filled = self.send(slot, seen, blob, ttl, beside).await;
+        self.is_refused.store(filled.is_err(), Ordering::Relaxed);
+        filled
+    }
+
+    async fn send(
+        &self,
+        slot: &Slot,
+        seen: &Seen,
+        blob: Bytes,
+        ttl: Duration,
+        beside: Option<&Bytes>,
+    ) -> Result<bool, Error> {
+        let key = self.key(slot);
+        match seen {
+            Seen::Nothing => self.redis.set_new(&key, blob, ttl).await,
+            Seen::Foreign => self.set(slot, blob, ttl).await.map(|()| true),
+            Seen::Unknown => Ok(false),
+            Seen::Mark(mark) => {
+                let beside = beside.map_or_else(Bytes::new, |lease| lease.slice(..MARK));
+                let args = [
+                    mark.clone().into(),
+                    blob.into(),
+                    millis(ttl).into(),
+                    beside.into(),
+                ];
+                let (filled,): (i64,) = self.redis.run(&FILL, &key, args).await?;
+                Ok(filled == 1)
+            }
+        }
+    }
+
+    /// Stores an entry, whatever was there.
+    pub(crate) async fn set(&self, slot: &Slot, blob: Bytes, ttl: Duration) -> Result<(), Error> {
+        self.redis.set(&self.key(slot), blob, ttl).await
+    }
+
+    /// Lets an entry that is there live for `ttl` at least.
+    pub(crate) async fn keep(&self, slot: &Slot, ttl: Duration) -> Result<(), Error> {
+        self.redis.extend(&self.key(slot), ttl).await
+    }
+
+    /// Whether there was an entry to delete.
+    pub(crate) async fn delete(&self, slot: &Slot) -> Result<bool, Error> {
+        self.redis.delete(&self.key(slot)).await
+    }
+
+    /// Deletes an entry, if it is still the one that was seen.
+    pub(crate) async fn discard(&self, slot: &Slot, seen: &Seen) -> Result<(), Error> {
+        match seen {
+            Seen::Mark(mark) => {
+                let mark = [mark.clone().into()];
+                let key = self.key(slot);
+                self.redis.run::<()>(&RELEASE, &key, mark).await
+            }
+            Seen::Nothing | Seen::Foreign | Seen::Unknown => Ok(()),
+        }
+    }
+
+    /// Gives a lease back.
+    pub(crate) async fn release(&self, slot: &Slot, lease: &Lease) -> Result<(), Error> {
+        let key = self.key_of(slot, lease);
+        let mark = [lease.blob().slice(..MARK).into()];
+        self.redis.run::<()>(&RELEASE, &key, mark).await
+    }
+
+    /// Puts `blob` in the place of a lease for `ttl`; false when the lease is not there any more.
+    pub(crate) async fn replace_lease(
+        &self,
+        slot: &Slot,
+        lease: &Lease,
+        blob: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let key = self.key_of(slot, lease);
+        let mark = lease.blob().slice(..MARK);
+        let args = [mark.into(), blob.into(), millis(ttl).into()];
+        let (replaced,): (i64,) = self.redis.run(&HOLD, &key, args).await?;
+        Ok(replaced == 1)
+    }
+
+    /// Where a lease is.
+    fn key_of(&self, slot: &Slot, lease: &Lease) -> String {
+        match lease.is_beside() {
+            true => self.lease_key(slot),
+            false => self.key(slot),
+        }
+    }
+}
+
+fn millis(ttl: Duration) -> i64 {
+    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
+}
+
+static FILL: Script = Script::new(include_str!("lua/fill.lua"));
+static HOLD: Script = Script::new(include_str!("lua/hold.lua"));
+static RELEASE: Script = Script::new(include_str!("lua/release.lua"));
