@@ -5,16 +5,18 @@ use http::{Response, request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
-    config::{Config, Cost, Failure, MissingKey, Rule},
-    decision::Decision,
-    headers::Dialect,
-    ip::PeerIp,
-    key::Key,
+    decision::{decision::Decision, headers::Dialect},
     limiter::{RateLimiter, named},
-    policies::Policies,
-    policy::{Algorithm, Policy},
+    quota::{
+        policies::Policies,
+        policy::{Algorithm, Policy},
+    },
     service::RateLimit,
-    tiers::Tiers,
+    subject::{ip::PeerIp, key::Key},
+    verdict::{
+        config::{Config, Cost, Failure, MissingKey, Rule},
+        tiers::Tiers,
+    },
 };
 use crate::{error::Error, redis::Redis};
 

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    claim::Claim,
-    decision::Decision,
-    engine::Engine,
-    identity::Identity,
-    policies::Policies,
-    policy::{Algorithm, Policy},
+    decision::decision::Decision,
+    engine::engine::Engine,
+    quota::{
+        claim::Claim,
+        policies::Policies,
+        policy::{Algorithm, Policy},
+    },
+    subject::identity::Identity,
 };
 use crate::{error::Error, redis::Redis};
 

@@ -8,17 +8,20 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
-    config::Config,
-    decision::{Decision, Denial},
-    headers,
-    held::Held,
-    ip::PeerIp,
-    key::Key,
-    lease::Lease,
-    places::Places,
-    problem::{self, Text},
-    standing::Standing,
-    verdict::{Decided, Plan, Verdict},
+    decision::{
+        decision::{Decision, Denial},
+        headers,
+        held::Held,
+        places::Places,
+        problem::{self, Text},
+        standing::Standing,
+    },
+    script::lease::Lease,
+    subject::{ip::PeerIp, key::Key},
+    verdict::{
+        config::Config,
+        verdict::{Decided, Plan, Verdict},
+    },
 };
 use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
 
