@@ -6,7 +6,7 @@ use tower_layer::Layer;
 
 use super::{
     decision::{decision::Decision, headers::Dialect},
-    limiter::{RateLimiter, named},
+    limiter::RateLimiter,
     quota::{
         policies::Policies,
         policy::{Algorithm, Policy},
@@ -163,7 +163,7 @@ impl<K> RateLimitLayer<K> {
     /// several policies.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.config.policies = named(&self.config.policies, name);
+        self.config.policies = self.config.policies.named(name);
         self
     }
 

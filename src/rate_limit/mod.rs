@@ -155,10 +155,12 @@ pub use quota::policies::Policies;
 pub use quota::policy::{Algorithm, Policy};
 pub use quota::quota::Quota;
 pub use service::RateLimit;
+pub use subject::async_key::AsyncKey;
 pub use subject::forwarded::ForwardedIp;
 pub use subject::identity::Identity;
 pub use subject::ip::{PeerAddr, PeerIp, PeerNetwork};
+pub use subject::key::Key;
 #[cfg(feature = "axum")]
-pub use subject::key::MatchedPath;
-pub use subject::key::{BearerToken, Header, Key, Method};
-pub use subject::search::{AsyncKey, Search};
+pub use subject::request_keys::MatchedPath;
+pub use subject::request_keys::{BearerToken, Header, Method};
+pub use subject::search::Search;

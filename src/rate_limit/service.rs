@@ -12,15 +12,15 @@ use super::{
         decision::{Decision, Denial},
         headers,
         held::Held,
-        places::Places,
+        places::{Place, Places},
         problem::{self, Text},
         standing::Standing,
     },
-    script::lease::Lease,
     subject::{ip::PeerIp, key::Key},
     verdict::{
         config::Config,
-        verdict::{Decided, Plan, Verdict},
+        plan::Plan,
+        verdict::{Decided, Verdict},
     },
 };
 use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
@@ -132,8 +132,8 @@ fn is_upgrade(connects: bool, status: StatusCode) -> bool {
 }
 
 /// Whether a [`PlaceGuard`](super::PlaceGuard) keeps the places.
-fn are_kept(places: &[Arc<Lease>]) -> bool {
-    places.iter().all(|place| Arc::strong_count(place) > 1)
+fn are_kept(places: &[Place]) -> bool {
+    places.iter().all(Place::is_shared)
 }
 
 fn denied<ReqBody, B>(

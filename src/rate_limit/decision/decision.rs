@@ -2,8 +2,10 @@
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
-use super::standing::{Standing, Wait};
-use crate::rate_limit::script::lease::Lease;
+use super::{
+    places::Place,
+    standing::{Standing, Wait},
+};
 
 /// Whether a request may pass, and where that leaves its subject.
 ///
@@ -78,7 +80,7 @@ impl Decision {
     }
 
     /// The same with the places that the request holds.
-    pub(crate) fn holding(mut self, places: Vec<Arc<Lease>>) -> Self {
+    pub(crate) fn holding(mut self, places: Vec<Place>) -> Self {
         if let Self::Allow(admission) = &mut self {
             admission.places = places;
         }
@@ -86,7 +88,7 @@ impl Decision {
     }
 
     /// Takes the places out.
-    pub(crate) fn take_places(&mut self) -> Vec<Arc<Lease>> {
+    pub(crate) fn take_places(&mut self) -> Vec<Place> {
         match self {
             Self::Allow(admission) => mem::take(&mut admission.places),
             Self::Deny(_) => Vec::new(),
@@ -109,7 +111,7 @@ pub struct Admission {
     standings: Arc<[Standing]>,
     tightest: usize,
     /// Held until the last clone is dropped.
-    places: Vec<Arc<Lease>>,
+    places: Vec<Place>,
 }
 
 impl Admission {

@@ -2,14 +2,13 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::rate_limit::script::lease::Lease;
+use super::places::Place;
 
 pin_project! {
     /// The wrapped service's body. A place under a [concurrency](crate::rate_limit::Policy::concurrency) policy is given back when it
@@ -18,12 +17,12 @@ pin_project! {
     pub struct Held<B> {
         #[pin]
         body: B,
-        places: Vec<Arc<Lease>>,
+        places: Vec<Place>,
     }
 }
 
 impl<B> Held<B> {
-    pub(crate) fn new(body: B, places: Vec<Arc<Lease>>) -> Self {
+    pub(crate) fn new(body: B, places: Vec<Place>) -> Self {
         Self { body, places }
     }
 }

@@ -1,10 +1,11 @@
 //! The places of a request whose connection outlives its response.
 
-use std::sync::{Arc, Weak};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use http::Extensions;
-
-use crate::rate_limit::script::lease::Lease;
 
 /// The places that a request holds under [concurrency](crate::rate_limit::Policy::concurrency) policies.
 ///
@@ -38,8 +39,8 @@ use crate::rate_limit::script::lease::Lease;
 /// }
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct Places(Vec<Weak<Lease>>);
+#[derive(Clone, Default)]
+pub struct Places(Vec<Weak<dyn Send + Sync>>);
 
 impl Places {
     /// Keeps the places until the guard is dropped.
@@ -47,15 +48,16 @@ impl Places {
     /// Before the response body ends: from then on there is nothing to keep.
     pub fn guard(&self) -> PlaceGuard {
         PlaceGuard {
-            _places: self.0.iter().filter_map(Weak::upgrade).collect(),
+            _places: self.0.iter().filter_map(Weak::upgrade).map(Place).collect(),
         }
     }
 
     /// Adds these places to those that the request holds by limits further out.
-    pub(crate) fn add(extensions: &mut Extensions, places: &[Arc<Lease>]) {
+    pub(crate) fn add(extensions: &mut Extensions, places: &[Place]) {
         if !places.is_empty() {
             let all: &mut Self = extensions.get_or_insert_default();
-            all.0.extend(places.iter().map(Arc::downgrade));
+            all.0
+                .extend(places.iter().map(|Place(lease)| Arc::downgrade(lease)));
         }
     }
 }
@@ -64,7 +66,34 @@ impl Places {
 #[derive(Debug)]
 #[must_use = "the places are given back when this is dropped"]
 pub struct PlaceGuard {
-    _places: Vec<Arc<Lease>>,
+    _places: Vec<Place>,
+}
+
+/// One place that a request holds: its lease, whose destructor gives the place back.
+#[derive(Clone)]
+pub(crate) struct Place(Arc<dyn Send + Sync>);
+
+impl Place {
+    pub(crate) fn new(lease: impl Send + Sync + 'static) -> Self {
+        Self(Arc::new(lease))
+    }
+
+    /// Whether somebody else holds it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Place")
+    }
+}
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Places").field(&self.0.len()).finish()
+    }
 }
 
 #[cfg(feature = "axum")]

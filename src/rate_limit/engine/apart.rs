@@ -16,7 +16,10 @@ use crate::{
     rate_limit::{
         decision::{decision::Decision, standing::Standing},
         quota::claim::Claim,
-        script::call::{self, Ask, Grant},
+        script::{
+            call, check,
+            grant::{Ask, Grant},
+        },
     },
     redis::Redis,
 };
@@ -68,7 +71,7 @@ impl Check {
         let calls = self
             .claims
             .iter()
-            .map(|claim| call::decide(&self.redis, slice::from_ref(claim), self.ask));
+            .map(|claim| check::decide(&self.redis, slice::from_ref(claim), self.ask));
         let answers = all(calls.collect()).await;
         let charged = |answer: &Result<Grant, Error>| {
             let decision = &answer.as_ref().ok()?.decision;

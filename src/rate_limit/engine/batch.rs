@@ -19,7 +19,7 @@ use crate::{
     rate_limit::{
         decision::decision::Decision,
         quota::claim::Claim,
-        script::call::{self, Ask},
+        script::{call, check, grant::Ask},
         subject::identity::Identity,
     },
     redis::Redis,
@@ -172,7 +172,7 @@ impl Account {
             }
         };
         let asked = denials.as_ref().map(|denials| denials.asked());
-        let grant = call::decide(&self.redis, claims, ask).await?;
+        let grant = check::decide(&self.redis, claims, ask).await?;
         if grant.decision.is_allowed() {
             return Ok(self.put(grant.decision, grant.permits.saturating_sub(ask.least)));
         }

@@ -10,7 +10,10 @@ use crate::{
     rate_limit::{
         decision::{decision::Decision, standing::Standing},
         quota::claim::Claim,
-        script::call::{self, Ask, Grant},
+        script::{
+            call, check,
+            grant::{Ask, Grant},
+        },
     },
     redis::Redis,
 };
@@ -107,7 +110,7 @@ impl Engine {
         let grant: Grant = if claims.len() > 1 && self.redis.is_cluster() {
             apart::decide(&self.redis, &self.returns, claims, ask).await?
         } else {
-            call::decide(&self.redis, claims, ask).await?
+            check::decide(&self.redis, claims, ask).await?
         };
         Ok(grant.decision)
     }

@@ -4,7 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use super::recent::Recent;
 use crate::rate_limit::{
-    quota::gcra::{PaidAt, Rate},
+    decision::{
+        decision::Decision,
+        standing::{Reading, Request, Standing},
+    },
+    quota::{
+        claim::Claim,
+        gcra::{PaidAt, Rate},
+    },
     subject::identity::Identity,
 };
 
@@ -15,7 +22,7 @@ pub(crate) struct Local {
 }
 
 /// A subject and one of its policies, by name.
-pub(crate) type Budget = (Identity, Identity);
+type Budget = (Identity, Identity);
 
 impl Local {
     /// Room for `budgets` at most.
@@ -25,14 +32,39 @@ impl Local {
         }
     }
 
+    /// Decides within this process: each quota by GCRA, while places are not counted and shadows not asked.
+    pub(crate) fn decide(&self, claims: &[Claim], cost: u64, now: u64) -> Option<Decision> {
+        let (mut budgets, mut limits) = (Vec::new(), Vec::new());
+        for (claim, limit) in claims
+            .iter()
+            .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)))
+        {
+            let own = limit.digest;
+            let Some((limit, rate)) = limit.locally() else {
+                continue;
+            };
+            budgets.push(((claim.identity, own), rate));
+            limits.push(limit);
+        }
+        if limits.is_empty() {
+            return None;
+        }
+        let readings = self.spend(&budgets, now, cost);
+        let admitted = readings.iter().all(|(fits, _)| *fits);
+        let standings = limits.iter().zip(readings).map(|(limit, (fits, level))| {
+            let request = Request {
+                cost,
+                // Not in Redis: there is nothing to give back.
+                charged: false,
+                at: now,
+            };
+            Standing::new(limit, Reading::of_gcra(fits, level), request)
+        });
+        Some(Decision::new(admitted, standings.collect()))
+    }
     /// Decides at `now`, in microseconds of any clock that does not run backwards: counted under all the policies or none.
     /// Gives whether each admits, and its debt.
-    pub(crate) fn decide(
-        &self,
-        budgets: &[(Budget, Rate)],
-        now: u64,
-        cost: u64,
-    ) -> Vec<(bool, u64)> {
+    fn spend(&self, budgets: &[(Budget, Rate)], now: u64, cost: u64) -> Vec<(bool, u64)> {
         // A panic elsewhere cannot leave a debt half written.
         let mut debts = self.debts.lock().unwrap_or_else(PoisonError::into_inner);
         let decide = |(budget, rate): &(Budget, Rate), cost| {
@@ -64,7 +96,7 @@ mod tests {
     fn admits(local: &Local, subject: u64, now: u64) -> bool {
         let rate = Quota::per_second(2).rate();
         let budget = (subject.into(), Identity::nobody());
-        local.decide(&[(budget, rate)], now, 1)[0].0
+        local.spend(&[(budget, rate)], now, 1)[0].0
     }
 
     #[test]
@@ -88,7 +120,7 @@ mod tests {
         ];
         let fits = |cost| {
             local
-                .decide(&budgets, 7, cost)
+                .spend(&budgets, 7, cost)
                 .iter()
                 .map(|(fits, _)| *fits)
                 .collect::<Vec<_>>()
@@ -97,7 +129,7 @@ mod tests {
         for _ in 0..9 {
             assert_eq!(fits(1), [false, true]);
         }
-        assert!(local.decide(&budgets[1..], 7, 3)[0].0);
+        assert!(local.spend(&budgets[1..], 7, 3)[0].0);
     }
 
     #[test]

@@ -80,6 +80,15 @@ impl Policies {
         Self::new(self.iter().cloned().map(change))
     }
 
+    /// The only policy under another name.
+    pub(crate) fn named(&self, name: &str) -> Self {
+        assert!(
+            self.len() == 1,
+            "several policies: name each with Policy::new"
+        );
+        self.map(|policy| policy.renamed(name))
+    }
+
     /// These and another one.
     pub(crate) fn and(&self, policy: Policy) -> Self {
         Self::new(self.iter().cloned().chain([policy]))

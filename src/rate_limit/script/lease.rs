@@ -1,20 +1,10 @@
 //! A place under a concurrency policy.
 
-use std::{
-    collections::hash_map::RandomState,
-    fmt,
-    hash::{BuildHasher, Hasher},
-    process,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::{runtime::Handle, task::AbortHandle, time};
 
-use super::call;
+use super::{call, lease_id::LeaseId};
 use crate::{rate_limit::quota::claim::Claim, redis::Redis};
 
 /// A place that a request has, renewed while it needs it, given back when this is dropped.
@@ -30,23 +20,6 @@ struct Place {
     redis: Redis,
     claims: Box<[Claim]>,
     id: LeaseId,
-}
-
-/// Who has a place: nobody else is called that, in any process.
-#[derive(Clone, Debug)]
-pub(crate) struct LeaseId(Box<str>);
-
-impl LeaseId {
-    fn new() -> Self {
-        static PROCESS: LazyLock<String> = LazyLock::new(name_of_process);
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self(format!("{}{number:x}", *PROCESS).into())
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.0
-    }
 }
 
 impl Lease {
@@ -120,13 +93,4 @@ impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").finish_non_exhaustive()
     }
-}
-
-/// Not a secret, only different from that of any other process.
-fn name_of_process() -> String {
-    let mut hasher = RandomState::new().build_hasher();
-    hasher.write_u32(process::id());
-    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    hasher.write_u128(now.as_nanos());
-    format!("{:016x}:", hasher.finish())
 }

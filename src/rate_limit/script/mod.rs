@@ -2,5 +2,11 @@
 //! It knows the scripts' arguments and replies, and keeps places in Redis while they are used.
 //! Only the room `engine` imports it.
 
+pub(crate) mod arguments;
 pub(crate) mod call;
+pub(crate) mod check;
+pub(crate) mod grant;
 pub(crate) mod lease;
+pub(crate) mod lease_id;
+pub(crate) mod reply;
+pub(crate) mod scripts;

@@ -3,6 +3,7 @@
 //! The layer and the service import it.
 
 pub(crate) mod config;
+pub(crate) mod plan;
 pub(crate) mod tiers;
 pub(crate) mod under_way;
 #[expect(

@@ -1,58 +1,20 @@
 //! From a request to what is to be done with it.
 
-use std::{sync::Arc, time::Duration};
-
-use http::request::Parts;
+use std::time::Duration;
 
 use super::{
     config::{Config, Failure, MissingKey},
-    tiers::{Choice, Tiers},
+    plan::{Plan, Subject},
     under_way::Serving,
 };
 use crate::rate_limit::{
-    decision::{
-        decision::Decision,
-        standing::{Reading, Request, Standing},
-    },
-    quota::{claim::Claim, policies::Policies},
+    decision::decision::Decision,
+    quota::claim::Claim,
     subject::{
-        key::Key,
+        lookup::Lookup,
         search::{Found, Search},
     },
 };
-
-/// What a request asks for, as far as its head tells.
-#[derive(Debug)]
-pub(crate) enum Plan {
-    Decide {
-        subjects: Vec<Subject>,
-        cost: u64,
-    },
-    /// Let it pass, uncounted.
-    Pass,
-}
-
-/// What a key says about a request, and the policies for that.
-#[derive(Debug)]
-pub(crate) struct Subject {
-    who: Who,
-    policies: Policies,
-    /// Other policies than those.
-    choice: Option<Choice>,
-    missing_key: MissingKey,
-    /// Whether this is the layer's own key.
-    is_own: bool,
-    /// For the log: what a request without it lacks.
-    needs: Option<Arc<str>>,
-}
-
-/// Whom a request counts against by a key.
-#[derive(Debug)]
-enum Who {
-    Known(Found),
-    /// Not known before this has ended.
-    Searched(Search),
-}
 
 /// Why a request is not counted by a key.
 #[derive(Debug)]
@@ -88,59 +50,7 @@ pub(crate) enum Verdict {
     Unavailable,
 }
 
-impl Subject {
-    /// Whether who it is, or what it is held to, has to be looked up.
-    fn needs_search(&self) -> bool {
-        let is_open = matches!(self.choice, Some(Choice::Open(..)));
-        is_open || matches!(self.who, Who::Searched(_))
-    }
-}
-
-impl Who {
-    fn of(key: &dyn Key, request: &Parts) -> Self {
-        if let Some(search) = key.search(request) {
-            return Self::Searched(search);
-        }
-        Self::Known(match key.identity(request) {
-            Some(identity) => Found::Identity(identity),
-            None => Found::Missing(key.stand_in(request)),
-        })
-    }
-}
-
 impl Config {
-    /// Asks all that the application says about a request.
-    pub(crate) fn plan(&self, key: &dyn Key, request: &Parts) -> Plan {
-        if self.skip.as_ref().is_some_and(|skip| skip(request)) {
-            return Plan::Pass;
-        }
-        let own = (key, &self.policies, self.tiers.as_ref(), self.missing_key);
-        let others = self
-            .rules
-            .iter()
-            .map(|rule| (&*rule.key, &rule.policies, None, rule.missing_key));
-        let subject =
-            |(key, policies, tiers, missing_key): (&dyn Key, &Policies, Option<&Tiers>, _)| {
-                let who = Who::of(key, request);
-                let known = match who {
-                    Who::Known(Found::Identity(identity)) => Some(identity),
-                    Who::Known(Found::Missing(_)) | Who::Searched(_) => None,
-                };
-                Subject {
-                    is_own: std::ptr::addr_eq(policies, &self.policies),
-                    needs: known.is_none().then(|| key.needs().into()),
-                    choice: tiers.map(|tiers| tiers.choose(request, known)),
-                    who,
-                    policies: policies.clone(),
-                    missing_key,
-                }
-            };
-        Plan::Decide {
-            subjects: [own].into_iter().chain(others).map(subject).collect(),
-            cost: self.cost.of(request),
-        }
-    }
-
     pub(crate) async fn decide(&self, plan: Plan) -> Verdict {
         let (subjects, cost) = match plan {
             Plan::Decide { subjects, cost } => (subjects, cost),
@@ -162,10 +72,12 @@ impl Config {
         self.note_failure(decided.as_ref().err());
         let decision = match (decided, self.failure) {
             (Ok(decision), _) => decision,
-            (Err(_), Failure::Local) => match self.decide_locally(&claims, cost) {
-                Some(decision) => decision,
-                None => return Verdict::Pass,
-            },
+            (Err(_), Failure::Local) => {
+                match self.shared.local.decide(&claims, cost, self.shared.now()) {
+                    Some(decision) => decision,
+                    None => return Verdict::Pass,
+                }
+            }
             (Err(_), Failure::Open) => return Verdict::Pass,
             (Err(_), Failure::Closed) => return Verdict::Unavailable,
         };
@@ -217,8 +129,8 @@ impl Config {
     /// Whom a request counts against by one of the keys, or what to do without.
     async fn claim(&self, subject: Subject) -> Result<Option<Claim>, Uncounted> {
         let found = match subject.who {
-            Who::Known(found) => found,
-            Who::Searched(search) => match self.search(search).await? {
+            Lookup::Known(found) => found,
+            Lookup::Search(search) => match self.search(search).await? {
                 Some(found) => found,
                 None => return Ok(None),
             },
@@ -260,38 +172,6 @@ impl Config {
             // Without a name there is no budget in this process either. One for all would let some shut out the others.
             (Err(_), Failure::Open | Failure::Local) => Ok(None),
         }
-    }
-
-    /// Decides within this process: each quota by GCRA, while places are not counted and shadows not asked.
-    fn decide_locally(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
-        let (mut budgets, mut limits) = (Vec::new(), Vec::new());
-        for (claim, limit) in claims
-            .iter()
-            .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)))
-        {
-            let own = limit.digest;
-            let Some((limit, rate)) = limit.locally() else {
-                continue;
-            };
-            budgets.push(((claim.identity, own), rate));
-            limits.push(limit);
-        }
-        if limits.is_empty() {
-            return None;
-        }
-        let now = self.shared.now();
-        let readings = self.shared.local.decide(&budgets, now, cost);
-        let admitted = readings.iter().all(|(fits, _)| *fits);
-        let standings = limits.iter().zip(readings).map(|(limit, (fits, level))| {
-            let request = Request {
-                cost,
-                // Not in Redis: there is nothing to give back.
-                charged: false,
-                at: now,
-            };
-            Standing::new(limit, Reading::of_gcra(fits, level), request)
-        });
-        Some(Decision::new(admitted, standings.collect()))
     }
 }
 
