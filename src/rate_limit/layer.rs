@@ -5,16 +5,18 @@ use http::{Response, request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
-    config::{Config, Cost, Failure, MissingKey, Rule},
-    decision::Decision,
-    headers::Dialect,
-    ip::PeerIp,
-    key::Key,
-    limiter::{RateLimiter, named},
-    policies::Policies,
-    policy::{Algorithm, Policy},
+    decision::{decision::Decision, headers::Dialect},
+    limiter::RateLimiter,
+    quota::{
+        policies::Policies,
+        policy::{Algorithm, Policy},
+    },
     service::RateLimit,
-    tiers::Tiers,
+    subject::{ip::PeerIp, key::Key},
+    verdict::{
+        config::{Config, Cost, Failure, MissingKey, Rule},
+        tiers::Tiers,
+    },
 };
 use crate::{error::Error, redis::Redis};
 
@@ -161,7 +163,7 @@ impl<K> RateLimitLayer<K> {
     /// several policies.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.config.policies = named(&self.config.policies, name);
+        self.config.policies = self.config.policies.named(name);
         self
     }
 

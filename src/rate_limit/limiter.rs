@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    claim::Claim,
-    decision::Decision,
-    engine::Engine,
-    identity::Identity,
-    policies::Policies,
-    policy::{Algorithm, Policy},
+    decision::decision::Decision,
+    engine::engine::Engine,
+    quota::{
+        claim::Claim,
+        policies::Policies,
+        policy::{Algorithm, Policy},
+    },
+    subject::identity::Identity,
 };
 use crate::{error::Error, redis::Redis};
 
@@ -59,7 +61,7 @@ impl RateLimiter {
     /// several policies.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
-        self.policies = named(&self.policies, name);
+        self.policies = self.policies.named(name);
         self
     }
 
@@ -190,13 +192,4 @@ impl RateLimiter {
             unnamed: None,
         }
     }
-}
-
-/// The only policy under another name.
-pub(super) fn named(policies: &Policies, name: &str) -> Policies {
-    assert!(
-        policies.len() == 1,
-        "several policies: name each with Policy::new"
-    );
-    policies.map(|policy| policy.renamed(name))
 }

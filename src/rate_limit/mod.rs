@@ -127,57 +127,40 @@
 //! [concurrency](Policy::concurrency) policy. A handler keeps the place for as long as the connection is in use with a
 //! [`PlaceGuard`] from [`Places`].
 
-mod apart;
-mod batch;
-mod call;
-mod claim;
-mod config;
-mod decision;
-mod denials;
-mod engine;
-mod fields;
-mod forwarded;
-mod gcra;
-mod headers;
-mod held;
-mod hops;
-mod identity;
-mod ip;
-mod key;
+// From the top down: a room imports only rooms that come after it.
 mod layer;
-mod lease;
 mod limiter;
-mod local;
-mod names;
-mod places;
-mod policies;
-mod policy;
-mod problem;
-mod quota;
-mod recent;
-mod returns;
-mod search;
 mod service;
-mod standing;
-mod tiers;
-mod under_way;
+
 mod verdict;
 
-pub use decision::{Admission, Decision, Denial};
-pub use forwarded::ForwardedIp;
-pub use headers::Dialect;
-pub use held::Held;
-pub use identity::Identity;
-pub use ip::{PeerAddr, PeerIp, PeerNetwork};
-#[cfg(feature = "axum")]
-pub use key::MatchedPath;
-pub use key::{BearerToken, Header, Key, Method};
+mod engine;
+
+mod script;
+
+mod decision;
+
+mod quota;
+
+mod subject;
+
+pub use decision::decision::{Admission, Decision, Denial};
+pub use decision::headers::Dialect;
+pub use decision::held::Held;
+pub use decision::places::{PlaceGuard, Places};
+pub use decision::standing::Standing;
 pub use layer::RateLimitLayer;
 pub use limiter::RateLimiter;
-pub use places::{PlaceGuard, Places};
-pub use policies::Policies;
-pub use policy::{Algorithm, Policy};
-pub use quota::Quota;
-pub use search::{AsyncKey, Search};
+pub use quota::policies::Policies;
+pub use quota::policy::{Algorithm, Policy};
+pub use quota::quota::Quota;
 pub use service::RateLimit;
-pub use standing::Standing;
+pub use subject::async_key::AsyncKey;
+pub use subject::forwarded::ForwardedIp;
+pub use subject::identity::Identity;
+pub use subject::ip::{PeerAddr, PeerIp, PeerNetwork};
+pub use subject::key::Key;
+#[cfg(feature = "axum")]
+pub use subject::request_keys::MatchedPath;
+pub use subject::request_keys::{BearerToken, Header, Method};
+pub use subject::search::Search;

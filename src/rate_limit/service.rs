@@ -8,17 +8,20 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
-    config::Config,
-    decision::{Decision, Denial},
-    headers,
-    held::Held,
-    ip::PeerIp,
-    key::Key,
-    lease::Lease,
-    places::Places,
-    problem::{self, Text},
-    standing::Standing,
-    verdict::{Decided, Plan, Verdict},
+    decision::{
+        decision::{Decision, Denial},
+        headers,
+        held::Held,
+        places::{Place, Places},
+        problem::{self, Text},
+        standing::Standing,
+    },
+    subject::{ip::PeerIp, key::Key},
+    verdict::{
+        config::Config,
+        plan::Plan,
+        verdict::{Decided, Verdict},
+    },
 };
 use crate::{body::ResponseBody, future::ResponseFuture, personal::Personal};
 
@@ -129,8 +132,8 @@ fn is_upgrade(connects: bool, status: StatusCode) -> bool {
 }
 
 /// Whether a [`PlaceGuard`](super::PlaceGuard) keeps the places.
-fn are_kept(places: &[Arc<Lease>]) -> bool {
-    places.iter().all(|place| Arc::strong_count(place) > 1)
+fn are_kept(places: &[Place]) -> bool {
+    places.iter().all(Place::is_shared)
 }
 
 fn denied<ReqBody, B>(

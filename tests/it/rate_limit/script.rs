@@ -2,10 +2,10 @@
 
 // The library's own files: what is limited within the process is compared with what Redis says.
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../../src/rate_limit/gcra.rs"]
+#[path = "../../../src/rate_limit/quota/gcra.rs"]
 mod gcra;
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../../src/rate_limit/quota.rs"]
+#[path = "../../../src/rate_limit/quota/quota.rs"]
 mod quota;
 
 use std::time::Duration;
@@ -262,21 +262,21 @@ fn text(parts: &[&str]) -> String {
 const DECIDE: &[&str] = &[
     PRELUDE,
     ALGORITHMS,
-    include_str!("../../../src/rate_limit/lua/decide.lua"),
+    include_str!("../../../src/rate_limit/script/lua/decide.lua"),
 ];
 const REFUND: &[&str] = &[
     PRELUDE,
     ALGORITHMS,
-    include_str!("../../../src/rate_limit/lua/refund.lua"),
+    include_str!("../../../src/rate_limit/script/lua/refund.lua"),
 ];
 const PRELUDE: &str = include_str!("../../../src/redis/client/lua/prelude.lua");
 const ALGORITHMS: &str = concat!(
-    include_str!("../../../src/rate_limit/lua/policies.lua"),
-    include_str!("../../../src/rate_limit/lua/gcra.lua"),
-    include_str!("../../../src/rate_limit/lua/log.lua"),
-    include_str!("../../../src/rate_limit/lua/ring.lua"),
-    include_str!("../../../src/rate_limit/lua/calendar.lua"),
-    include_str!("../../../src/rate_limit/lua/places.lua"),
+    include_str!("../../../src/rate_limit/script/lua/policies.lua"),
+    include_str!("../../../src/rate_limit/script/lua/gcra.lua"),
+    include_str!("../../../src/rate_limit/script/lua/log.lua"),
+    include_str!("../../../src/rate_limit/script/lua/ring.lua"),
+    include_str!("../../../src/rate_limit/script/lua/calendar.lua"),
+    include_str!("../../../src/rate_limit/script/lua/places.lua"),
 );
 
 const WINDOWS: [&str; 3] = ["log", "ring", "calendar"];

@@ -1,0 +1,218 @@
+//! What was decided about a request.
+
+use std::{fmt, mem, sync::Arc, time::Duration};
+
+use super::{
+    places::Place,
+    standing::{Standing, Wait},
+};
+
+/// Whether a request may pass, and where that leaves its subject.
+///
+/// The layer puts it into the extensions of the response, and of the request when that is admitted. What a
+/// [limiter](crate::rate_limit::RateLimiter) gives also holds the place under a [concurrency](crate::rate_limit::Policy::concurrency) policy: it is free
+/// again when the decision and its clones are dropped. These are all the
+/// variants there will be.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It may pass, and was counted.
+    Allow(Admission),
+    /// It may not. It was not counted, so asking again costs nothing.
+    Deny(Denial),
+}
+
+impl Decision {
+    /// What `standings` mean for a request; there is at least one.
+    pub(crate) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
+        let standings: Arc<[Standing]> = standings.into();
+        if admitted {
+            return Self::Allow(Admission {
+                tightest: tightest(&standings),
+                standings,
+                places: Vec::new(),
+            });
+        }
+        let worst = worst(&standings);
+        Self::Deny(Denial { standings, worst })
+    }
+
+    /// True when the request may pass.
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
+
+    /// Where the subject stands with the most restrictive policy: of a denial the one with the longest wait, else the one
+    /// that has the smallest part of its limit left.
+    pub fn standing(&self) -> &Standing {
+        match self {
+            Self::Allow(admission) => admission.standing(),
+            Self::Deny(denial) => denial.standing(),
+        }
+    }
+
+    /// Where the subject stands with each policy, in their order.
+    pub fn standings(&self) -> &[Standing] {
+        match self {
+            Self::Allow(admission) => &admission.standings,
+            Self::Deny(denial) => &denial.standings,
+        }
+    }
+
+    /// How many permits the subject has left under the most restrictive policy.
+    pub fn remaining(&self) -> u32 {
+        self.standing().remaining
+    }
+
+    /// As [`Denial::retry_after`]; nothing for a request that may pass.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Allow(_) => None,
+            Self::Deny(denial) => denial.retry_after(),
+        }
+    }
+
+    /// The same denial with no known wait longer than this.
+    pub(crate) fn within(self, wait: Duration) -> Self {
+        match self {
+            Self::Allow(_) => self,
+            Self::Deny(denial) => Self::Deny(denial.within(wait)),
+        }
+    }
+
+    /// The same with the places that the request holds.
+    pub(crate) fn holding(mut self, places: Vec<Place>) -> Self {
+        if let Self::Allow(admission) = &mut self {
+            admission.places = places;
+        }
+        self
+    }
+
+    /// Takes the places out.
+    pub(crate) fn take_places(&mut self) -> Vec<Place> {
+        match self {
+            Self::Allow(admission) => mem::take(&mut admission.places),
+            Self::Deny(_) => Vec::new(),
+        }
+    }
+
+    /// The same for a subject that has so many permits more, within this process.
+    pub(crate) fn with_more(&self, permits: u64) -> Self {
+        let more = |standing: &Standing| standing.with_more(permits);
+        Self::new(
+            self.is_allowed(),
+            self.standings().iter().map(more).collect(),
+        )
+    }
+}
+
+/// A request that may pass.
+#[derive(Clone)]
+pub struct Admission {
+    standings: Arc<[Standing]>,
+    tightest: usize,
+    /// Held until the last clone is dropped.
+    places: Vec<Place>,
+}
+
+impl Admission {
+    /// Where the subject stands with the most restrictive policy.
+    pub fn standing(&self) -> &Standing {
+        &self.standings[self.tightest]
+    }
+
+    /// How many permits the subject has left under the most restrictive policy.
+    pub fn remaining(&self) -> u32 {
+        self.standing().remaining
+    }
+}
+
+impl fmt::Debug for Admission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admission")
+            .field("standings", &self.standings)
+            .field("places", &self.places.len())
+            .finish()
+    }
+}
+
+/// A refusal.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    standings: Arc<[Standing]>,
+    worst: usize,
+}
+
+impl Denial {
+    /// Where the subject stands with the policy that makes it wait longest.
+    pub fn standing(&self) -> &Standing {
+        &self.standings[self.worst]
+    }
+
+    /// The policies that refuse, in their order.
+    pub fn violated(&self) -> impl Iterator<Item = &Standing> {
+        let standings = self.standings.iter();
+        standings.filter(|standing| standing.exceeded && !standing.is_shadow())
+    }
+
+    /// After exactly this time the same request would be admitted, if no other is before it; a microsecond earlier it
+    /// would not.
+    ///
+    /// `None` when nobody can say: when it [never will be](Self::is_permanent), or when it waits for a place, which is
+    /// free when another request ends.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let waits = self.violated().map(|standing| standing.wait.time());
+        waits.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
+    /// True when the request would never be admitted, because it costs more than a limit. No time to retry helps.
+    pub fn is_permanent(&self) -> bool {
+        self.violated().any(|standing| standing.wait == Wait::Never)
+    }
+
+    fn within(&self, wait: Duration) -> Self {
+        let within = self.standings.iter().map(|standing| standing.within(wait));
+        Self {
+            standings: within.collect(),
+            worst: self.worst,
+        }
+    }
+
+    /// The same denial, so much later.
+    pub(crate) fn aged(&self, by: Duration) -> Self {
+        let aged = self.standings.iter().map(|standing| standing.aged(by));
+        Self {
+            standings: aged.collect(),
+            worst: self.worst,
+        }
+    }
+}
+
+/// The one that has the smallest part of its limit left; of shadow policies only if there are no others.
+fn tightest(standings: &[Standing]) -> usize {
+    let left = |standing: &Standing| f64::from(standing.remaining) / f64::from(standing.limit());
+    let mut best = 0;
+    for (at, standing) in standings.iter().enumerate() {
+        let order = (standings[best].is_shadow(), left(&standings[best]));
+        if (standing.is_shadow(), left(standing)) < order {
+            best = at;
+        }
+    }
+    best
+}
+
+/// The one that refuses for longest: for ever, then for an unknown time.
+fn worst(standings: &[Standing]) -> usize {
+    let order = |standing: &Standing| match standing.wait {
+        _ if !standing.exceeded || standing.is_shadow() => (0, Duration::ZERO),
+        Wait::After(time) => (1, time),
+        Wait::Unknown => (2, Duration::ZERO),
+        Wait::Never => (3, Duration::ZERO),
+    };
+    let mut best = 0;
+    for (at, standing) in standings.iter().enumerate() {
+        if order(standing) > order(&standings[best]) {
+            best = at;
+        }
+    }
+    best
+}

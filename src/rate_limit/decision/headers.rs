@@ -1,0 +1,197 @@
+//! The header fields that tell a client about its limit.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
+
+use super::{decision::Decision, standing::Standing};
+
+/// A set of header fields that tell clients where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// `RateLimit` and `RateLimit-Policy` as structured fields, one item for each policy:
+    /// draft-ietf-httpapi-ratelimit-headers-11, whose parameters may still change. The default.
+    Draft11,
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` for the most restrictive policy, the last as
+    /// seconds since 1970, as GitHub has it.
+    LegacyEpoch,
+    /// The same with the seconds until then.
+    LegacyDelta,
+}
+
+/// Adds what `decision` says in these dialects, and `Retry-After` to a denial. What an inner service wrote stays.
+pub(crate) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[Dialect]) {
+    for dialect in dialects {
+        match dialect {
+            Dialect::Draft11 => draft_11(headers, decision),
+            Dialect::LegacyEpoch => legacy(headers, decision, |standing, reset| {
+                standing.time_after(reset).div_ceil(1_000_000)
+            }),
+            Dialect::LegacyDelta => legacy(headers, decision, |_, reset| seconds(reset)),
+        }
+    }
+    if let (Decision::Deny(denial), Some(wait)) = (decision, decision.retry_after()) {
+        // draft §6: Retry-After is not before the end of the effective window
+        let windows = denial.violated().filter_map(Standing::effective_window);
+        let longest = windows.fold(wait, Duration::max);
+        headers.insert(RETRY_AFTER, seconds(longest).into());
+    }
+}
+
+fn draft_11(headers: &mut HeaderMap, decision: &Decision) {
+    let told = |standing: &&Standing| !standing.is_shadow();
+    let limits = decision.standings().iter().filter(told).map(|standing| {
+        let item = &standing.fields().item;
+        let window = standing.effective_window().map(seconds);
+        let window = window.map_or(String::new(), |window| format!(";t={window}"));
+        (item, format!("{item};r={}{window}", standing.remaining()))
+    });
+    add(headers, &RATELIMIT, limits);
+    let policies = decision.standings().iter().filter(told).map(|standing| {
+        let fields = standing.fields();
+        (&fields.item, fields.policy.clone())
+    });
+    add(headers, &RATELIMIT_POLICY, policies);
+}
+
+/// Appends those items that are not there yet under their name.
+fn add<'a>(
+    headers: &mut HeaderMap,
+    field: &HeaderName,
+    items: impl Iterator<Item = (&'a String, String)>,
+) {
+    let items = items.filter(|(name, _)| !is_in(headers, field, name.as_bytes()));
+    let line = items.map(|(_, item)| item).collect::<Vec<_>>().join(", ");
+    if line.is_empty() {
+        return;
+    }
+    // A name is printable ASCII, so this is a value.
+    if let Ok(value) = HeaderValue::try_from(line) {
+        headers.append(field, value);
+    }
+}
+
+fn is_in(headers: &HeaderMap, field: &HeaderName, item: &[u8]) -> bool {
+    let mut lines = headers.get_all(field).iter();
+    lines.any(|line| line.as_bytes().windows(item.len()).any(|part| part == item))
+}
+
+fn legacy(
+    headers: &mut HeaderMap,
+    decision: &Decision,
+    reset: impl Fn(&Standing, Duration) -> u64,
+) {
+    let standing = decision.standing();
+    if standing.is_shadow() {
+        return;
+    }
+    let wait = decision.retry_after();
+    let numbers = [
+        (X_LIMIT, standing.limit().into()),
+        (X_REMAINING, standing.remaining().into()),
+        (
+            X_RESET,
+            reset(standing, wait.unwrap_or(standing.resets_after())),
+        ),
+    ];
+    for (field, number) in numbers {
+        headers.entry(field).or_insert_with(|| number.into());
+    }
+}
+
+/// Whole seconds, at least one, never too few.
+fn seconds(duration: Duration) -> u64 {
+    let more = u64::from(duration.subsec_nanos() > 0);
+    let seconds = duration.as_secs().saturating_add(more).max(1);
+    // RFC 9651 §3.3.1: an integer has up to 15 digits
+    seconds.min(999_999_999_999_999)
+}
+
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate_limit::{
+        decision::standing::{Reading, Request},
+        quota::{policies::Policies, policy::Policy, quota::Quota},
+    };
+
+    /// The fields after an empty response to a request for `cost` permits that was not admitted.
+    fn denied(policy: Policy, level: u64, cost: u64, dialect: Dialect) -> HeaderMap {
+        let limits = Policies::from(policy);
+        let reading = Reading {
+            fits: false,
+            level,
+            wait: 7_000_000,
+            following: 2_000_000,
+            reset: 9_000_000,
+        };
+        let request = Request {
+            cost,
+            charged: false,
+            at: 1_000_000_500_000,
+        };
+        let standing = Standing::new(&limits.limits()[0], reading, request);
+        let decision = Decision::new(false, vec![standing]);
+        let mut headers = HeaderMap::new();
+        append(&mut headers, &decision, &[dialect]);
+        headers
+    }
+
+    fn ten() -> Policy {
+        Policy::new("x", Quota::per_minute(10))
+    }
+
+    #[test]
+    fn a_request_that_never_fits_is_not_told_to_retry() {
+        let headers = denied(ten(), 0, 11, Dialect::Draft11);
+        assert_eq!(headers[RATELIMIT], r#""x";r=10;t=60"#);
+        assert!(!headers.contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn the_retry_is_not_before_the_end_of_the_window() {
+        // Half of the ten are used, six are asked for: one more is enough, but the window of the five is longer.
+        let headers = denied(ten(), 30_000_000, 6, Dialect::Draft11);
+        assert_eq!(headers[RATELIMIT], r#""x";r=5;t=30"#);
+        assert_eq!(headers[RETRY_AFTER], "30");
+    }
+
+    #[test]
+    fn a_place_has_no_time() {
+        let headers = denied(Policy::concurrency("x", 3), 3, 1, Dialect::Draft11);
+        assert_eq!(headers[RATELIMIT], r#""x";r=0"#);
+        assert_eq!(
+            headers[RATELIMIT_POLICY],
+            r#""x";q=3;qu="concurrent-requests""#
+        );
+        assert!(!headers.contains_key(RETRY_AFTER));
+    }
+
+    #[test]
+    fn legacy_fields_tell_one_policy() {
+        let headers = denied(ten(), 60_000_000, 1, Dialect::LegacyDelta);
+        assert_eq!(headers[X_LIMIT], "10");
+        assert_eq!(headers[X_REMAINING], "0");
+        assert_eq!(headers[X_RESET], "6");
+        assert!(!headers.contains_key(RATELIMIT));
+        // 1,000,000.5 s and 6 s, rounded up.
+        let headers = denied(ten(), 60_000_000, 1, Dialect::LegacyEpoch);
+        assert_eq!(headers[X_RESET], "1000007");
+    }
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        assert_eq!(seconds(Duration::ZERO), 1);
+        assert_eq!(seconds(Duration::from_nanos(1)), 1);
+        assert_eq!(seconds(Duration::from_secs(2)), 2);
+        assert_eq!(seconds(Duration::from_micros(2_000_001)), 3);
+        assert_eq!(seconds(Duration::MAX), 999_999_999_999_999);
+    }
+}

@@ -1,0 +1,158 @@
+//! Several subjects whose keys are on different servers of a cluster.
+
+use std::{
+    future::{self, Future},
+    pin::{Pin, pin},
+    slice,
+    sync::Arc,
+    task::Poll,
+};
+
+use tokio::runtime::Handle;
+
+use super::returns::Returns;
+use crate::{
+    error::{Error, Kind},
+    rate_limit::{
+        decision::{decision::Decision, standing::Standing},
+        quota::claim::Claim,
+        script::{
+            call, check,
+            grant::{Ask, Grant},
+        },
+    },
+    redis::Redis,
+};
+
+/// A request with several subjects.
+struct Check {
+    redis: Redis,
+    returns: Arc<Returns>,
+    claims: Box<[Claim]>,
+    ask: Ask,
+}
+
+/// What was granted, which is given back unless somebody takes it.
+struct Untaken {
+    grant: Grant,
+    refund: Refund,
+}
+
+/// Gives back when it is dropped.
+struct Refund {
+    of: Option<(Check, Vec<Option<Vec<Standing>>>)>,
+    runtime: Handle,
+}
+
+/// Decides with a call for each subject, all at once. What some admit and others do not is given back, so a denial counts
+/// for nobody in the end. So is what a caller is granted that went away meanwhile.
+pub(crate) async fn decide(
+    redis: &Redis,
+    returns: &Arc<Returns>,
+    claims: &[Claim],
+    ask: Ask,
+) -> Result<Grant, Error> {
+    returns.expect();
+    let check = Check {
+        redis: redis.clone(),
+        returns: Arc::clone(returns),
+        claims: claims.into(),
+        ask,
+    };
+    // A task of its own, which goes on when the caller goes away.
+    let deciding = tokio::spawn(check.decide());
+    let ended =
+        |error| Error::new(Kind::Unavailable, "the runtime is shutting down").caused_by(error);
+    deciding.await.map_err(ended)?.map(Untaken::take)
+}
+
+impl Check {
+    async fn decide(self) -> Result<Untaken, Error> {
+        let calls = self
+            .claims
+            .iter()
+            .map(|claim| check::decide(&self.redis, slice::from_ref(claim), self.ask));
+        let answers = all(calls.collect()).await;
+        let charged = |answer: &Result<Grant, Error>| {
+            let decision = &answer.as_ref().ok()?.decision;
+            decision.is_allowed().then(|| decision.standings().to_vec())
+        };
+        let charged: Vec<_> = answers.iter().map(charged).collect();
+        let admitted = charged.iter().all(Option::is_some);
+        if !admitted {
+            self.give_back(&charged).await;
+        }
+        let (mut standings, mut places) = (Vec::new(), Vec::new());
+        for answer in answers {
+            let mut decision = answer?.decision;
+            standings.extend_from_slice(decision.standings());
+            places.append(&mut decision.take_places());
+        }
+        let decision = Decision::new(admitted, standings).holding(places);
+        let permits = if admitted { self.ask.most } else { 0 };
+        Ok(Untaken {
+            grant: Grant { decision, permits },
+            refund: Refund {
+                of: admitted.then_some((self, charged)),
+                runtime: Handle::current(),
+            },
+        })
+    }
+
+    /// Gives back what these subjects were charged. What cannot be given back now is back when its time is over.
+    async fn give_back(&self, charged: &[Option<Vec<Standing>>]) {
+        if self.ask.most == 0 || self.ask.look {
+            return;
+        }
+        let refunds = self
+            .claims
+            .iter()
+            .zip(charged)
+            .filter_map(|(claim, standings)| {
+                let (standings, claims) = (standings.as_ref()?, slice::from_ref(claim));
+                Some(async move {
+                    let _returning = self.returns.after(claims);
+                    call::refund(&self.redis, claims, self.ask.most, standings).await
+                })
+            });
+        all(refunds.collect()).await;
+    }
+}
+
+impl Untaken {
+    fn take(self) -> Grant {
+        let Self { grant, mut refund } = self;
+        refund.of = None;
+        grant
+    }
+}
+
+impl Drop for Refund {
+    fn drop(&mut self) {
+        if let Some((check, admissions)) = self.of.take() {
+            let refund = async move { check.give_back(&admissions).await };
+            self.runtime.spawn(refund);
+        }
+    }
+}
+
+/// Runs futures side by side and gives what all of them gave, in their order.
+async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
+    let every = future::poll_fn(|context| {
+        for (future, output) in running.iter_mut().zip(&mut outputs) {
+            if output.is_none() {
+                if let Poll::Ready(value) = future.as_mut().poll(context) {
+                    *output = Some(value);
+                }
+            }
+        }
+        match outputs.iter().all(Option::is_some) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    });
+    pin!(every).await;
+    outputs.into_iter().flatten().collect()
+}

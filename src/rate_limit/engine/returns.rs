@@ -1,0 +1,87 @@
+//! What comes back: permits of requests that did not count after all.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use crate::{
+    rate_limit::{quota::claim::Claim, subject::identity::Identity},
+    redis::Redis,
+};
+
+/// When permits came back, of all layers and limiters of one handle. Returns are numbered.
+#[derive(Debug)]
+pub(crate) struct Returns {
+    count: AtomicU64,
+    /// The last one, by a part of the subject's digest. Denials of subjects that share a place are only asked for again.
+    last: [AtomicU64; PLACES],
+    are_expected: AtomicBool,
+}
+
+impl Returns {
+    pub(crate) fn of(redis: &Redis) -> Arc<Self> {
+        redis.shared(|| Self {
+            count: AtomicU64::new(0),
+            last: [const { AtomicU64::new(0) }; PLACES],
+            are_expected: AtomicBool::new(false),
+        })
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Whether permits of a subject came back after so many returns.
+    pub(crate) fn came(&self, subject: Identity, after: u64) -> bool {
+        self.last(subject).load(Ordering::SeqCst) > after
+    }
+
+    /// Counts when it is dropped, for while a command gives permits of these subjects back.
+    pub(crate) fn after<'a>(&'a self, claims: &'a [Claim]) -> Returning<'a> {
+        let returns = self;
+        Returning { returns, claims }
+    }
+
+    /// Permits of these subjects are back in Redis.
+    fn add(&self, claims: &[Claim]) {
+        self.expect();
+        for claim in claims {
+            let number = self.count.fetch_add(1, Ordering::SeqCst) + 1;
+            self.last(claim.identity)
+                .fetch_max(number, Ordering::SeqCst);
+        }
+    }
+
+    /// Permits may come back, here and in other processes.
+    pub(crate) fn expect(&self) {
+        // Read before writing: all requests share it.
+        if !self.are_expected() {
+            self.are_expected.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn are_expected(&self) -> bool {
+        self.are_expected.load(Ordering::SeqCst)
+    }
+
+    fn last(&self, subject: Identity) -> &AtomicU64 {
+        &self.last[usize::from(subject.first_byte()) % PLACES]
+    }
+}
+
+/// Says that the permits of some subjects are back when it is dropped, however the command ends that gives them back.
+#[derive(Debug)]
+pub(crate) struct Returning<'a> {
+    returns: &'a Returns,
+    claims: &'a [Claim],
+}
+
+impl Drop for Returning<'_> {
+    fn drop(&mut self) {
+        self.returns.add(self.claims);
+    }
+}
+
+const PLACES: usize = 256;

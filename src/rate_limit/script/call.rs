@@ -1,0 +1,94 @@
+//! The script calls: what is asked of Redis, and what it says.
+
+use super::{
+    arguments::{arguments, keys, number, word},
+    grant::{Ask, Grant},
+    lease_id::LeaseId,
+    reply,
+    scripts::{REFUND, RENEW, RESET, decider},
+};
+use crate::{
+    error::Error,
+    rate_limit::{
+        decision::standing::Standing,
+        quota::{claim::Claim, policies::Limit},
+    },
+    redis::Redis,
+};
+
+/// Asks for permits, and for a place with this name if there is one.
+pub(crate) async fn decide(
+    redis: &Redis,
+    claims: &[Claim],
+    ask: Ask,
+    id: Option<&LeaseId>,
+) -> Result<Grant, Error> {
+    let head = [
+        number(ask.least),
+        number(ask.most),
+        word(if ask.look { "look" } else { "take" }),
+    ];
+    let mode = |limit: &Limit| {
+        word(if limit.policy.is_shadow() {
+            "shadow"
+        } else {
+            "enforced"
+        })
+    };
+    let args = arguments(head, claims, id, |at| mode(at));
+    let reply: Vec<i64> = redis
+        .run_on(decider(claims), &keys(redis, claims), args)
+        .await?;
+    reply::read(&reply, claims, ask)
+}
+
+/// Gives permits back that `standings` used, or, if there are none, any. What came back by itself since is not given back
+/// again.
+pub(crate) async fn refund(
+    redis: &Redis,
+    claims: &[Claim],
+    permits: u64,
+    standings: &[Standing],
+) -> Result<(), Error> {
+    let head = [number(permits.min(u32::MAX.into())), word("-"), word("-")];
+    let mut standings = standings.iter();
+    let over = |limit: &Limit| match (standings.next(), limit.policy.lease_time()) {
+        (Some(standing), _) => number(standing.over()),
+        (None, Some(_)) => number(1),
+        (None, None) => number(0),
+    };
+    let args = arguments(head, claims, None, over);
+    redis
+        .run_on::<()>(&REFUND, &keys(redis, claims), args)
+        .await
+}
+
+/// Gives a place back.
+pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
+    let args = arguments(
+        [number(0), word("-"), word("-")],
+        claims,
+        Some(id),
+        |limit| {
+            // Of the policies of another kind there is nothing to give back.
+            number(u64::from(limit.policy.lease_time().is_none()))
+        },
+    );
+    redis
+        .run_on::<()>(&REFUND, &keys(redis, claims), args)
+        .await
+}
+
+/// Says that a place is still needed.
+pub(crate) async fn renew(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
+    let args = arguments([word("-"), word("-"), word("-")], claims, Some(id), |_| {
+        word("-")
+    });
+    redis.run_on::<()>(&RENEW, &keys(redis, claims), args).await
+}
+
+/// Forgets a subject.
+pub(crate) async fn reset(redis: &Redis, claim: &Claim) -> Result<(), Error> {
+    let claims = std::slice::from_ref(claim);
+    redis.run_on::<()>(&RESET, &keys(redis, claims), []).await
+}

@@ -1,0 +1,66 @@
+//! Several keys as one key.
+
+use http::request::Parts;
+
+use super::{
+    identity::Identity,
+    key::Key,
+    lookup::Lookup,
+    search::{Failure, Found, Search},
+};
+
+/// Several keys together: requests are one subject when all of them are the same. Where a part is missing the key is
+/// missing, and requests that share a budget for that reason still differ in the parts that they have.
+macro_rules! tuple {
+    ($($key:ident),+) => {
+        impl<$($key: Key),+> Key for ($($key,)+) {
+            fn identity(&self, request: &Parts) -> Option<Identity> {
+                #[allow(non_snake_case, reason = "named as their types are")]
+                let ($($key,)+) = self;
+                Some(Identity::all_of(&[$($key.identity(request)?),+]))
+            }
+
+            fn search(&self, request: &Parts) -> Option<Search> {
+                #[allow(non_snake_case, reason = "named as their types are")]
+                let ($($key,)+) = self;
+                let parts = [$(Lookup::of($key, request)),+];
+                let searches = parts.iter().any(|part| matches!(part, Lookup::Search(_)));
+                searches.then(|| Search::of(all_of(parts.into())))
+            }
+
+            fn stand_in(&self, request: &Parts) -> Identity {
+                #[allow(non_snake_case, reason = "named as their types are")]
+                let ($($key,)+) = self;
+                Identity::all_of(&[$($key.identity(request).unwrap_or_else(|| $key.stand_in(request))),+])
+            }
+
+            fn needs(&self) -> &str {
+                "all parts of a key"
+            }
+        }
+    };
+}
+
+/// Searches for the parts in their order. With one part missing the whole is missing.
+async fn all_of(parts: Vec<Lookup>) -> Result<Found, Failure> {
+    let mut identities = Vec::with_capacity(parts.len());
+    let mut is_whole = true;
+    for part in parts {
+        let found = match part {
+            Lookup::Known(found) => found,
+            Lookup::Search(search) => search.found().await?,
+        };
+        is_whole &= matches!(found, Found::Identity(_));
+        let (Found::Identity(identity) | Found::Missing(identity)) = found;
+        identities.push(identity);
+    }
+    let identity = Identity::all_of(&identities);
+    Ok(match is_whole {
+        true => Found::Identity(identity),
+        false => Found::Missing(identity),
+    })
+}
+
+tuple!(A, B);
+tuple!(A, B, C);
+tuple!(A, B, C, D);

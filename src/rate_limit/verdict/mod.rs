@@ -1,0 +1,13 @@
+//! From the head of a request to what is done with it: the layer's settings come in, a [`Verdict`](verdict::Verdict) goes out.
+//! It asks the keys and the tiers, then the engine, and decides by itself when Redis fails.
+//! The layer and the service import it.
+
+pub(crate) mod config;
+pub(crate) mod plan;
+pub(crate) mod tiers;
+pub(crate) mod under_way;
+#[expect(
+    clippy::module_inception,
+    reason = "the file of the type that the room is named for"
+)]
+pub(crate) mod verdict;
