@@ -12,7 +12,7 @@ use super::{
         policy::{Algorithm, Policy},
     },
     service::RateLimit,
-    subject::{ip::PeerIp, key::Key},
+    subject::{key::Key, peer_ip::PeerIp},
     verdict::{
         config::{Config, Cost, Failure, MissingKey, Rule},
         tiers::Tiers,
@@ -288,8 +288,8 @@ impl<K> RateLimitLayer<K> {
         count: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
         self.config.count = Some(Arc::new(count));
-        self.config.under_way = Some(Arc::default());
-        self.config.engine.returns.expect();
+        self.config.in_flight = Some(Arc::default());
+        self.config.engine.refunds.expect();
         self
     }
 }

@@ -146,7 +146,7 @@ mod subject;
 
 pub use decision::decision::{Admission, Decision, Denial};
 pub use decision::headers::Dialect;
-pub use decision::held::Held;
+pub use decision::place_body::Held;
 pub use decision::places::{PlaceGuard, Places};
 pub use decision::standing::Standing;
 pub use layer::RateLimitLayer;
@@ -156,10 +156,10 @@ pub use quota::policy::{Algorithm, Policy};
 pub use quota::quota::Quota;
 pub use service::RateLimit;
 pub use subject::async_key::AsyncKey;
-pub use subject::forwarded::ForwardedIp;
+pub use subject::forwarded_ip::ForwardedIp;
 pub use subject::identity::Identity;
-pub use subject::ip::{PeerAddr, PeerIp, PeerNetwork};
 pub use subject::key::Key;
+pub use subject::peer_ip::{PeerAddr, PeerIp, PeerNetwork};
 #[cfg(feature = "axum")]
 pub use subject::request_keys::MatchedPath;
 pub use subject::request_keys::{BearerToken, Header, Method};

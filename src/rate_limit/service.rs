@@ -11,12 +11,12 @@ use super::{
     decision::{
         decision::{Decision, Denial},
         headers,
-        held::Held,
+        place_body::Held,
         places::{Place, Places},
         problem::{self, Text},
         standing::Standing,
     },
-    subject::{ip::PeerIp, key::Key},
+    subject::{key::Key, peer_ip::PeerIp},
     verdict::{
         config::Config,
         plan::Plan,
@@ -88,7 +88,7 @@ where
         mut decision,
         claims,
         cost,
-        serving,
+        in_flight_request,
     } = match config.decide(plan).await {
         Verdict::Decided(decided) => decided,
         Verdict::Pass => {
@@ -102,7 +102,7 @@ where
         Verdict::Unavailable => return Ok(unavailable(&request)),
     };
     if let Decision::Deny(denial) = decision {
-        drop(serving);
+        drop(in_flight_request);
         return Ok(denied(&config, request, denial));
     }
     note_shadows(&decision);
@@ -119,7 +119,7 @@ where
         // Without an answer it stays counted: no reason to fail the response.
         let _ = config.engine.refund(&claims, cost, Some(&decision)).await;
     }
-    drop(serving);
+    drop(in_flight_request);
     let body = ResponseBody::wrapped(Held::new(body, places));
     let mut response = Response::from_parts(parts, body);
     tell(&config, &mut response, decision);

@@ -8,7 +8,7 @@
 )]
 pub(crate) mod decision;
 pub(crate) mod headers;
-pub(crate) mod held;
+pub(crate) mod place_body;
 pub(crate) mod places;
 pub(crate) mod problem;
 pub(crate) mod standing;

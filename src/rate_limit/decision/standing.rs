@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::rate_limit::quota::{fields::Fields, policies::Limit, policy::Policy, quota::Quota};
+use crate::rate_limit::quota::{items::PolicyItems, policies::Limit, policy::Policy, quota::Quota};
 
 /// Where a subject stands with a policy.
 #[derive(Clone)]
@@ -184,7 +184,7 @@ impl Standing {
         self.at.saturating_add(micros(wait))
     }
 
-    pub(crate) fn fields(&self) -> &Fields {
+    pub(crate) fn fields(&self) -> &PolicyItems {
         &self.limit.fields
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{recent::Recent, returns::Returns};
+use super::{bounded_map::BoundedMap, refunds::Refunds};
 use crate::rate_limit::{
     decision::{
         decision::{Decision, Denial},
@@ -25,15 +25,15 @@ use crate::rate_limit::{
 /// For what other processes do Redis is asked again after a minute, and after a second where permits come back at all.
 #[derive(Debug)]
 pub(crate) struct Denials {
-    known: Mutex<Recent<(Identity, u64), Known>>,
-    returns: Arc<Returns>,
+    known: Mutex<BoundedMap<(Identity, u64), Known>>,
+    refunds: Arc<Refunds>,
 }
 
 /// When a request was sent, and how many returns there were before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     at: Instant,
-    returns: u64,
+    refunds: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -45,10 +45,10 @@ struct Known {
 }
 
 impl Denials {
-    pub(crate) fn new(denials: usize, returns: Arc<Returns>) -> Self {
+    pub(crate) fn new(denials: usize, refunds: Arc<Refunds>) -> Self {
         Self {
-            known: Mutex::new(Recent::new(denials)),
-            returns,
+            known: Mutex::new(BoundedMap::new(denials)),
+            refunds,
         }
     }
 
@@ -56,14 +56,14 @@ impl Denials {
     pub(crate) fn asked(&self) -> Asked {
         Asked {
             at: Instant::now(),
-            returns: self.returns.count(),
+            refunds: self.refunds.count(),
         }
     }
 
     /// What was said about one of the claims and still holds.
     pub(crate) fn find(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
         let now = Instant::now();
-        let longest = match self.returns.are_expected() {
+        let longest = match self.refunds.are_expected() {
             true => LONGEST_WITH_RETURNS,
             false => LONGEST,
         };
@@ -72,7 +72,9 @@ impl Denials {
             let known = known.get(&claim.place())?;
             let age = now.saturating_duration_since(known.asked.at);
             let is_over = age >= known.lasts.min(longest)
-                || self.returns.came(claim.identity, known.asked.returns);
+                || self
+                    .refunds
+                    .happened_since(claim.identity, known.asked.refunds);
             let holds = cost >= known.cost && !is_over;
             holds.then(|| Decision::Deny(known.denial.aged(age)))
         })

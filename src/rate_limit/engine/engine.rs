@@ -4,7 +4,9 @@ use std::{slice, sync::Arc, time::Duration};
 
 use tokio::time::{self, Instant};
 
-use super::{apart, batch::Batches, denials::Denials, names::Names, returns::Returns};
+use super::{
+    cluster, denials::Denials, local_batch::Batches, policy_names::PolicyNames, refunds::Refunds,
+};
 use crate::{
     error::Error,
     rate_limit::{
@@ -23,19 +25,19 @@ use crate::{
 pub(crate) struct Engine {
     redis: Redis,
     denials: Option<Arc<Denials>>,
-    pub(crate) returns: Arc<Returns>,
-    pub(crate) names: Arc<Names>,
+    pub(crate) refunds: Arc<Refunds>,
+    pub(crate) names: Arc<PolicyNames>,
     batches: Option<Arc<Batches>>,
     max_wait: Duration,
 }
 
 impl Engine {
     pub(crate) fn new(redis: Redis) -> Self {
-        let returns = Returns::of(&redis);
+        let refunds = Refunds::of(&redis);
         Self {
-            denials: Some(Arc::new(Denials::new(DENIALS, Arc::clone(&returns)))),
-            returns,
-            names: Names::of(&redis),
+            denials: Some(Arc::new(Denials::new(DENIALS, Arc::clone(&refunds)))),
+            refunds,
+            names: PolicyNames::of(&redis),
             redis,
             batches: None,
             max_wait: Duration::ZERO,
@@ -48,8 +50,8 @@ impl Engine {
     }
 
     pub(crate) fn with_batches(mut self, most: u32) -> Self {
-        let (redis, returns) = (self.redis.clone(), Arc::clone(&self.returns));
-        self.batches = (most > 1).then(|| Arc::new(Batches::new(redis, returns, most.into())));
+        let (redis, refunds) = (self.redis.clone(), Arc::clone(&self.refunds));
+        self.batches = (most > 1).then(|| Arc::new(Batches::new(redis, refunds, most.into())));
         self
     }
 
@@ -108,7 +110,7 @@ impl Engine {
 
     async fn ask(&self, claims: &[Claim], ask: Ask) -> Result<Decision, Error> {
         let grant: Grant = if claims.len() > 1 && self.redis.is_cluster() {
-            apart::decide(&self.redis, &self.returns, claims, ask).await?
+            cluster::decide(&self.redis, &self.refunds, claims, ask).await?
         } else {
             check::decide(&self.redis, claims, ask).await?
         };
@@ -123,7 +125,7 @@ impl Engine {
         decision: Option<&Decision>,
     ) -> Result<(), Error> {
         let mut standings: &[Standing] = decision.map_or(&[], Decision::standings);
-        let _returning = self.returns.after(claims);
+        let _guard = self.refunds.guard(claims);
         if claims.len() == 1 || !self.redis.is_cluster() {
             return call::refund(&self.redis, claims, permits, standings).await;
         }
@@ -139,7 +141,7 @@ impl Engine {
         if let Some(batches) = &self.batches {
             batches.give_back(Some(claim)).await?;
         }
-        let _returning = self.returns.after(slice::from_ref(claim));
+        let _guard = self.refunds.guard(slice::from_ref(claim));
         call::reset(&self.redis, claim).await
     }
 

@@ -13,12 +13,12 @@ pub(crate) struct Claim {
     pub(crate) identity: Identity,
     pub(crate) policies: Policies,
     /// Where policies without a name share a budget whatever their numbers.
-    pub(crate) unnamed: Option<Arc<Unnamed>>,
+    pub(crate) unnamed: Option<Arc<UnnamedBudget>>,
 }
 
 /// A budget of policies without a name whose numbers depend on who asks.
 #[derive(Debug)]
-pub(crate) struct Unnamed {
+pub(crate) struct UnnamedBudget {
     /// The algorithm of all of them.
     kind: Bytes,
     suffix: String,
@@ -44,7 +44,7 @@ impl Claim {
     }
 
     /// The budget that other numbers may share with these, though they have no name.
-    fn unnamed(&self, limit: &Limit) -> Option<&Unnamed> {
+    fn unnamed(&self, limit: &Limit) -> Option<&UnnamedBudget> {
         let unnamed = self.unnamed.as_deref()?;
         (!limit.policy.is_named() && unnamed.kind == limit.kind).then_some(unnamed)
     }
@@ -55,7 +55,7 @@ impl Claim {
     }
 }
 
-impl Unnamed {
+impl UnnamedBudget {
     pub(crate) fn of(limit: &Limit) -> Self {
         Self {
             kind: limit.kind.clone(),

@@ -3,8 +3,8 @@
 //! All rooms above import it.
 
 pub(crate) mod claim;
-pub(crate) mod fields;
 pub(crate) mod gcra;
+pub(crate) mod items;
 pub(crate) mod policies;
 pub(crate) mod policy;
 #[expect(

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use bytes::Bytes;
 
-use super::{fields::Fields, gcra::Rate, policy::Policy, quota::Quota};
+use super::{gcra::Rate, items::PolicyItems, policy::Policy, quota::Quota};
 use crate::rate_limit::subject::identity::Identity;
 
 /// The policies that a subject is held to together: a request is counted by all of them or by none.
@@ -44,7 +44,7 @@ pub(crate) struct Limit {
     pub(crate) digest: Identity,
     /// Whether the name is known to be in use.
     pub(crate) noted: AtomicBool,
-    pub(crate) fields: Fields,
+    pub(crate) fields: PolicyItems,
 }
 
 impl Policies {
@@ -112,7 +112,7 @@ impl Limit {
             suffix: format!("}}:{}", budget.to_hex()),
             digest,
             noted: AtomicBool::new(false),
-            fields: Fields::new(policy.name(), policy.quota(), policy.limit()),
+            fields: PolicyItems::new(policy.name(), policy.quota(), policy.limit()),
             policy,
         }
     }

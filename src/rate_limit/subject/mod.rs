@@ -3,12 +3,12 @@
 //! All rooms above import it.
 
 pub(crate) mod async_key;
-pub(crate) mod forwarded;
-pub(crate) mod hops;
+pub(crate) mod forwarded_ip;
+pub(crate) mod forwarding_headers;
 pub(crate) mod identity;
-pub(crate) mod ip;
 pub(crate) mod key;
 pub(crate) mod key_tuple;
 pub(crate) mod lookup;
+pub(crate) mod peer_ip;
 pub(crate) mod request_keys;
 pub(crate) mod search;

@@ -13,13 +13,13 @@ use bytes::Bytes;
 use http::{Response, request, response};
 use tokio::time::Instant;
 
-use super::{tiers::Tiers, under_way::UnderWay};
+use super::{in_flight::InFlight, tiers::Tiers};
 use crate::{
     error::Error,
     rate_limit::{
         decision::{decision::Decision, headers::Dialect},
-        engine::{engine::Engine, local::Local},
-        quota::{claim::Unnamed, policies::Policies, policy::Policy},
+        engine::{engine::Engine, local_limiter::LocalLimiter},
+        quota::{claim::UnnamedBudget, policies::Policies, policy::Policy},
         subject::{key::Key, search},
     },
     redis::Redis,
@@ -35,12 +35,12 @@ pub(crate) struct Config {
     pub(crate) rules: Vec<Rule>,
     pub(crate) tiers: Option<Tiers>,
     /// The budget that tiers without names share.
-    pub(crate) unnamed: Option<Arc<Unnamed>>,
+    pub(crate) unnamed: Option<Arc<UnnamedBudget>>,
     pub(crate) cost: Cost,
     pub(crate) skip: Option<Arc<Test<request::Parts>>>,
     pub(crate) count: Option<Arc<Test<response::Parts>>>,
     /// The requests that may give their permits back.
-    pub(crate) under_way: Option<Arc<UnderWay>>,
+    pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) reject: Option<Arc<Reject>>,
     pub(crate) dialects: Arc<[Dialect]>,
     pub(crate) shadow: bool,
@@ -109,14 +109,14 @@ impl Config {
             cost: Cost::Fixed(1),
             skip: None,
             count: None,
-            under_way: None,
+            in_flight: None,
             reject: None,
             dialects: [Dialect::Draft11].into(),
             shadow: false,
             missing_key: MissingKey::Share,
             failure: Failure::Local,
             shared: Arc::new(Shared {
-                local: Local::new(LOCAL_BUDGETS),
+                local: LocalLimiter::new(LOCAL_BUDGETS),
                 started: (Instant::now(), unix_micros()),
                 failing: AtomicBool::new(false),
                 search_failing: AtomicBool::new(false),
@@ -131,7 +131,7 @@ impl Config {
         if self.tiers.is_some() {
             let mut limits = self.policies.limits().iter();
             let unnamed = limits.find(|limit| !limit.policy.is_named());
-            self.unnamed = unnamed.map(|limit| Arc::new(Unnamed::of(limit)));
+            self.unnamed = unnamed.map(|limit| Arc::new(UnnamedBudget::of(limit)));
         }
         self.policies = self.enforced(self.policies.clone());
         for rule in &mut self.rules {

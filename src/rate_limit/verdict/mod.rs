@@ -3,9 +3,9 @@
 //! The layer and the service import it.
 
 pub(crate) mod config;
+pub(crate) mod in_flight;
 pub(crate) mod plan;
 pub(crate) mod tiers;
-pub(crate) mod under_way;
 #[expect(
     clippy::module_inception,
     reason = "the file of the type that the room is named for"

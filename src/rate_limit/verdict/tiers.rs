@@ -12,7 +12,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use crate::rate_limit::{
-    engine::recent::Recent, quota::policies::Policies, subject::identity::Identity,
+    engine::bounded_map::BoundedMap, quota::policies::Policies, subject::identity::Identity,
 };
 
 /// Says which policies a request is held to; `None` for those of the layer.
@@ -29,7 +29,7 @@ pub(crate) type Choose = dyn Fn(&Parts) -> Option<Policies> + Send + Sync;
 pub(crate) struct Finder {
     find: Box<dyn Fn(&Parts) -> Search + Send + Sync>,
     keep: Duration,
-    known: Mutex<Recent<Identity, Known>>,
+    known: Mutex<BoundedMap<Identity, Known>>,
 }
 
 type Known = (Instant, Option<Policies>);
@@ -53,7 +53,7 @@ impl Tiers {
         Self::Found(Arc::new(Finder {
             find: Box::new(move |request| Box::pin(find(request))),
             keep,
-            known: Mutex::new(Recent::new(SUBJECTS)),
+            known: Mutex::new(BoundedMap::new(SUBJECTS)),
         }))
     }
 

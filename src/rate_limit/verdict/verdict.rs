@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     config::{Config, Failure, MissingKey},
+    in_flight::InFlightRequest,
     plan::{Plan, Subject},
-    under_way::Serving,
 };
 use crate::rate_limit::{
     decision::decision::Decision,
@@ -34,7 +34,7 @@ pub(crate) struct Decided {
     pub(crate) claims: Vec<Claim>,
     pub(crate) cost: u64,
     /// Held while the permits may come back.
-    pub(crate) serving: Option<Serving>,
+    pub(crate) in_flight_request: Option<InFlightRequest>,
 }
 
 /// What to do with a request.
@@ -63,8 +63,8 @@ impl Config {
             Err(Uncounted::Unavailable) => return Verdict::Unavailable,
         };
         // Before it is decided: who is denied meanwhile may be admitted when the permits of this one come back.
-        let under_way = self.under_way.as_ref();
-        let serving = under_way.map(|under_way| under_way.begin(&claims));
+        let in_flight = self.in_flight.as_ref();
+        let in_flight_request = in_flight.map(|in_flight| in_flight.begin(&claims));
         let decided = match known {
             Some(denial) => Ok(denial),
             None => self.engine.decide(&claims, cost).await,
@@ -81,7 +81,9 @@ impl Config {
             (Err(_), Failure::Open) => return Verdict::Pass,
             (Err(_), Failure::Closed) => return Verdict::Unavailable,
         };
-        let waits = serving.as_ref().is_some_and(Serving::has_company);
+        let waits = in_flight_request
+            .as_ref()
+            .is_some_and(InFlightRequest::has_company);
         Verdict::Decided(Decided {
             decision: if waits {
                 decision.within(SOON)
@@ -90,7 +92,7 @@ impl Config {
             },
             claims,
             cost,
-            serving,
+            in_flight_request,
         })
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::runtime::Handle;
 
-use super::returns::Returns;
+use super::refunds::Refunds;
 use crate::{
     error::{Error, Kind},
     rate_limit::{
@@ -27,7 +27,7 @@ use crate::{
 /// A request with several subjects.
 struct Check {
     redis: Redis,
-    returns: Arc<Returns>,
+    refunds: Arc<Refunds>,
     claims: Box<[Claim]>,
     ask: Ask,
 }
@@ -48,14 +48,14 @@ struct Refund {
 /// for nobody in the end. So is what a caller is granted that went away meanwhile.
 pub(crate) async fn decide(
     redis: &Redis,
-    returns: &Arc<Returns>,
+    refunds: &Arc<Refunds>,
     claims: &[Claim],
     ask: Ask,
 ) -> Result<Grant, Error> {
-    returns.expect();
+    refunds.expect();
     let check = Check {
         redis: redis.clone(),
-        returns: Arc::clone(returns),
+        refunds: Arc::clone(refunds),
         claims: claims.into(),
         ask,
     };
@@ -111,7 +111,7 @@ impl Check {
             .filter_map(|(claim, standings)| {
                 let (standings, claims) = (standings.as_ref()?, slice::from_ref(claim));
                 Some(async move {
-                    let _returning = self.returns.after(claims);
+                    let _guard = self.refunds.guard(claims);
                     call::refund(&self.redis, claims, self.ask.most, standings).await
                 })
             });

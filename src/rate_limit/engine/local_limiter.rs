@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::recent::Recent;
+use super::bounded_map::BoundedMap;
 use crate::rate_limit::{
     decision::{
         decision::Decision,
@@ -17,18 +17,18 @@ use crate::rate_limit::{
 
 /// The debts of a bounded number of subjects.
 #[derive(Debug)]
-pub(crate) struct Local {
-    debts: Mutex<Recent<Budget, PaidAt>>,
+pub(crate) struct LocalLimiter {
+    debts: Mutex<BoundedMap<Budget, PaidAt>>,
 }
 
 /// A subject and one of its policies, by name.
 type Budget = (Identity, Identity);
 
-impl Local {
+impl LocalLimiter {
     /// Room for `budgets` at most.
     pub(crate) fn new(budgets: usize) -> Self {
         Self {
-            debts: Mutex::new(Recent::new(budgets)),
+            debts: Mutex::new(BoundedMap::new(budgets)),
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
     use crate::rate_limit::Quota;
 
-    fn admits(local: &Local, subject: u64, now: u64) -> bool {
+    fn admits(local: &LocalLimiter, subject: u64, now: u64) -> bool {
         let rate = Quota::per_second(2).rate();
         let budget = (subject.into(), Identity::nobody());
         local.spend(&[(budget, rate)], now, 1)[0].0
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn each_subject_has_its_quota() {
-        let local = Local::new(10);
+        let local = LocalLimiter::new(10);
         for subject in 1..3 {
             let admitted = (0..5).filter(|_| admits(&local, subject, 7)).count();
             assert_eq!(admitted, 2);
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn all_policies_count_a_request_or_none_does() {
-        let local = Local::new(10);
+        let local = LocalLimiter::new(10);
         let budget = |name: &str, quota: Quota| ((Identity::from("a"), name.into()), quota.rate());
         let budgets = [
             budget("small", Quota::per_day(2)),
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_subjects_forgets_the_idle_and_keeps_the_busy() {
-        let local = Local::new(100);
+        let local = LocalLimiter::new(100);
         assert!(admits(&local, 0, 0) && admits(&local, 0, 0));
         assert!(admits(&local, 1, 0) && admits(&local, 1, 0));
         for subject in 2..10_000 {

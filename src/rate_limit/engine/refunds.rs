@@ -12,14 +12,14 @@ use crate::{
 
 /// When permits came back, of all layers and limiters of one handle. Returns are numbered.
 #[derive(Debug)]
-pub(crate) struct Returns {
+pub(crate) struct Refunds {
     count: AtomicU64,
     /// The last one, by a part of the subject's digest. Denials of subjects that share a place are only asked for again.
     last: [AtomicU64; PLACES],
     are_expected: AtomicBool,
 }
 
-impl Returns {
+impl Refunds {
     pub(crate) fn of(redis: &Redis) -> Arc<Self> {
         redis.shared(|| Self {
             count: AtomicU64::new(0),
@@ -34,14 +34,14 @@ impl Returns {
     }
 
     /// Whether permits of a subject came back after so many returns.
-    pub(crate) fn came(&self, subject: Identity, after: u64) -> bool {
+    pub(crate) fn happened_since(&self, subject: Identity, after: u64) -> bool {
         self.last(subject).load(Ordering::SeqCst) > after
     }
 
     /// Counts when it is dropped, for while a command gives permits of these subjects back.
-    pub(crate) fn after<'a>(&'a self, claims: &'a [Claim]) -> Returning<'a> {
-        let returns = self;
-        Returning { returns, claims }
+    pub(crate) fn guard<'a>(&'a self, claims: &'a [Claim]) -> RefundGuard<'a> {
+        let refunds = self;
+        RefundGuard { refunds, claims }
     }
 
     /// Permits of these subjects are back in Redis.
@@ -73,14 +73,14 @@ impl Returns {
 
 /// Says that the permits of some subjects are back when it is dropped, however the command ends that gives them back.
 #[derive(Debug)]
-pub(crate) struct Returning<'a> {
-    returns: &'a Returns,
+pub(crate) struct RefundGuard<'a> {
+    refunds: &'a Refunds,
     claims: &'a [Claim],
 }
 
-impl Drop for Returning<'_> {
+impl Drop for RefundGuard<'_> {
     fn drop(&mut self) {
-        self.returns.add(self.claims);
+        self.refunds.add(self.claims);
     }
 }
 

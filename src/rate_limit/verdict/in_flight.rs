@@ -9,27 +9,27 @@ use crate::rate_limit::{quota::claim::Claim, subject::identity::Identity};
 
 /// How many requests of each subject this process decides on or serves whose permits may come back.
 #[derive(Debug, Default)]
-pub(crate) struct UnderWay {
+pub(crate) struct InFlight {
     requests: Mutex<HashMap<Identity, usize>>,
 }
 
 /// A request that is under way, until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Serving {
-    under_way: Arc<UnderWay>,
+pub(crate) struct InFlightRequest {
+    in_flight: Arc<InFlight>,
     subjects: Box<[Identity]>,
 }
 
-impl UnderWay {
-    pub(crate) fn begin(self: &Arc<Self>, claims: &[Claim]) -> Serving {
+impl InFlight {
+    pub(crate) fn begin(self: &Arc<Self>, claims: &[Claim]) -> InFlightRequest {
         let subjects: Box<[Identity]> = claims.iter().map(|claim| claim.identity).collect();
         let mut requests = self.lock();
         for subject in &subjects {
             *requests.entry(*subject).or_default() += 1;
         }
         drop(requests);
-        Serving {
-            under_way: Arc::clone(self),
+        InFlightRequest {
+            in_flight: Arc::clone(self),
             subjects,
         }
     }
@@ -39,10 +39,10 @@ impl UnderWay {
     }
 }
 
-impl Serving {
+impl InFlightRequest {
     /// Whether another request of one of the subjects is under way.
     pub(crate) fn has_company(&self) -> bool {
-        let requests = self.under_way.lock();
+        let requests = self.in_flight.lock();
         // Two keys may give one subject.
         let own = |subject: &Identity| self.subjects.iter().filter(|one| *one == subject).count();
         let mut subjects = self.subjects.iter();
@@ -50,9 +50,9 @@ impl Serving {
     }
 }
 
-impl Drop for Serving {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
-        let mut requests = self.under_way.lock();
+        let mut requests = self.in_flight.lock();
         for subject in &self.subjects {
             if let Some(count) = requests.get_mut(subject) {
                 *count -= 1;

@@ -6,10 +6,10 @@ use http::{HeaderMap, request::Parts};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::{
-    hops::{addresses, forwarded, real_ip},
+    forwarding_headers::{addresses, forwarded, real_ip},
     identity::Identity,
-    ip::{NEEDS, peer},
     key::Key,
+    peer_ip::{NEEDS, peer},
 };
 use crate::error::Error;
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// The policies with a name that layers and limiters of one handle have, by algorithm and name.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct PolicyNames {
     used: Mutex<HashMap<Name, Vec<Used>>>,
     pace: LogPace,
 }
@@ -41,7 +41,7 @@ pub(crate) struct Conflict {
     pub(crate) of_layers: bool,
 }
 
-impl Names {
+impl PolicyNames {
     pub(crate) fn of(redis: &Redis) -> Arc<Self> {
         redis.shared(Self::default)
     }
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_name_has_one_set_of_numbers_while_it_is_in_use() {
-        let names = Names::default();
+        let names = PolicyNames::default();
         let few = policies(Policy::new("a", Quota::per_hour(2)));
         let again = policies(Policy::new("a", Quota::per_hour(2)).shadow());
         assert!(names.of_layer(&few).is_ok() && names.of_layer(&few).is_ok());
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_limiter_with_other_numbers_does_not_stop_a_layer() {
-        let names = Names::default();
+        let names = PolicyNames::default();
         let [few, many] =
             [2, 3].map(|permits| policies(Policy::new("a", Quota::per_hour(permits))));
         names.of_limiter(&few);

@@ -7,13 +7,13 @@ use std::{collections::HashMap, hash::Hash, mem};
 /// They live in two halves. When the young half is full it becomes the old one, and what was in that is forgotten:
 /// what was not used while many others were.
 #[derive(Debug)]
-pub(crate) struct Recent<K, V> {
+pub(crate) struct BoundedMap<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
     half: usize,
 }
 
-impl<K: Eq + Hash, V: Clone> Recent<K, V> {
+impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
     /// Room for `keys` at most.
     pub(crate) fn new(keys: usize) -> Self {
         Self {

@@ -6,14 +6,14 @@ use super::quota::Quota;
 
 /// What header fields say of a policy.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields {
+pub(crate) struct PolicyItems {
     /// The name as an RFC 9651 §3.3.3 String.
     pub(crate) item: String,
     /// The item of `RateLimit-Policy` in draft 11.
     pub(crate) policy: String,
 }
 
-impl Fields {
+impl PolicyItems {
     /// For a quota, or so many places.
     pub(crate) fn new(name: &str, quota: Option<Quota>, limit: u32) -> Self {
         let item = quoted(name);
@@ -47,7 +47,7 @@ mod tests {
     fn a_window_that_is_not_whole_seconds_is_left_out() {
         let policy = |millis| {
             let quota = Quota::new(5, Duration::from_millis(millis));
-            Fields::new("x", Some(quota), 5).policy
+            PolicyItems::new("x", Some(quota), 5).policy
         };
         assert_eq!(policy(500), r#""x";q=5"#);
         assert_eq!(policy(1_500), r#""x";q=5"#);
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn places_have_their_unit() {
-        let fields = Fields::new("x", None, 4);
+        let fields = PolicyItems::new("x", None, 4);
         assert_eq!(fields.policy, r#""x";q=4;qu="concurrent-requests""#);
     }
 

@@ -13,7 +13,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{denials::Denials, recent::Recent, returns::Returns};
+use super::{bounded_map::BoundedMap, denials::Denials, refunds::Refunds};
 use crate::{
     error::{Error, Kind},
     rate_limit::{
@@ -29,16 +29,16 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Batches {
     redis: Redis,
-    returns: Arc<Returns>,
+    refunds: Arc<Refunds>,
     most: u64,
-    accounts: Mutex<Recent<(Identity, u64), Arc<Account>>>,
+    accounts: Mutex<BoundedMap<(Identity, u64), Arc<Account>>>,
 }
 
 /// What is held of one subject. What is left when it is dropped is given back.
 #[derive(Debug)]
 struct Account {
     redis: Redis,
-    returns: Arc<Returns>,
+    refunds: Arc<Refunds>,
     claim: Claim,
     stock: Mutex<Stock>,
     /// One request asks Redis, the others wait for what it brings.
@@ -64,13 +64,13 @@ struct Granted {
 
 impl Batches {
     /// Takes up to `most` permits at once.
-    pub(crate) fn new(redis: Redis, returns: Arc<Returns>, most: u64) -> Self {
-        returns.expect();
+    pub(crate) fn new(redis: Redis, refunds: Arc<Refunds>, most: u64) -> Self {
+        refunds.expect();
         Self {
             redis,
-            returns,
+            refunds,
             most,
-            accounts: Mutex::new(Recent::new(ACCOUNTS)),
+            accounts: Mutex::new(BoundedMap::new(ACCOUNTS)),
         }
     }
 
@@ -130,7 +130,7 @@ impl Account {
     fn new(batches: &Batches, claim: &Claim) -> Self {
         Self {
             redis: batches.redis.clone(),
-            returns: Arc::clone(&batches.returns),
+            refunds: Arc::clone(&batches.refunds),
             claim: claim.clone(),
             stock: Mutex::new(Stock {
                 held: 0,
@@ -217,7 +217,7 @@ impl Account {
             return Ok(());
         }
         let claims = slice::from_ref(&self.claim);
-        let _returning = self.returns.after(claims);
+        let _guard = self.refunds.guard(claims);
         call::refund(&self.redis, claims, held, decision.standings()).await
     }
 }
@@ -259,11 +259,11 @@ impl Drop for Account {
         };
         granted.stop();
         let (redis, claim, held) = (self.redis.clone(), self.claim.clone(), stock.held);
-        let returns = Arc::clone(&self.returns);
+        let refunds = Arc::clone(&self.refunds);
         if held > 0 {
             granted.runtime.spawn(async move {
                 let (claims, standings) = (slice::from_ref(&claim), granted.decision.standings());
-                let _returning = returns.after(claims);
+                let _guard = refunds.guard(claims);
                 // Without an answer they are back when their time is over.
                 let _ = call::refund(&redis, claims, held, standings).await;
             });
