@@ -7,7 +7,10 @@ mod store;
 use libfuzzer_sys::fuzz_target;
 use store::{
     entry::{log_position::Seq, state::Verdict, tag::Subject},
-    history::{map::Purges, record::{Mode, Order, Purged}},
+    history::{
+        map::Purges,
+        record::{Mode, Order, PurgeRecord},
+    },
 };
 
 fuzz_target!(|bytes: &[u8]| {
@@ -22,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
         tags: Vec::new(),
     };
     let mut apply = |count, order: &Order| {
-        purges.apply(&Purged {
+        purges.apply(&PurgeRecord {
             epoch: 1,
             count,
             order: order.clone(),
@@ -43,10 +46,10 @@ fuzz_target!(|bytes: &[u8]| {
     let is_named = match order.mode {
         Mode::Begin => false,
         Mode::Hard | Mode::Soft => true,
-        Mode::Outdated => !order.tags.is_empty(),
+        Mode::Invalidate => !order.tags.is_empty(),
     };
     assert_eq!(judge(0, Subject::Response) != Verdict::Holds, is_named);
-    let is_named = is_named && order.mode != Mode::Outdated;
+    let is_named = is_named && order.mode != Mode::Invalidate;
     assert_eq!(judge(0, Subject::Value) != Verdict::Holds, is_named);
     for subject in [Subject::Response, Subject::Value] {
         assert_eq!(judge(1, subject), Verdict::Holds);

@@ -72,8 +72,8 @@
 
 mod codec;
 mod config;
-mod find;
-mod many;
+mod join_all;
+mod loading;
 mod refresh;
 mod settings;
 mod values;

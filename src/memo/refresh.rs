@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{find::keep, values::Memo};
+use super::{loading::keep, values::Memo};
 use crate::store::{Slot, State, Usable};
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt, future::Future, sync::Arc, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{codec::encode_key, config::Config, many::join_all};
+use super::{codec::encode_key, config::Config, join_all::join_all};
 use crate::{
     error::Error,
     redis::Redis,

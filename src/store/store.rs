@@ -143,7 +143,7 @@ impl Store {
         if tags.is_empty() {
             return Ok(());
         }
-        self.inner.log.purge(Mode::Outdated, tags).await?;
+        self.inner.log.purge(Mode::Invalidate, tags).await?;
         Ok(())
     }
 

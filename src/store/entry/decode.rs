@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[cfg(feature = "compression")]
-use super::{key::Digest, lifetime::Life, log_position::Seq, pack::unpack, tag::Tag};
+use super::{compression::decompress, key::Digest, lifetime::Life, log_position::Seq, tag::Tag};
 
 /// A value as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl Entry {
         };
         if is_packed {
             let body = entry.body_mut()?;
-            *body = unpack(body)?;
+            *body = decompress(body)?;
         }
         Some(entry)
     }
@@ -204,7 +204,7 @@ impl Variants {
 
 /// Another program may have packed it: a miss here.
 #[cfg(not(feature = "compression"))]
-fn unpack(_: &[u8]) -> Option<Bytes> {
+fn decompress(_: &[u8]) -> Option<Bytes> {
     None
 }
 

@@ -4,13 +4,13 @@ use bytes::{Bytes, BytesMut};
 
 #[cfg(feature = "compression")]
 use super::{
+    compression::compress,
     decode::{
         Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
         checksum,
     },
     key::Digest,
     lifetime::Life,
-    pack::pack,
 };
 
 /// Writes a value piece by piece: the body of an answer comes in frames.
@@ -96,7 +96,7 @@ impl Writer {
         if above.is_none_or(|above| self.body_len() <= above) {
             return None;
         }
-        let packed = pack(self.body())?;
+        let packed = compress(self.body())?;
         let body = self.blob.split_off(self.body_at).freeze();
         self.push(&packed);
         self.blob[11] |= PACKED;
@@ -167,6 +167,6 @@ impl Variants {
 }
 
 #[cfg(not(feature = "compression"))]
-fn pack(_: &[u8]) -> Option<Vec<u8>> {
+fn compress(_: &[u8]) -> Option<Vec<u8>> {
     None
 }

@@ -13,8 +13,8 @@ use std::{
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    course::{Course, Landing, Step},
-    pulse::Pulse,
+    heartbeat::Heartbeat,
+    state::{FlightState, Outcome, Step},
 };
 use crate::store::entry::{
     key::Digest,
@@ -30,18 +30,18 @@ pub(crate) struct Flights {
 
 #[derive(Default)]
 struct Flight {
-    course: watch::Sender<Course>,
+    state: watch::Sender<FlightState>,
     /// How many lead or wait. It changes only while the list is locked.
-    places: AtomicUsize,
+    members: AtomicUsize,
 }
 
 /// What a caller is to do.
 #[derive(Debug)]
-pub(crate) enum Boarding {
-    /// Load, then [`Seat::land`]. Dropping it hands the lead to one who waits.
-    Lead(Seat),
+pub(crate) enum Role {
+    /// Load, then [`Leadership::share`]. Dropping it hands the lead to one who waits.
+    Lead(Leadership),
     /// Take what the leader found.
-    Follow(Landing),
+    Follow(Outcome),
     /// Load for oneself: the load that was waited for failed after this was seen.
     Failed(Seen),
     /// Load for oneself: two leaders in a row gave no sign of life.
@@ -59,35 +59,35 @@ impl Flights {
         key: Digest,
         now: Seq,
         is_late: impl Fn(Seq, Instant) -> bool,
-        usable: impl Fn(&Landing) -> bool,
-    ) -> Boarding {
+        usable: impl Fn(&Outcome) -> bool,
+    ) -> Role {
         loop {
-            let place = self.place(key, &is_late, &usable);
-            if let Some(boarding) = place.wait(now, &usable).await {
-                return boarding;
+            let membership = self.enter(key, &is_late, &usable);
+            if let Some(role) = membership.wait(now, &usable).await {
+                return role;
             }
         }
     }
 
     /// The lead for `key`, if nobody has it who gives signs of life.
-    pub(crate) fn try_lead(&self, key: Digest, now: Seq) -> Option<Seat> {
-        self.place(key, |_, _| false, |_| true).lead(now).ok()
+    pub(crate) fn try_lead(&self, key: Digest, now: Seq) -> Option<Leadership> {
+        self.enter(key, |_, _| false, |_| true).lead(now).ok()
     }
 
-    /// A place in the flight for `key`, in a new one if the one there is will not do.
-    fn place(
+    /// Becomes a member of the flight for `key`, or of a new one if that is closed.
+    fn enter(
         &self,
         key: Digest,
         is_late: impl Fn(Seq, Instant) -> bool,
-        usable: impl Fn(&Landing) -> bool,
-    ) -> Place {
+        usable: impl Fn(&Outcome) -> bool,
+    ) -> Membership {
         let mut flights = self.lock();
         let listed = flights.entry(key).or_default();
-        if listed.course.borrow().is_closed(is_late, usable) {
+        if listed.state.borrow().is_closed(is_late, usable) {
             *listed = Arc::default();
         }
-        listed.places.fetch_add(1, Ordering::Relaxed);
-        Place {
+        listed.members.fetch_add(1, Ordering::Relaxed);
+        Membership {
             flights: self.clone(),
             key,
             flight: Arc::clone(listed),
@@ -95,10 +95,10 @@ impl Flights {
     }
 
     /// What the leader for `key` has found, if it is still about to store it.
-    pub(crate) fn landed(&self, key: &Digest) -> Option<Held> {
+    pub(crate) fn found(&self, key: &Digest) -> Option<Held> {
         let flights = self.lock();
-        let course = flights.get(key)?.course.borrow();
-        course.result.as_ref().map(|found| found.held.clone())
+        let state = flights.get(key)?.state.borrow();
+        state.result.as_ref().map(|found| found.held.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Flight>>> {
@@ -107,86 +107,86 @@ impl Flights {
     }
 }
 
-/// The right to load for one key. The helm goes first when it is dropped, so that the place is the last to leave.
-pub(crate) struct Seat {
-    helm: Helm,
-    place: Place,
+/// The right to load for one key. The guard is dropped first, so that the leader's membership ends last.
+pub(crate) struct Leadership {
+    guard: LeaderGuard,
+    membership: Membership,
 }
 
 /// What makes its owner the leader until it is dropped, or somebody else takes the lead.
-struct Helm {
+struct LeaderGuard {
     flight: Arc<Flight>,
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
 }
 
-impl Seat {
-    /// Gives the result to all who wait, and to who comes for as long as the place that this returns is held.
-    pub(crate) fn land(self, held: Held, began: Instant) -> Place {
-        let Self { helm, place } = self;
-        helm.flight.course.send_modify(|course| {
-            course.result = Some(Landing { held, began });
+impl Leadership {
+    /// Gives the result to all who wait, and to all who come while the membership that this returns is held.
+    pub(crate) fn share(self, held: Held, began: Instant) -> Membership {
+        let Self { guard, membership } = self;
+        guard.flight.state.send_modify(|state| {
+            state.result = Some(Outcome { held, began });
         });
-        place
+        membership
     }
 
     /// Has all who wait load for themselves, at once, in the place of what was `seen`; who comes later begins anew.
     pub(crate) fn fail(self, seen: Seen) {
-        let Self { helm, place } = self;
-        let failed = helm.flight.course.send_if_modified(|course| {
-            let leads = course.is_led_by(&helm.pulse);
+        let Self { guard, membership } = self;
+        let failed = guard.flight.state.send_if_modified(|state| {
+            let leads = state.is_led_by(&guard.heartbeat);
             if leads {
-                course.failure = Some(seen);
+                state.failure = Some(seen);
             }
             leads
         });
         // Who was replaced has nobody who waits for it.
         if failed {
-            place.end();
+            membership.end();
         }
     }
 
-    pub(crate) fn pulse(&self) -> &Arc<Pulse> {
-        &self.helm.pulse
+    pub(crate) fn heartbeat(&self) -> &Arc<Heartbeat> {
+        &self.guard.heartbeat
     }
 }
 
-impl Drop for Helm {
+impl Drop for LeaderGuard {
     fn drop(&mut self) {
-        self.flight.course.send_if_modified(|course| {
-            let leads = course.is_led_by(&self.pulse);
+        self.flight.state.send_if_modified(|state| {
+            let leads = state.is_led_by(&self.heartbeat);
             if leads {
-                course.leader = None;
+                state.leader = None;
             }
             leads
         });
     }
 }
 
-/// A place in a flight, as its leader or waiting.
-pub(crate) struct Place {
+/// A caller that takes part in a flight, as its leader or waiting.
+pub(crate) struct Membership {
     flights: Flights,
     key: Digest,
     flight: Arc<Flight>,
 }
 
-impl Place {
+impl Membership {
     /// Waits for what is to be done; `None` when another flight is to be joined.
-    async fn wait(mut self, now: Seq, usable: impl Fn(&Landing) -> bool) -> Option<Boarding> {
-        let mut news = self.flight.course.subscribe();
-        let replaced = self.flight.course.borrow().replaced;
+    async fn wait(mut self, now: Seq, usable: impl Fn(&Outcome) -> bool) -> Option<Role> {
+        let mut news = self.flight.state.subscribe();
+        let replaced = self.flight.state.borrow().replaced;
         loop {
-            let step = self.flight.course.borrow().step(&usable);
+            let step = self.flight.state.borrow().step(&usable);
             match step {
-                Step::Follow(found) => return Some(Boarding::Follow(found)),
-                Step::Fail(seen) => return Some(Boarding::Failed(seen)),
+                Step::Follow(found) => return Some(Role::Follow(found)),
+                Step::Fail(seen) => return Some(Role::Failed(seen)),
                 Step::Leave => return None,
                 Step::Lead => match self.lead(now) {
-                    Ok(seat) => return Some(Boarding::Lead(seat)),
-                    Err(place) => self = place,
+                    Ok(leadership) => return Some(Role::Lead(leadership)),
+                    Err(membership) => self = membership,
                 },
                 // Each would else wait for one after the other.
-                Step::Wait(_) if self.flight.course.borrow().replaced > replaced + 1 => {
-                    return Some(Boarding::Deserted);
+                Step::Wait(_) if self.flight.state.borrow().replaced > replaced + 1 => {
+                    return Some(Role::Deserted);
                 }
                 Step::Wait(patience) => {
                     // Whether there are news or the time is over: the next step tells.
@@ -196,21 +196,24 @@ impl Place {
         }
     }
 
-    fn lead(self, seq: Seq) -> Result<Seat, Self> {
-        let mut pulse = None;
+    fn lead(self, seq: Seq) -> Result<Leadership, Self> {
+        let mut heartbeat = None;
         // Nobody has to be told: who waits looks when its time is over.
-        self.flight.course.send_if_modified(|course| {
-            pulse = course.lead(seq);
+        self.flight.state.send_if_modified(|state| {
+            heartbeat = state.lead(seq);
             false
         });
-        let Some(pulse) = pulse else {
+        let Some(heartbeat) = heartbeat else {
             return Err(self);
         };
-        let helm = Helm {
+        let guard = LeaderGuard {
             flight: Arc::clone(&self.flight),
-            pulse,
+            heartbeat,
         };
-        Ok(Seat { helm, place: self })
+        Ok(Leadership {
+            guard,
+            membership: self,
+        })
     }
 
     /// Takes the flight off the list: who comes later begins anew.
@@ -228,15 +231,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Membership {
     fn drop(&mut self) {
-        self.leave(|flight| flight.places.fetch_sub(1, Ordering::Relaxed) == 1);
+        self.leave(|flight| flight.members.fetch_sub(1, Ordering::Relaxed) == 1);
     }
 }
 
-impl fmt::Debug for Seat {
+impl fmt::Debug for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").finish_non_exhaustive()
+        f.debug_struct("Leadership").finish_non_exhaustive()
     }
 }
 
@@ -272,15 +275,15 @@ mod tests {
         }
     }
 
-    async fn join(flights: &Flights) -> Boarding {
+    async fn join(flights: &Flights) -> Role {
         flights
             .join(key(), Seq::default(), |_, _| false, |_| true)
             .await
     }
 
-    fn lead(boarding: Boarding) -> Seat {
-        match boarding {
-            Boarding::Lead(seat) => seat,
+    fn lead(role: Role) -> Leadership {
+        match role {
+            Role::Lead(leadership) => leadership,
             other => panic!("not the leader: {other:?}"),
         }
     }
@@ -291,16 +294,14 @@ mod tests {
         let first = lead(join(&flights).await);
         let mut waiting = Box::pin(join(&flights));
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert!(flights.landed(&key()).is_none());
-        let place = first.land(found("found"), Instant::now());
-        assert_eq!(text(&flights.landed(&key()).expect("landed")), b"found");
-        assert!(matches!(join(&flights).await, Boarding::Follow(_)));
-        place.end();
+        assert!(flights.found(&key()).is_none());
+        let membership = first.share(found("found"), Instant::now());
+        assert_eq!(text(&flights.found(&key()).expect("found")), b"found");
+        assert!(matches!(join(&flights).await, Role::Follow(_)));
+        membership.end();
         assert!(flights.lock().is_empty());
         lead(join(&flights).await);
-        assert!(
-            matches!(waiting.await, Boarding::Follow(landing) if text(&landing.held) == b"found")
-        );
+        assert!(matches!(waiting.await, Role::Follow(found) if text(&found.held) == b"found"));
     }
 
     #[tokio::test]
@@ -314,8 +315,8 @@ mod tests {
         drop(first);
         let second = lead(second.await);
         assert!(futures_util::poll!(&mut third).is_pending());
-        drop(second.land(found("found"), Instant::now()));
-        assert!(matches!(third.await, Boarding::Follow(_)));
+        drop(second.share(found("found"), Instant::now()));
+        assert!(matches!(third.await, Role::Follow(_)));
     }
 
     #[tokio::test]
@@ -330,7 +331,7 @@ mod tests {
         assert!(flights.lock().is_empty());
         let later = lead(join(&flights).await);
         for one in waiting {
-            assert!(matches!(one.await, Boarding::Failed(Seen::Nothing)));
+            assert!(matches!(one.await, Role::Failed(Seen::Nothing)));
         }
         drop(later);
         assert!(flights.lock().is_empty());
@@ -347,9 +348,16 @@ mod tests {
         let second = lead(second.as_mut().await);
         assert!(futures_util::poll!(&mut third).is_pending());
         // What it does is no longer for the flight, but for what it finds.
-        assert!(!first.place.flight.course.borrow().is_led_by(first.pulse()));
-        first.land(found("late"), Instant::now()).end();
-        assert!(matches!(third.await, Boarding::Follow(landing) if text(&landing.held) == b"late"));
+        assert!(
+            !first
+                .membership
+                .flight
+                .state
+                .borrow()
+                .is_led_by(first.heartbeat())
+        );
+        first.share(found("late"), Instant::now()).end();
+        assert!(matches!(third.await, Role::Follow(found) if text(&found.held) == b"late"));
         drop(second);
         assert!(flights.lock().is_empty());
     }
@@ -362,24 +370,24 @@ mod tests {
         let mut third = Box::pin(join(&flights));
         first.fail(Seen::Nothing);
         assert!(futures_util::poll!(&mut third).is_pending());
-        drop(second.land(found("found"), Instant::now()));
-        assert!(matches!(third.await, Boarding::Follow(_)));
+        drop(second.share(found("found"), Instant::now()));
+        assert!(matches!(third.await, Role::Follow(_)));
     }
 
     #[tokio::test]
     async fn nobody_waits_for_three_of_them_in_turn() {
         let flights = Flights::default();
-        let mut seats = vec![lead(join(&flights).await)];
+        let mut leaders = vec![lead(join(&flights).await)];
         let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(join(&flights))).collect();
         let mut deserted = 0;
-        for boarding in futures_util::future::join_all(&mut waiting).await {
-            match boarding {
-                Boarding::Lead(seat) => seats.push(seat),
-                Boarding::Deserted => deserted += 1,
+        for role in futures_util::future::join_all(&mut waiting).await {
+            match role {
+                Role::Lead(leadership) => leaders.push(leadership),
+                Role::Deserted => deserted += 1,
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!((seats.len(), deserted), (3, 2));
+        assert_eq!((leaders.len(), deserted), (3, 2));
     }
 
     #[tokio::test]
@@ -411,7 +419,7 @@ mod tests {
             .await;
         let new = lead(new);
         // The old one does not take the new one's place away.
-        old.land(found("old"), Instant::now()).end();
+        old.share(found("old"), Instant::now()).end();
         assert_eq!(flights.lock().len(), 1);
         drop(new);
         assert!(flights.lock().is_empty());
@@ -420,13 +428,13 @@ mod tests {
     #[tokio::test]
     async fn a_result_that_is_of_no_use_is_passed_over() {
         let flights = Flights::default();
-        let place = lead(join(&flights).await).land(found("old"), Instant::now());
-        let unusable = |found: &Landing| text(&found.held) != b"old";
-        let boarding = flights
+        let membership = lead(join(&flights).await).share(found("old"), Instant::now());
+        let unusable = |found: &Outcome| text(&found.held) != b"old";
+        let role = flights
             .join(key(), Seq::default(), |_, _| false, unusable)
             .await;
-        lead(boarding);
-        place.end();
+        lead(role);
+        membership.end();
         assert!(flights.lock().is_empty());
     }
 }

@@ -5,9 +5,9 @@
 
 pub(crate) mod background;
 pub(crate) mod cost;
-pub(crate) mod course;
 pub(crate) mod failures;
 pub(crate) mod flights;
-pub(crate) mod pulse;
+pub(crate) mod heartbeat;
 pub(crate) mod refusals;
 pub(crate) mod renewals;
+pub(crate) mod state;

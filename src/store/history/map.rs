@@ -6,10 +6,10 @@
 //! record that the log does not have.
 
 use super::{
-    outdated::Outdated,
-    record::{Mode, Purged},
-    tags::TagMap,
-    tokens::History,
+    invalidations::Invalidations,
+    record::{Mode, PurgeRecord},
+    tag_map::TagMap,
+    tokens::Tokens,
 };
 use crate::store::entry::{
     log_position::Seq,
@@ -23,12 +23,12 @@ pub(crate) struct Purges {
     bounds: Bounds,
     /// The last record that is known.
     last: Seq,
-    history: History,
+    tokens: Tokens,
     /// Entries that knew less than this many records cannot be judged, and count as purged.
     floor: u64,
     all: Mark,
     tags: TagMap<Mark>,
-    outdated: Outdated,
+    invalidations: Invalidations,
 }
 
 /// How much is remembered.
@@ -37,8 +37,8 @@ pub(crate) struct Bounds {
     /// Tags that the application purged: 262,144 take some 20 MB. Beyond that, the older half is forgotten, and every
     /// entry that was made before it counts as purged.
     pub(crate) tags: usize,
-    /// Names in unsafe requests that are kept one by one, see [`Outdated`]: 200,000 take some 9 MB with the older ones.
-    pub(crate) outdated: usize,
+    /// Names in unsafe requests that are kept one by one, see [`Invalidations`]: 200,000 take some 9 MB with the older ones.
+    pub(crate) invalidations: usize,
     /// Records of which the token is known: 2 million take 8 MB. Entries that were made before them count as purged.
     pub(crate) records: usize,
 }
@@ -57,11 +57,11 @@ impl Purges {
         Self {
             bounds,
             last: Seq::default(),
-            history: History::new(bounds.records),
+            tokens: Tokens::new(bounds.records),
             floor: 0,
             all: Mark::default(),
             tags: TagMap::default(),
-            outdated: Outdated::new(bounds.outdated),
+            invalidations: Invalidations::new(bounds.invalidations),
         }
     }
 
@@ -71,12 +71,12 @@ impl Purges {
     }
 
     /// Takes note of the next record.
-    pub(crate) fn apply(&mut self, record: &Purged) {
+    pub(crate) fn apply(&mut self, record: &PurgeRecord) {
         if self.last.epoch != record.epoch {
             *self = Self::new(self.bounds);
         }
         self.last = record.seq();
-        self.history.push(record.count, record.order.token);
+        self.tokens.push(record.count, record.order.token);
         let tags = &record.order.tags;
         match record.order.mode {
             Mode::Begin => {}
@@ -89,9 +89,9 @@ impl Purges {
                     self.tags.entry(*tag).or_default().set(record);
                 }
             }
-            Mode::Outdated => {
+            Mode::Invalidate => {
                 for tag in tags {
-                    self.outdated.set(*tag, record.count);
+                    self.invalidations.set(*tag, record.count);
                 }
             }
         }
@@ -119,12 +119,12 @@ impl Purges {
             return Verdict::Holds;
         }
         // It may also have been made with a record that was lost since, and another one has its place.
-        let is_known = seq.epoch == self.last.epoch && self.history.has(seq.count, seq.token);
+        let is_known = seq.epoch == self.last.epoch && self.tokens.has(seq.count, seq.token);
         if !is_known || seq.count < self.floor {
             return Verdict::Gone;
         }
         let is_response = subject == Subject::Response;
-        if is_response && self.outdated.has(seq.count, tags.clone()) {
+        if is_response && self.invalidations.has(seq.count, tags.clone()) {
             return Verdict::Gone;
         }
         let mut verdict = self.all.judge(seq);
@@ -153,7 +153,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             tags: 1 << 18,
-            outdated: 200_000,
+            invalidations: 200_000,
             records: 1 << 21,
         }
     }
@@ -164,7 +164,7 @@ impl Mark {
         self.hard.max(self.soft)
     }
 
-    fn set(&mut self, record: &Purged) {
+    fn set(&mut self, record: &PurgeRecord) {
         if record.order.mode == Mode::Hard {
             self.hard = record.count;
         } else {
@@ -193,12 +193,12 @@ mod tests {
 
     const BOUNDS: Bounds = Bounds {
         tags: 100,
-        outdated: 100,
+        invalidations: 100,
         records: 10_000,
     };
 
-    fn record(epoch: u64, count: u64, mode: Mode, tags: &[u64]) -> Purged {
-        Purged {
+    fn record(epoch: u64, count: u64, mode: Mode, tags: &[u64]) -> PurgeRecord {
+        PurgeRecord {
             epoch,
             count,
             order: Order {
@@ -210,7 +210,7 @@ mod tests {
         }
     }
 
-    fn log(records: &[Purged]) -> Purges {
+    fn log(records: &[PurgeRecord]) -> Purges {
         let mut purges = Purges::new(BOUNDS);
         for record in records {
             purges.apply(record);
@@ -344,7 +344,7 @@ mod tests {
         };
         let response = |purges: &Purges, seq, tag| purges.judge(seq, Subject::Response, [Tag(tag)]);
         for count in 3..9000 {
-            purges.apply(&record(1, count, Mode::Outdated, &[spread(count)]));
+            purges.apply(&record(1, count, Mode::Invalidate, &[spread(count)]));
             if count < 500 || count % 1000 == 0 {
                 let last = at(1, count - 1);
                 assert_eq!(response(&purges, last, spread(count)), Verdict::Gone);
@@ -367,7 +367,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_order_is_read_as_written(
-            mode in prop_oneof![Just(Mode::Begin), Just(Mode::Hard), Just(Mode::Soft), Just(Mode::Outdated)],
+            mode in prop_oneof![Just(Mode::Begin), Just(Mode::Hard), Just(Mode::Soft), Just(Mode::Invalidate)],
             token in any::<[u8; 8]>(),
             tags in proptest::collection::vec(any::<u64>().prop_map(Tag), 0..5),
         ) {
@@ -388,7 +388,7 @@ mod tests {
             tags in proptest::collection::vec(0u64..4, 0..3),
             is_response in any::<bool>(),
         ) {
-            let mode = |number: &i32| [Mode::Hard, Mode::Soft, Mode::Outdated][*number as usize];
+            let mode = |number: &i32| [Mode::Hard, Mode::Soft, Mode::Invalidate][*number as usize];
             let records: Vec<_> = purges
                 .iter()
                 .zip(1..)
@@ -400,7 +400,7 @@ mod tests {
             let later = records.iter().filter(|record| {
                 let named = &record.order.tags;
                 let is_named = named.iter().any(|tag| tags.contains(&tag.0));
-                let by_request = record.order.mode == Mode::Outdated;
+                let by_request = record.order.mode == Mode::Invalidate;
                 record.count > made
                     && (is_named || named.is_empty() && !by_request)
                     && (is_response || !by_request)
@@ -408,7 +408,7 @@ mod tests {
             let modes: Vec<_> = later.map(|record| record.order.mode).collect();
             let subject = if is_response { Subject::Response } else { Subject::Value };
             let verdict = log(&known).judge(at(1, made), subject, tags.into_iter().map(Tag));
-            prop_assert_eq!(verdict == Verdict::Gone, modes.contains(&Mode::Hard) || modes.contains(&Mode::Outdated));
+            prop_assert_eq!(verdict == Verdict::Gone, modes.contains(&Mode::Hard) || modes.contains(&Mode::Invalidate));
             prop_assert_eq!(verdict == Verdict::Holds, modes.is_empty());
         }
     }

@@ -15,12 +15,12 @@ pub(crate) enum Mode {
     /// The entries are stale from now on.
     Soft,
     /// The responses must not be used again. An unsafe request asked for it, not the application.
-    Outdated,
+    Invalidate,
 }
 
 /// A record of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Purged {
+pub(crate) struct PurgeRecord {
     pub(crate) epoch: u64,
     pub(crate) count: u64,
     pub(crate) order: Order,
@@ -36,7 +36,7 @@ pub(crate) struct Order {
     pub(crate) tags: Vec<Tag>,
 }
 
-impl Purged {
+impl PurgeRecord {
     /// The place in the log after this record.
     pub(crate) fn seq(&self) -> Seq {
         Seq {
@@ -54,7 +54,7 @@ impl Order {
             Mode::Begin => b'b',
             Mode::Hard => b'h',
             Mode::Soft => b's',
-            Mode::Outdated => b'o',
+            Mode::Invalidate => b'o',
         };
         let tags = self.tags.iter().flat_map(|tag| tag.0.to_le_bytes());
         [mode].into_iter().chain(self.token).chain(tags).collect()
@@ -68,7 +68,7 @@ impl Order {
                 b'b' => Mode::Begin,
                 b'h' => Mode::Hard,
                 b's' => Mode::Soft,
-                b'o' => Mode::Outdated,
+                b'o' => Mode::Invalidate,
                 _ => return None,
             };
             let (token, tags) = rest.split_first_chunk()?;

@@ -6,13 +6,13 @@ use crate::store::entry::log_position::Token;
 
 /// The tokens of the last records, by their counts, which follow each other. Half of each is kept.
 #[derive(Debug)]
-pub(crate) struct History {
+pub(crate) struct Tokens {
     most: usize,
     first: u64,
     tokens: VecDeque<[u8; 4]>,
 }
 
-impl History {
+impl Tokens {
     /// Of up to `most` records.
     pub(crate) fn new(most: usize) -> Self {
         Self {
@@ -59,28 +59,28 @@ mod tests {
 
     #[test]
     fn it_knows_the_last_records_and_no_others() {
-        let mut history = History::new(3);
+        let mut history = Tokens::new(3);
         for count in 5..10 {
-            history.push(count, token(count));
+            tokens.push(count, token(count));
         }
         for count in 0..20 {
-            assert_eq!(history.has(count, token(count)), (7..10).contains(&count));
-            assert!(!history.has(count, token(count + 1)), "{count}");
+            assert_eq!(tokens.has(count, token(count)), (7..10).contains(&count));
+            assert!(!tokens.has(count, token(count + 1)), "{count}");
         }
     }
 
     #[test]
     fn what_is_before_a_gap_is_not_known() {
-        let mut history = History::new(10);
+        let mut history = Tokens::new(10);
         for count in [1, 2, 4, 5] {
-            history.push(count, token(count));
+            tokens.push(count, token(count));
         }
         for count in 0..10 {
-            assert_eq!(history.has(count, token(count)), (4..6).contains(&count));
+            assert_eq!(tokens.has(count, token(count)), (4..6).contains(&count));
         }
-        history.push(u64::MAX, token(0));
-        assert!(history.has(u64::MAX, token(0)));
-        history.push(3, token(3));
-        assert!(history.has(3, token(3)) && !history.has(u64::MAX, token(0)));
+        tokens.push(u64::MAX, token(0));
+        assert!(tokens.has(u64::MAX, token(0)));
+        tokens.push(3, token(3));
+        assert!(tokens.has(3, token(3)) && !tokens.has(u64::MAX, token(0)));
     }
 }

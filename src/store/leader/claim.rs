@@ -7,7 +7,7 @@ use std::{
 
 use tokio::try_join;
 
-use super::release::Asking;
+use super::release::LeaseRequest;
 use crate::{
     error::Error,
     store::{
@@ -18,7 +18,7 @@ use crate::{
         },
         tiers::{
             inner::Inner,
-            lease::{Lease, Remains},
+            lease::{Lease, LeaseEnd},
             lookup::Usable,
         },
     },
@@ -39,7 +39,7 @@ impl Inner {
         let mut pause = FIRST_PAUSE;
         let mut has_waited = false;
         loop {
-            let asking = Asking::new(self, slot, &lease);
+            let request = LeaseRequest::new(self, slot, &lease);
             let look = self
                 .remote
                 .get_or_lease(slot, lease.blob(), self.lease_ttl());
@@ -48,14 +48,14 @@ impl Inner {
                 Err(error) if !error.is_timeout() => return self.claim_here(slot, None).await,
                 looked => looked?,
             };
-            asking.end();
+            request.end();
             self.reach(&sight).await?;
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
             let is_leased = matches!(sight.entry, Some(Entry::Lease));
-            let remains = is_leased.then(|| Remains::read(&sight.blob, slot.digest()));
-            if let Some(Some(_)) = remains {
+            let end = is_leased.then(|| LeaseEnd::read(&sight.blob, slot.digest()));
+            if let Some(Some(_)) = end {
                 return Ok(Claim::after(has_waited, sight.seen, None));
             }
             let seen = sight.seen.clone();
@@ -87,7 +87,7 @@ impl Inner {
         lease: Lease,
         has_waited: bool,
     ) -> Result<Option<Claim>, Error> {
-        let asking = Asking::new(self, slot, &lease);
+        let request = LeaseRequest::new(self, slot, &lease);
         // In one write: what was there when the lease was taken is known for sure.
         let taken = self
             .remote
@@ -102,13 +102,13 @@ impl Inner {
             }
             stale => stale,
         };
-        asking.end();
+        request.end();
         let Some(there) = there else {
             return Ok(Some(Claim::ours(seen, Some(lease), stale)));
         };
-        Ok(match (Remains::read(&there, slot.digest()), stale) {
+        Ok(match (LeaseEnd::read(&there, slot.digest()), stale) {
             // That is the case which it is for.
-            (Some(Remains::Failed), Some(usable)) if usable.state == State::IfError => {
+            (Some(LeaseEnd::Failed), Some(usable)) if usable.state == State::IfError => {
                 self.failures.note(slot.digest(), self.settings.error_pause);
                 Some(Claim::Found(usable))
             }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::time::timeout;
 
-use super::{claim::Claim, lead::Lead, turn::Turn, watch::Watch};
+use super::{claim::Claim, lead::Lead, progress::Progress, turn::Turn};
 use crate::store::{
     entry::{
         log_position::Seq,
@@ -12,7 +12,10 @@ use crate::store::{
         state::Verdict,
         tag::{Subject, Tag},
     },
-    flight::{course::Landing, flights::{Boarding, Seat}},
+    flight::{
+        flights::{Leadership, Role},
+        state::Outcome,
+    },
     tiers::{inner::Inner, lookup::Usable},
 };
 
@@ -39,23 +42,23 @@ impl Inner {
         for _ in 0..FLIGHTS {
             let now = self.log.seq();
             // What cannot be judged is for those who came before it was begun; the others take the next flight.
-            let usable = |found: &Landing| {
+            let usable = |found: &Outcome| {
                 (is_known || found.began >= joined) && self.judge(slot, &found.held.entry).is_some()
             };
-            let boarding = self.flights.join(*slot.digest(), now, is_late, usable);
+            let role = self.flights.join(*slot.digest(), now, is_late, usable);
             // Who leads may have to wait for another process first: its followers are not to load all at once just then.
-            match timeout(self.settings.wait * 2, boarding).await {
-                Err(_) | Ok(Boarding::Deserted) => break,
+            match timeout(self.settings.wait * 2, role).await {
+                Err(_) | Ok(Role::Deserted) => break,
                 // Those who waited for what failed, or turned out not to be storable, go on all at once.
-                Ok(Boarding::Failed(leaders)) => {
+                Ok(Role::Failed(leaders)) => {
                     let seen = match leaders {
                         Seen::Unknown => seen.unwrap_or(leaders),
                         _ => leaders,
                     };
                     return Turn::Lead(Lead::alone(self, slot, seen));
                 }
-                Ok(Boarding::Lead(seat)) => return self.lead(slot, seen, seat).await,
-                Ok(Boarding::Follow(Landing { held, began })) => {
+                Ok(Role::Lead(leadership)) => return self.lead(slot, seen, leadership).await,
+                Ok(Role::Follow(Outcome { held, began })) => {
                     let is_for_us = began >= joined;
                     is_known = is_for_us || self.knowing(async { Ok(()) }).await.is_ok();
                     let state = self.judge(slot, &held.entry);
@@ -71,11 +74,16 @@ impl Inner {
     }
 
     /// Looks first, as the one for whom others wait.
-    async fn lead(self: &Arc<Self>, slot: &Slot, seen: Option<Seen>, seat: Seat) -> Turn {
+    async fn lead(
+        self: &Arc<Self>,
+        slot: &Slot,
+        seen: Option<Seen>,
+        leadership: Leadership,
+    ) -> Turn {
         let began = Instant::now();
-        let watch = Watch {
-            pulse: Some(Arc::clone(seat.pulse())),
-            hold: None,
+        let watch = Progress {
+            heartbeat: Some(Arc::clone(leadership.heartbeat())),
+            keepalive: None,
         };
         match watch.during(self.claim(slot, seen)).await {
             Ok(Claim::Found(usable)) => {
@@ -83,19 +91,19 @@ impl Inner {
                     entry: Arc::clone(&usable.entry),
                     seen: usable.seen.clone(),
                 };
-                seat.land(held, began).end();
+                leadership.share(held, began).end();
                 Turn::Follow(usable)
             }
             Ok(Claim::Ours { seen, lease, stale }) => {
-                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
+                Turn::Lead(Lead::new(self, slot, seen, lease, stale).with_leadership(leadership))
             }
             Ok(Claim::InVain(seen)) => {
-                seat.fail(seen.clone());
+                leadership.fail(seen.clone());
                 Turn::Lead(Lead::alone(self, slot, seen))
             }
             Err(error) => {
                 tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
-                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).seated(seat))
+                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).with_leadership(leadership))
             }
         }
     }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{
-    hold::Hold,
+    keepalive::KeepAlive,
+    progress::Progress,
     release::{self, give_back},
-    watch::Watch,
 };
 use crate::store::{
     entry::{
@@ -22,13 +22,13 @@ use crate::store::{
         slot::{Held, Seen, Slot},
     },
     flight::{
-        flights::{Place, Seat},
+        flights::{Leadership, Membership},
         renewals::Renewal,
     },
     purge_log::clock::unix_millis,
     tiers::{
         inner::Inner,
-        lease::{Lease, Remains},
+        lease::{Lease, LeaseEnd},
         lookup::Usable,
     },
 };
@@ -38,20 +38,20 @@ use crate::store::{
 /// [`fill`](Self::fill), [`uncacheable`](Self::uncacheable) and [`failed`](Self::failed) end it; dropping it hands it over
 /// to whoever waits, in this process or another. So does being without a [sign of life](Self::progress) for a second.
 pub(crate) struct Lead {
-    turn: Option<Box<Turn>>,
+    pending: Option<Box<Pending>>,
     started: Instant,
     seq: Seq,
 }
 
-struct Turn {
+struct Pending {
     store: Arc<Inner>,
     slot: Slot,
     seen: Seen,
     lease: Option<Lease>,
     stale: Option<Usable>,
-    seat: Option<Seat>,
+    leadership: Option<Leadership>,
     renewal: Option<Renewal>,
-    watch: Watch,
+    watch: Progress,
 }
 
 impl Lead {
@@ -62,19 +62,21 @@ impl Lead {
         lease: Option<Lease>,
         stale: Option<Usable>,
     ) -> Self {
-        let hold = lease.as_ref().map(|lease| Hold::new(store, slot, lease));
-        let watch = Watch {
-            pulse: None,
-            hold: hold.map(Arc::new),
+        let keepalive = lease
+            .as_ref()
+            .map(|lease| KeepAlive::new(store, slot, lease));
+        let watch = Progress {
+            heartbeat: None,
+            keepalive: keepalive.map(Arc::new),
         };
         Self {
-            turn: Some(Box::new(Turn {
+            pending: Some(Box::new(Pending {
                 store: Arc::clone(store),
                 slot: slot.clone(),
                 seen,
                 lease,
                 stale,
-                seat: None,
+                leadership: None,
                 renewal: None,
                 watch,
             })),
@@ -89,32 +91,32 @@ impl Lead {
         Self::new(store, slot, seen, None, None)
     }
 
-    pub(crate) fn seated(mut self, seat: Seat) -> Self {
-        if let Some(turn) = &mut self.turn {
-            turn.watch.pulse = Some(Arc::clone(seat.pulse()));
-            turn.seat = Some(seat);
+    pub(crate) fn with_leadership(mut self, leadership: Leadership) -> Self {
+        if let Some(pending) = &mut self.pending {
+            pending.watch.heartbeat = Some(Arc::clone(leadership.heartbeat()));
+            pending.leadership = Some(leadership);
         }
         self
     }
 
     pub(crate) fn renewing(mut self, renewal: Renewal) -> Self {
-        if let Some(turn) = &mut self.turn {
-            turn.renewal = Some(renewal);
+        if let Some(pending) = &mut self.pending {
+            pending.renewal = Some(renewal);
         }
         self
     }
 
     /// Takes note that the making of the entry goes on: nobody waits for longer than a second for a lead that does not.
     pub(crate) fn progress(&self) {
-        if let Some(turn) = &self.turn {
-            turn.watch.note();
+        if let Some(pending) = &self.pending {
+            pending.watch.note();
         }
     }
 
-    /// What notes the same while a future runs, see [`Watch::during`].
-    pub(crate) fn watch(&self) -> Watch {
-        let turn = self.turn.as_ref();
-        turn.map_or_else(Watch::default, |turn| turn.watch.clone())
+    /// What notes the same while a future runs, see [`Progress::during`].
+    pub(crate) fn watch(&self) -> Progress {
+        let pending = self.pending.as_ref();
+        pending.map_or_else(Progress::default, |pending| pending.watch.clone())
     }
 
     /// What was known of the purge log before the entry was made.
@@ -125,9 +127,10 @@ impl Lead {
     /// Whether [`fill`](Self::fill) will store an entry, as far as it is known: the right is to more than to make one for
     /// oneself, there is a runtime to write in, and Redis took what was written last.
     pub(crate) fn can_store(&self) -> bool {
-        let is_ours =
-            |turn: &Turn| !matches!(turn.seen, Seen::Unknown) && turn.store.remote.takes_writes();
-        self.turn.as_deref().is_some_and(is_ours) && Handle::try_current().is_ok()
+        let is_ours = |pending: &Pending| {
+            !matches!(pending.seen, Seen::Unknown) && pending.store.remote.takes_writes()
+        };
+        self.pending.as_deref().is_some_and(is_ours) && Handle::try_current().is_ok()
     }
 
     /// For how long it has been in the making.
@@ -137,52 +140,55 @@ impl Lead {
 
     /// What is there, to be validated or to be used if nothing can be made.
     pub(crate) fn stale(&self) -> Option<&Usable> {
-        self.turn.as_ref()?.stale.as_ref()
+        self.pending.as_ref()?.stale.as_ref()
     }
 
     /// Gives the entry to all who wait, and stores it in the background, unless it was purged or replaced meanwhile.
     pub(crate) fn fill(mut self, blob: Bytes, ttl: Duration) {
-        let Some(mut turn) = self.turn.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return;
         };
-        turn.store.cost.note(self.cost_ms());
-        turn.store.refusals.forget(turn.slot.digest());
-        turn.store.failures.forget(turn.slot.digest());
+        pending.store.cost.note(self.cost_ms());
+        pending.store.refusals.forget(pending.slot.digest());
+        pending.store.failures.forget(pending.slot.digest());
         // What this process has is not the newest any more.
-        turn.store.forget_near(turn.slot.digest());
-        let place = turn.land(&blob, self.started);
+        pending.store.forget_near(pending.slot.digest());
+        let membership = pending.share(&blob, self.started);
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(turn.store(blob, ttl, place));
+            runtime.spawn(pending.store(blob, ttl, membership));
         }
     }
 
     /// What was made is not to be stored: those who wait make it for themselves, and for a moment nobody waits.
     pub(crate) fn uncacheable(mut self) {
-        let Some(mut turn) = self.turn.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return;
         };
-        turn.store.cost.note(self.cost_ms());
-        turn.store.refusals.note(turn.slot.digest(), Instant::now());
-        turn.leave(Remains::Refused, REMAINS);
-        turn.disperse();
+        pending.store.cost.note(self.cost_ms());
+        pending
+            .store
+            .refusals
+            .note(pending.slot.digest(), Instant::now());
+        pending.leave(LeaseEnd::Refused, LEASE_END);
+        pending.disperse();
     }
 
     /// The entry could not be made. With a `stale` one to use instead, those who wait get that, and so does who comes
     /// before the next attempt has succeeded; otherwise those who wait all try at once.
     pub(crate) fn failed(mut self, stale: Option<&Usable>) {
-        let Some(mut turn) = self.turn.take() else {
+        let Some(mut pending) = self.pending.take() else {
             return;
         };
         let Some(stale) = stale else {
-            turn.leave(Remains::Failed, REMAINS);
-            return turn.disperse();
+            pending.leave(LeaseEnd::Failed, LEASE_END);
+            return pending.disperse();
         };
-        let pause = turn.store.settings.error_pause;
-        turn.store.failures.note(turn.slot.digest(), pause);
-        turn.leave(Remains::Failed, pause);
-        if let Some(seat) = turn.seat.take() {
+        let pause = pending.store.settings.error_pause;
+        pending.store.failures.note(pending.slot.digest(), pause);
+        pending.leave(LeaseEnd::Failed, pause);
+        if let Some(leadership) = pending.leadership.take() {
             let Usable { entry, seen, .. } = stale.clone();
-            seat.land(Held { entry, seen }, self.started).end();
+            leadership.share(Held { entry, seen }, self.started).end();
         }
     }
 }
@@ -200,32 +206,32 @@ impl Life {
     }
 }
 
-impl Turn {
-    fn land(&mut self, blob: &Bytes, began: Instant) -> Option<Place> {
-        let seat = self.seat.take()?;
+impl Pending {
+    fn share(&mut self, blob: &Bytes, began: Instant) -> Option<Membership> {
+        let leadership = self.leadership.take()?;
         let entry = Entry::decode(blob.clone(), self.slot.digest())?;
         let held = Held {
             entry: Arc::new(entry),
             seen: Seen::Mark(blob.slice(..blob.len().min(MARK))),
         };
-        Some(seat.land(held, began))
+        Some(leadership.share(held, began))
     }
 
     /// Tells other processes why there is nothing.
-    fn leave(&mut self, remains: Remains, ttl: Duration) {
+    fn leave(&mut self, end: LeaseEnd, ttl: Duration) {
         if let Some(lease) = self.lease.take() {
-            release::leave(&self.store, &self.slot, lease, remains, ttl);
+            release::leave(&self.store, &self.slot, lease, end, ttl);
         }
     }
 
     /// Has those who wait in this process go on without one another.
     fn disperse(&mut self) {
-        if let Some(seat) = self.seat.take() {
-            seat.fail(self.seen.clone());
+        if let Some(leadership) = self.leadership.take() {
+            leadership.fail(self.seen.clone());
         }
     }
 
-    async fn store(mut self, blob: Bytes, ttl: Duration, place: Option<Place>) {
+    async fn store(mut self, blob: Bytes, ttl: Duration, membership: Option<Membership>) {
         let lease = self.lease.take();
         let beside = lease.as_ref().filter(|lease| lease.is_beside());
         let beside = beside.map(Lease::blob);
@@ -247,13 +253,13 @@ impl Turn {
             give_back(&self.store, &self.slot, lease);
         }
         // Not before: who comes from now on asks Redis, and finds it there.
-        if let Some(place) = place {
-            place.end();
+        if let Some(membership) = membership {
+            membership.end();
         }
     }
 }
 
-impl Drop for Turn {
+impl Drop for Pending {
     fn drop(&mut self) {
         let Some(lease) = self.lease.take() else {
             return;
@@ -267,7 +273,7 @@ impl Drop for Turn {
 }
 
 /// For how long it is told that a load failed, or was not to be stored: longer than who waits takes to look again.
-const REMAINS: Duration = Duration::from_millis(250);
+const LEASE_END: Duration = Duration::from_millis(250);
 
 impl fmt::Debug for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

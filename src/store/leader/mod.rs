@@ -5,10 +5,10 @@
 
 pub(crate) mod claim;
 pub(crate) mod election;
-pub(crate) mod hold;
+pub(crate) mod keepalive;
 pub(crate) mod lead;
+pub(crate) mod progress;
 pub(crate) mod refresh;
 pub(crate) mod release;
 pub(crate) mod retry;
 pub(crate) mod turn;
-pub(crate) mod watch;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{lead::Lead, release::Asking};
+use super::{lead::Lead, release::LeaseRequest};
 use crate::store::{
     entry::slot::Slot,
     flight::renewals::Renewal,
@@ -24,12 +24,12 @@ impl Inner {
         renewal: Renewal,
     ) -> Option<Lead> {
         let lease = Lease::new(slot.digest()).ok()?.beside();
-        let asking = Asking::new(self, slot, &lease);
+        let request = LeaseRequest::new(self, slot, &lease);
         let taken = self
             .remote
             .lease_beside(slot, lease.blob(), self.lease_ttl());
         if taken.await.ok()?.is_some() {
-            asking.end();
+            request.end();
             return None;
         }
         // It may have been made anew since it was read, by another process or while this waited for its turn.
@@ -38,7 +38,7 @@ impl Inner {
             self.forget_near(slot.digest());
             return None;
         }
-        asking.end();
+        request.end();
         let seen = usable.seen.clone();
         let lead = Lead::new(self, slot, seen, Some(lease), Some(usable.clone()));
         Some(lead.renewing(renewal))

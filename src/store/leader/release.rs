@@ -9,18 +9,18 @@ use crate::store::{
     flight::renewals::Renewal,
     tiers::{
         inner::Inner,
-        lease::{Lease, Remains},
+        lease::{Lease, LeaseEnd},
     },
 };
 
 /// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
-pub(crate) struct Asking<'a> {
+pub(crate) struct LeaseRequest<'a> {
     store: &'a Arc<Inner>,
     slot: &'a Slot,
     lease: Option<Lease>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> LeaseRequest<'a> {
     pub(crate) fn new(store: &'a Arc<Inner>, slot: &'a Slot, lease: &Lease) -> Self {
         Self {
             store,
@@ -35,7 +35,7 @@ impl<'a> Asking<'a> {
     }
 }
 
-impl Drop for Asking<'_> {
+impl Drop for LeaseRequest<'_> {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
             give_back(self.store, self.slot, lease);
@@ -57,17 +57,11 @@ pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
 }
 
 /// Puts something else in the place of a lease for `ttl`, in the background.
-pub(crate) fn leave(
-    store: &Arc<Inner>,
-    slot: &Slot,
-    lease: Lease,
-    remains: Remains,
-    ttl: Duration,
-) {
+pub(crate) fn leave(store: &Arc<Inner>, slot: &Slot, lease: Lease, end: LeaseEnd, ttl: Duration) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
-            let blob = remains.blob(slot.digest());
+            let blob = end.blob(slot.digest());
             if let Err(error) = store.remote.replace_lease(&slot, &lease, blob, ttl).await {
                 // It ends by itself.
                 tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");

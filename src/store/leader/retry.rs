@@ -28,20 +28,22 @@ impl Inner {
         if usable.state <= State::WhileRevalidate || self.failures.is_paused(key) {
             return Some(Turn::Follow(usable));
         }
-        let Some(seat) = self.flights.try_lead(*key, self.log.seq()) else {
+        let Some(leadership) = self.flights.try_lead(*key, self.log.seq()) else {
             return Some(Turn::Follow(usable));
         };
         let lease = Lease::new(key).ok()?.beside();
         Some(match self.claim_beside(slot, lease, false).await {
             Ok(Some(Claim::Ours { seen, lease, stale })) => {
-                Turn::Lead(Lead::new(self, slot, seen, lease, stale).seated(seat))
+                Turn::Lead(Lead::new(self, slot, seen, lease, stale).with_leadership(leadership))
             }
             Ok(Some(Claim::Found(found))) => Turn::Follow(found),
             Ok(Some(Claim::InVain(_)) | None) => Turn::Follow(usable),
             // Redis is no longer there to say who tries.
             Err(_) => {
                 let seen = usable.seen.clone();
-                Turn::Lead(Lead::new(self, slot, seen, None, Some(usable)).seated(seat))
+                Turn::Lead(
+                    Lead::new(self, slot, seen, None, Some(usable)).with_leadership(leadership),
+                )
             }
         })
     }

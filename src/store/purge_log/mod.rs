@@ -4,9 +4,9 @@
 //! `entry` only.
 
 pub(crate) mod clock;
-pub(crate) mod follower;
 pub(crate) mod listener;
 pub(crate) mod log;
+pub(crate) mod poller;
 pub(crate) mod random;
 pub(crate) mod reader;
 pub(crate) mod writer;

@@ -14,7 +14,7 @@ use crate::{
         entry::log_position::Seq,
         history::{
             map::Purges,
-            record::{Mode, Order, Purged},
+            record::{Mode, Order, PurgeRecord},
         },
     },
 };
@@ -97,10 +97,10 @@ impl Log {
     }
 }
 
-fn read_record(record: &Record) -> Purged {
+fn read_record(record: &Record) -> PurgeRecord {
     let number = |bytes: &[u8]| std::str::from_utf8(bytes).ok()?.parse().ok();
     let (epoch, count) = record.id;
-    Purged {
+    PurgeRecord {
         epoch,
         count,
         order: Order::decode(record.field(b"order").map_or(&[], |order| order)),

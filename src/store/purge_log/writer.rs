@@ -14,7 +14,7 @@ use crate::{
     redis::Script,
     store::{
         entry::{log_position::Seq, tag::Tag},
-        history::record::{Mode, Order, Purged},
+        history::record::{Mode, Order, PurgeRecord},
     },
 };
 
@@ -44,7 +44,7 @@ impl Log {
         let _turn = self.turn.lock().await;
         let (epoch, count) = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
-        let purged = Purged {
+        let purged = PurgeRecord {
             epoch,
             count,
             order,

@@ -20,7 +20,7 @@ pub(crate) struct Lease {
 /// What a leader leaves in the place of its lease when it has nothing to store, so that nobody who waited for it waits for
 /// another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remains {
+pub(crate) enum LeaseEnd {
     /// The load failed.
     Failed,
     /// What was made is not to be stored.
@@ -50,7 +50,7 @@ impl Lease {
     }
 }
 
-impl Remains {
+impl LeaseEnd {
     /// What is written: a lease with a token that no leader draws.
     pub(crate) fn blob(self, digest: &Digest) -> Bytes {
         let token = match self {

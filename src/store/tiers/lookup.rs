@@ -48,7 +48,7 @@ impl Inner {
             });
         }
         // Of what this process is about to store, Redis may not know yet.
-        let landed = self.flights.landed(slot.digest());
+        let found_here = self.flights.found(slot.digest());
         let sight = self.look_there(slot).await?;
         let seen = sight.seen.clone();
         if let Some(usable) = self.admit(slot, sight) {
@@ -57,7 +57,7 @@ impl Inner {
                 seen,
             });
         }
-        let usable = landed.and_then(|held| self.usable(slot, held));
+        let usable = found_here.and_then(|held| self.usable(slot, held));
         let seen = usable.as_ref().map_or(seen, |usable| usable.seen.clone());
         Ok(Found { usable, seen })
     }
@@ -91,7 +91,7 @@ impl Inner {
         let held = match &kept {
             Some(kept) => kept.held.clone(),
             // It is about to be stored.
-            None => self.flights.landed(slot.digest())?,
+            None => self.flights.found(slot.digest())?,
         };
         let is_known = is_known || self.log.catch_up().await.is_ok();
         if !is_known && !self.log.is_known(self.settings.serve_for) {

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::store::{
     entry::slot::Slot,
-    flight::pulse::{SILENCE, now_ms},
+    flight::heartbeat::{SILENCE, now_ms},
     tiers::{inner::Inner, lease::Lease},
 };
 
@@ -25,7 +25,7 @@ impl Inner {
 }
 
 /// A lease that lives for as long as its owner gives signs of life.
-pub(crate) struct Hold {
+pub(crate) struct KeepAlive {
     store: Arc<Inner>,
     slot: Slot,
     lease: Lease,
@@ -35,7 +35,7 @@ pub(crate) struct Hold {
     end_ms: AtomicU64,
 }
 
-impl Hold {
+impl KeepAlive {
     pub(crate) fn new(store: &Arc<Inner>, slot: &Slot, lease: &Lease) -> Self {
         let now_ms = now_ms();
         Self {
@@ -60,8 +60,8 @@ impl Hold {
             self.due_ms
                 .compare_exchange(due_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed);
         if let (Ok(_), false, Ok(runtime)) = (is_first, has_ended, Handle::try_current()) {
-            let hold = Arc::clone(self);
-            runtime.spawn(async move { hold.extend(now_ms).await });
+            let keepalive = Arc::clone(self);
+            runtime.spawn(async move { keepalive.extend(now_ms).await });
         }
     }
 
@@ -83,9 +83,9 @@ impl Hold {
     }
 }
 
-impl fmt::Debug for Hold {
+impl fmt::Debug for KeepAlive {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").finish_non_exhaustive()
+        f.debug_struct("KeepAlive").finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// The body with its length before it, if that is worth it.
-pub(crate) fn pack(body: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn compress(body: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(body.len()).ok()?;
     if body.len() > MOST {
         return None;
@@ -15,7 +15,7 @@ pub(crate) fn pack(body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The body again; nothing if that is not what it was packed as. No more memory is taken than such a body may need.
-pub(crate) fn unpack(packed: &[u8]) -> Option<Bytes> {
+pub(crate) fn decompress(packed: &[u8]) -> Option<Bytes> {
     let (length, packed) = packed.split_first_chunk()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
     if length > MOST || length > packed.len().saturating_mul(BEST_RATIO) {
@@ -38,41 +38,41 @@ mod tests {
 
     #[test]
     fn what_does_not_get_smaller_is_left_alone() {
-        assert!(pack(b"").is_none());
-        assert!(pack(b"short").is_none());
+        assert!(compress(b"").is_none());
+        assert!(compress(b"short").is_none());
         let noise: Vec<u8> = (0..1000u32)
             .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
             .collect();
-        assert!(pack(&noise).is_none());
+        assert!(compress(&noise).is_none());
     }
 
     #[test]
     fn a_bomb_is_refused_before_memory_is_taken() {
         let mut bomb = u32::MAX.to_le_bytes().to_vec();
         bomb.extend([0; 100]);
-        assert_eq!(unpack(&bomb), None);
+        assert_eq!(decompress(&bomb), None);
         let mut bomb = (60u32 << 20).to_le_bytes().to_vec();
         bomb.extend([0; 100]);
-        assert_eq!(unpack(&bomb), None);
+        assert_eq!(decompress(&bomb), None);
         // One that says less than it holds.
-        let mut packed = pack(&[0; 10_000]).expect("packed");
+        let mut packed = compress(&[0; 10_000]).expect("packed");
         packed[..4].copy_from_slice(&100u32.to_le_bytes());
-        assert_eq!(unpack(&packed), None);
+        assert_eq!(decompress(&packed), None);
     }
 
     proptest! {
         #[test]
         fn a_body_is_read_as_written(unit in proptest::collection::vec(any::<u8>(), 1..20), times in 1usize..500) {
             let body = unit.repeat(times);
-            if let Some(packed) = pack(&body) {
+            if let Some(packed) = compress(&body) {
                 prop_assert!(packed.len() < body.len());
-                prop_assert_eq!(unpack(&packed), Some(Bytes::from(body)));
+                prop_assert_eq!(decompress(&packed), Some(Bytes::from(body)));
             }
         }
 
         #[test]
         fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = unpack(&bytes);
+            let _ = decompress(&bytes);
         }
     }
 }

@@ -9,9 +9,9 @@ use crate::log_pace::uptime;
 
 /// When a leader last gave a sign of life, in milliseconds since this process began.
 #[derive(Debug)]
-pub(crate) struct Pulse(AtomicU64);
+pub(crate) struct Heartbeat(AtomicU64);
 
-impl Pulse {
+impl Heartbeat {
     pub(crate) fn new() -> Self {
         Self(AtomicU64::new(now_ms()))
     }

@@ -13,7 +13,7 @@ use crate::{
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
     /// The value that this process has, if it is fresh.
-    pub(super) async fn peek(&self, slot: &Slot) -> Option<T> {
+    pub(crate) async fn peek(&self, slot: &Slot) -> Option<T> {
         let entry = self.store.peek(slot, unix_millis())?;
         // Else a caller that always finds something would have the thread for itself.
         consume_budget().await;
@@ -21,7 +21,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// A value that may be used, or the right to load it.
-    pub(super) async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
+    pub(crate) async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
         for _ in 0..ATTEMPTS {
             let usable = match self.store.begin(slot, None).await {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
@@ -45,7 +45,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         Err(Box::new(self.store.alone(slot)))
     }
 
-    pub(super) async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
+    pub(crate) async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
         let found = self.store.lookup(slot).await?;
         let usable = found
             .usable
@@ -54,7 +54,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// Loads the value for all who wait.
-    pub(super) async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
+    pub(crate) async fn load<E, F, Fut>(&self, lead: Lead, slot: &Slot, load: F) -> Result<T, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
@@ -83,7 +83,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// Gives a value to all who wait and stores it.
-    pub(super) fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
+    pub(crate) fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
         keep(&self.config, lead, slot, &value);
         value
     }
@@ -100,7 +100,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 }
 
-pub(super) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
+pub(crate) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
     let encoded = match config.codec.encode(value) {
         Ok(encoded) => encoded,
         Err(error) => {

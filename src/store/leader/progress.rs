@@ -10,28 +10,28 @@ use std::{
 
 use tokio::time::{Instant, sleep};
 
-use super::hold::Hold;
-use crate::store::flight::pulse::{Pulse, now_ms};
+use super::keepalive::KeepAlive;
+use crate::store::flight::heartbeat::{Heartbeat, now_ms};
 
 /// Notes signs of life of one leader, for those who wait in this process and in others. The default is of a leader for
 /// whom nobody waits, and notes nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Watch {
-    pub(crate) pulse: Option<Arc<Pulse>>,
-    pub(crate) hold: Option<Arc<Hold>>,
+pub(crate) struct Progress {
+    pub(crate) heartbeat: Option<Arc<Heartbeat>>,
+    pub(crate) keepalive: Option<Arc<KeepAlive>>,
 }
 
-impl Watch {
+impl Progress {
     pub(crate) fn note(&self) {
         if self.is_idle() {
             return;
         }
         let now_ms = now_ms();
-        if let Some(pulse) = &self.pulse {
-            pulse.note(now_ms);
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.note(now_ms);
         }
-        if let Some(hold) = &self.hold {
-            hold.note(now_ms);
+        if let Some(keepalive) = &self.keepalive {
+            keepalive.note(now_ms);
         }
     }
 
@@ -57,7 +57,7 @@ impl Watch {
     }
 
     fn is_idle(&self) -> bool {
-        self.pulse.is_none() && self.hold.is_none()
+        self.heartbeat.is_none() && self.keepalive.is_none()
     }
 }
 

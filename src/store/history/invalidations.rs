@@ -3,16 +3,16 @@
 //! Clients choose the names, and how many of them there are. The newest are kept one by one. The older ones go into
 //! Bloom filters, a filter for each generation: a filter never misses a name, and reports one in some ten thousand other
 //! names too, which costs the making of one response. After the last filter, the oldest generation is forgotten, and
-//! responses that were made before its end count as outdated.
+//! responses that were made before its end count as invalidated.
 
 use std::collections::VecDeque;
 
-use super::tags::TagMap;
+use super::tag_map::TagMap;
 use crate::store::entry::tag::Tag;
 
 /// The names in records of unsafe requests, each with the count of its last record.
 #[derive(Debug)]
-pub(crate) struct Outdated {
+pub(crate) struct Invalidations {
     /// How many names are kept one by one.
     most: usize,
     recent: TagMap<u64>,
@@ -29,7 +29,7 @@ struct Generation {
     bits: Box<[u64]>,
 }
 
-impl Outdated {
+impl Invalidations {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most: most.max(2),
@@ -130,29 +130,29 @@ mod tests {
     }
 
     /// As many names as `numbers`, each in a record of its own, from the first one on.
-    fn outdated(most: usize, numbers: std::ops::RangeInclusive<u64>) -> Outdated {
-        let mut outdated = Outdated::new(most);
+    fn filled(most: usize, numbers: std::ops::RangeInclusive<u64>) -> Invalidations {
+        let mut invalidations = Invalidations::new(most);
         for number in numbers {
-            outdated.set(tag(number), number);
+            invalidations.set(tag(number), number);
         }
-        outdated
+        invalidations
     }
 
     #[test]
     fn what_was_named_is_outdated_and_what_was_not_is_not() {
         const MOST: usize = 1000;
         let names = MOST as u64 * 8;
-        let outdated = outdated(MOST, 1..=names);
-        assert!(outdated.recent.len() <= MOST);
+        let invalidations = filled(MOST, 1..=names);
+        assert!(invalidations.recent.len() <= MOST);
         for number in 1..=names {
-            assert!(outdated.has(number - 1, [tag(number)]), "{number}");
+            assert!(invalidations.has(number - 1, [tag(number)]), "{number}");
         }
         // Made after the last of all.
-        assert!((1..=names).all(|number| !outdated.has(names, [tag(number)])));
+        assert!((1..=names).all(|number| !invalidations.has(names, [tag(number)])));
         // Made before all of them, and never named: each was forgotten when there were too many names.
         let others = names + 1..=names + 10_000;
         let wrong = others
-            .filter(|other| outdated.has(0, [tag(*other)]))
+            .filter(|other| invalidations.has(0, [tag(*other)]))
             .count();
         assert!(wrong < 100, "{wrong} of 10,000");
     }
@@ -160,34 +160,37 @@ mod tests {
     #[test]
     fn a_million_names_take_little_memory_and_leave_the_others() {
         const MOST: usize = 20_000;
-        let mut outdated = outdated(MOST, 1..=100_000);
+        let mut invalidations = filled(MOST, 1..=100_000);
         let others: Vec<Tag> = (1..=1000).map(|number| tag(u64::MAX - number)).collect();
-        let wrong = |outdated: &Outdated, count| {
+        let wrong = |invalidations: &Invalidations, count| {
             let others = others.iter();
             others
-                .filter(|other| outdated.has(count, [**other]))
+                .filter(|other| invalidations.has(count, [**other]))
                 .count()
         };
-        assert!(wrong(&outdated, 0) <= 10);
+        assert!(wrong(&invalidations, 0) <= 10);
         for number in 100_001..=1_000_000 {
-            outdated.set(tag(number), number);
+            invalidations.set(tag(number), number);
         }
-        let bytes = outdated.generations.iter().map(|one| one.bits.len() * 8);
+        let bytes = invalidations
+            .generations
+            .iter()
+            .map(|one| one.bits.len() * 8);
         assert!(bytes.sum::<usize>() <= MOST_GENERATIONS * 32 * 1024);
-        assert!(outdated.recent.len() <= MOST);
+        assert!(invalidations.recent.len() <= MOST);
         // What is older than all that is remembered counts as outdated; what is not is known as ever.
-        assert_eq!(wrong(&outdated, 0), 1000);
-        assert!(wrong(&outdated, 1_000_000 - MOST as u64 * 8) <= 10);
+        assert_eq!(wrong(&invalidations, 0), 1000);
+        assert!(wrong(&invalidations, 1_000_000 - MOST as u64 * 8) <= 10);
     }
 
     #[test]
     fn a_record_with_more_names_than_there_is_room_is_not_lost() {
-        let mut outdated = Outdated::new(4);
+        let mut invalidations = Invalidations::new(4);
         for number in 0..20 {
-            outdated.set(tag(number), 1);
+            invalidations.set(tag(number), 1);
         }
-        assert!((0..20).all(|number| outdated.has(0, [tag(number)])));
-        assert!((0..20).all(|number| !outdated.has(1, [tag(number)])));
+        assert!((0..20).all(|number| invalidations.has(0, [tag(number)])));
+        assert!((0..20).all(|number| !invalidations.has(1, [tag(number)])));
     }
 
     proptest! {
@@ -197,14 +200,14 @@ mod tests {
             names in proptest::collection::vec(0u64..30, 0..200),
             made in 0u64..200,
         ) {
-            let mut outdated = Outdated::new(most);
+            let mut invalidations = Invalidations::new(most);
             for (name, count) in names.iter().zip(1..) {
-                outdated.set(tag(*name), count);
+                invalidations.set(tag(*name), count);
             }
             for name in names.iter().zip(1..).filter(|(_, count)| *count > made).map(|(name, _)| *name) {
-                prop_assert!(outdated.has(made, [tag(name)]));
+                prop_assert!(invalidations.has(made, [tag(name)]));
             }
-            prop_assert!(!outdated.has(names.len() as u64, (0..30).map(tag)));
+            prop_assert!(!invalidations.has(names.len() as u64, (0..30).map(tag)));
         }
     }
 }

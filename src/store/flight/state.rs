@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::pulse::Pulse;
+use super::heartbeat::Heartbeat;
 use crate::store::entry::{
     log_position::Seq,
     slot::{Held, Seen},
@@ -13,10 +13,10 @@ use crate::store::entry::{
 
 /// How far a flight is. Those who wait are told when there is a result or a failure, and when the leader leaves.
 #[derive(Default)]
-pub(crate) struct Course {
+pub(crate) struct FlightState {
     pub(crate) leader: Option<Leader>,
     /// What a leader found for those who wait.
-    pub(crate) result: Option<Landing>,
+    pub(crate) result: Option<Outcome>,
     /// A load failed, after its leader had seen this: who waits loads for itself.
     pub(crate) failure: Option<Seen>,
     /// How many leaders were replaced since they gave no sign of life.
@@ -24,7 +24,7 @@ pub(crate) struct Course {
 }
 
 pub(crate) struct Leader {
-    pulse: Arc<Pulse>,
+    heartbeat: Arc<Heartbeat>,
     /// What it knew of the purge log when it took the lead, and when that was.
     seq: Seq,
     since: Instant,
@@ -32,7 +32,7 @@ pub(crate) struct Leader {
 
 /// What a leader found.
 #[derive(Clone, Debug)]
-pub(crate) struct Landing {
+pub(crate) struct Outcome {
     pub(crate) held: Held,
     /// Before it was made or looked for.
     pub(crate) began: Instant,
@@ -40,7 +40,7 @@ pub(crate) struct Landing {
 
 /// What one who waits does next.
 pub(crate) enum Step {
-    Follow(Landing),
+    Follow(Outcome),
     Fail(Seen),
     Lead,
     /// Wait for news, so long at most.
@@ -49,12 +49,12 @@ pub(crate) enum Step {
     Leave,
 }
 
-impl Course {
+impl FlightState {
     /// Whether nobody is to join it any more.
     pub(crate) fn is_closed(
         &self,
         is_late: impl Fn(Seq, Instant) -> bool,
-        usable: impl Fn(&Landing) -> bool,
+        usable: impl Fn(&Outcome) -> bool,
     ) -> bool {
         match &self.leader {
             Some(leader) => is_late(leader.seq, leader.since),
@@ -62,14 +62,14 @@ impl Course {
         }
     }
 
-    pub(crate) fn step(&self, usable: impl Fn(&Landing) -> bool) -> Step {
+    pub(crate) fn step(&self, usable: impl Fn(&Outcome) -> bool) -> Step {
         let found = self.result.as_ref().filter(|found| usable(found));
         match (found, &self.failure, &self.leader) {
             (Some(found), _, _) => Step::Follow(found.clone()),
             (None, Some(seen), _) => Step::Fail(seen.clone()),
             (None, None, None) if self.result.is_some() => Step::Leave,
             (None, None, None) => Step::Lead,
-            (None, None, Some(leader)) => match leader.pulse.patience() {
+            (None, None, Some(leader)) => match leader.heartbeat.patience() {
                 Duration::ZERO => Step::Lead,
                 patience => Step::Wait(patience),
             },
@@ -77,25 +77,25 @@ impl Course {
     }
 
     /// Takes the lead, if nobody has it who gives signs of life.
-    pub(crate) fn lead(&mut self, seq: Seq) -> Option<Arc<Pulse>> {
+    pub(crate) fn lead(&mut self, seq: Seq) -> Option<Arc<Heartbeat>> {
         match &self.leader {
-            Some(leader) if !leader.pulse.is_silent() => return None,
+            Some(leader) if !leader.heartbeat.is_silent() => return None,
             Some(_) => self.replaced += 1,
             None if self.result.is_some() || self.failure.is_some() => return None,
             None => {}
         }
-        let pulse = Arc::new(Pulse::new());
+        let heartbeat = Arc::new(Heartbeat::new());
         self.leader = Some(Leader {
-            pulse: Arc::clone(&pulse),
+            heartbeat: Arc::clone(&heartbeat),
             seq,
             since: Instant::now(),
         });
-        Some(pulse)
+        Some(heartbeat)
     }
 
-    /// Whether the leader is the one with this pulse: it may have been replaced.
-    pub(crate) fn is_led_by(&self, pulse: &Arc<Pulse>) -> bool {
+    /// Whether the leader is the one with this heartbeat: it may have been replaced.
+    pub(crate) fn is_led_by(&self, heartbeat: &Arc<Heartbeat>) -> bool {
         let leader = self.leader.as_ref();
-        leader.is_some_and(|leader| Arc::ptr_eq(&leader.pulse, pulse))
+        leader.is_some_and(|leader| Arc::ptr_eq(&leader.heartbeat, heartbeat))
     }
 }
