@@ -82,7 +82,8 @@ const UNAVAILABLE: [&str; 14] = [
     "Too many failed write attempts.",
 ];
 
-/// Those of them that are no answer: from a router without a connection, and from a server that still loads its data.
+/// Those of them that are no answer: from a router without a connection, from a server that still loads its data, and from a
+/// replica that has lost its primary.
 const UNANSWERED: [&str; 5] = [
     "LOADING",
     "MASTERDOWN",
