@@ -1,4 +1,4 @@
-//! The layer: settings, and the service it makes.
+//! [`SessionLayer`]: the settings of a layer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,9 +60,10 @@ impl SessionLayer {
         }
     }
 
-    /// A layer for one more session of the same browser, beside those of other layers: with a cookie and a
-    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`](super::Marked). A cookie of one layer opens
-    /// nothing in the other. Two layers of one name are [one session](crate::session#layers-inside-of-layers).
+    /// A layer for a second session of the same browser, beside the session of another layer: with a cookie and a
+    /// [realm](SessionStore::realm) of this name, and given to handlers as [`Marked<M>`](super::Marked). A cookie of one
+    /// layer opens nothing in the other. Two layers of one name are [one
+    /// session](crate::session#layers-inside-of-layers).
     ///
     /// # Panics
     ///
@@ -78,13 +79,13 @@ impl SessionLayer {
         layer
     }
 
-    /// The sessions of this layer, for [`list`](SessionStore::list) and [`revoke_all`](SessionStore::revoke_all) outside a
-    /// request.
+    /// The sessions of this layer, for [`list`](SessionStore::list) and [`revoke_all`](SessionStore::revoke_all) outside
+    /// a request.
     pub fn store(&self) -> SessionStore {
         self.config.store.clone()
     }
 
-    /// How long a session lives without being used; default 30 minutes. See [`SessionStore::idle_timeout`].
+    /// How long a session lives without use; default 30 minutes. See [`SessionStore::idle_timeout`].
     ///
     /// # Panics
     ///
@@ -94,7 +95,7 @@ impl SessionLayer {
         self.with_store(|store| store.idle_timeout(timeout))
     }
 
-    /// How long a session lives in all, however much it is used; default 12 hours. Logins and rotations do not prolong it.
+    /// How long a session lives in total, even when it is used; default 12 hours. Logins and rotations do not prolong it.
     ///
     /// # Panics
     ///
@@ -120,7 +121,7 @@ impl SessionLayer {
 
     /// Sends the cookie to this domain and all below it; default: only to the host that set it.
     ///
-    /// Not for a domain whose other hosts you do not trust: they get the cookie, too.
+    /// Every host of the domain gets the cookie: do not set a domain with hosts that you do not trust.
     ///
     /// # Panics
     ///
@@ -130,7 +131,8 @@ impl SessionLayer {
         self.with_cookie(|cookie| cookie.with_domain(domain.into()))
     }
 
-    /// Sends the cookie only with requests below this path; default `/`. It is no defence between paths of one host.
+    /// Sends the cookie only with requests below this path; default `/`. This does not protect the cookie from other
+    /// paths of the same host.
     ///
     /// # Panics
     ///
@@ -140,7 +142,7 @@ impl SessionLayer {
         self.with_cookie(|cookie| cookie.with_path(path.into()))
     }
 
-    /// With which requests of other sites the cookie is sent; default [`SameSite::Lax`].
+    /// Which requests from other sites carry the cookie; default [`SameSite::Lax`].
     ///
     /// # Panics
     ///
@@ -150,7 +152,8 @@ impl SessionLayer {
         self.with_cookie(|cookie| cookie.with_same_site(same_site))
     }
 
-    /// Keeps the cookie apart for each site that embeds this one (CHIPS); of use with [`SameSite::None`].
+    /// Gives each site that embeds this one a cookie of its own (CHIPS, the attribute Partitioned). Useful only with
+    /// [`SameSite::None`].
     ///
     /// # Panics
     ///
@@ -171,7 +174,7 @@ impl SessionLayer {
         self.with_cookie(CookieAttributes::without_secure)
     }
 
-    /// Goes on with an empty session when Redis does not answer: reads find nothing, writes are dropped with a warning.
+    /// Continues with an empty session when Redis does not answer: reads find nothing, writes are dropped with a warning.
     ///
     /// By default such a read is an error and such a write turns the response into a 503. A logout that could not be
     /// carried out is a 503 in any case.
@@ -183,10 +186,10 @@ impl SessionLayer {
 
     /// Which responses write the handler's changes; default: all but 408 and those of 5xx.
     ///
-    /// A response that this refuses drops the changes, as the [module](crate::session#which-responses-count-as-failed)
-    /// says. A predicate takes the place of the default, so it must refuse 408 and 5xx by itself. Make one that knows the
-    /// status of your own timeouts, load shedding and the like when they answer something else, or mark responses by an
-    /// extension.
+    /// When the predicate returns false, the changes are dropped, as the
+    /// [module](crate::session#which-responses-count-as-failed) describes. It replaces the default, so it must itself
+    /// return false for 408 and 5xx. Set one when your timeouts or load shedding answer with other statuses, or when you
+    /// mark failed responses with an extension.
     ///
     /// ```no_run
     /// # fn example(layer: tower_fred::SessionLayer) {
@@ -211,8 +214,8 @@ impl SessionLayer {
         self
     }
 
-    /// Calls a function for each token that opens nothing, such as to count them by client. It must be quick: the request
-    /// waits for it.
+    /// Calls a function for each token for which there is no session, for example to count them by client. The function
+    /// must be quick: the request waits for it.
     ///
     /// ```no_run
     /// # fn example(layer: tower_fred::SessionLayer) {
@@ -237,7 +240,8 @@ impl SessionLayer {
         self
     }
 
-    /// Says who asks, for [`SecurityEvent::client`]. Called for requests that have a session cookie.
+    /// Sets the function that names the client of a request, for [`SecurityEvent::client`]. It is called for requests
+    /// with a session cookie.
     #[must_use]
     pub fn client_from(
         mut self,
@@ -249,21 +253,23 @@ impl SessionLayer {
 
     /// Takes over the sessions that tower-sessions 0.14 and its Redis store 0.16 left on this server.
     ///
-    /// When a browser without a session of ours uses its session and names an old one, its values become those of a new
-    /// session with a new token, and the old cookie is removed. The old record is only read. Values that no session of
-    /// ours can have are left out, with a warning.
+    /// When a handler uses its session, and the browser has no session of this crate but names an old one, the layer
+    /// makes a new session with the old values and a new token, and removes the old cookie. The old record is only read.
+    /// Values that a session of this crate cannot hold are left out, with a warning.
     ///
-    /// Of requests that come at once with the same old cookie, one makes the new session and brings its cookie. The others
-    /// wait for it and are given the same session, without a cookie of their own; so are those that come within the
-    /// [grace](crate::session::SessionStore::renewal_grace) after it. Later, the old cookie opens nothing. When the one that makes
-    /// the session does not finish, another does it after a moment; a request that waits for longer than two deadlines
-    /// gets an [unavailable](Error::is_unavailable) error, 503 with `Retry-After` as a response.
+    /// When requests come at the same time with the same old cookie, one makes the new session, and its response carries
+    /// the cookie. The others wait for it and get the same session, without a cookie of their own; so do requests that
+    /// come within the [grace period](super::SessionStore::renewal_grace) after it. Later, the old cookie opens no
+    /// session. When the request that makes the session does not finish, another one does it; a request that waits for
+    /// longer than two deadlines gets an [unavailable](Error::is_unavailable) error, 503 with `Retry-After` as a
+    /// response.
     ///
-    /// [`Session::logout`] also ends an old session that was not taken over yet. [`SessionStore::revoke_all`] does so for
-    /// a user whom [`user_from`](super::TowerSessions::user_from) names: an old session is older than any revocation, so it is
-    /// not taken over, and its cookie is removed. Without `user_from`, a revocation knows nothing of old sessions.
+    /// [`Session::logout`] also ends an old session that was not taken over yet. [`SessionStore::revoke_all`] does so
+    /// for a user whom [`user_from`](super::TowerSessions::user_from) names: an old session is older than any
+    /// revocation, so it is not taken over, and its cookie is removed. Without `user_from`, a revocation knows nothing
+    /// of old sessions.
     ///
-    /// The Redis user must be allowed to `GET` the old keys.
+    /// The Redis user needs permission to `GET` the old keys.
     ///
     /// [`SessionStore::revoke_all`]: crate::session::SessionStore::revoke_all
     #[cfg(feature = "tower-sessions-import")]

@@ -1,4 +1,4 @@
-//! More than one session cookie in an application, told apart by types.
+//! [`Marked`]: the session of a second cookie, told from the first by a type.
 
 use std::{fmt, marker::PhantomData, ops::Deref};
 

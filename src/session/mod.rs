@@ -1,4 +1,4 @@
-//! Cookie sessions that lose no update and come back from no logout.
+//! Cookie sessions in Redis. Requests at the same time lose no update, and none of them undoes a logout.
 //!
 //! ```no_run
 //! use std::convert::Infallible;
@@ -75,25 +75,27 @@
 //!
 //! Waiting for the [end](Session::ended) of a session costs no command per socket.
 //!
-//! Reading counts as use: at most once per 60 seconds, or tenth of the idle timeout where that is less, it is noted and
-//! the record's life prolonged. The response does not wait for that. Where a user is logged in, a use that is due also asks
-//! the list of that user's sessions: one round trip more, at most once per touch interval, before a read shows the session
-//! and after a write.
+//! A read counts as use of the session. The layer notes a use in Redis, which starts the idle timeout again, at most
+//! once per touch interval: 60 seconds, or a tenth of the idle timeout if that is less. The response does not wait for
+//! it. When a user is logged in, the layer also checks the list of that user's sessions, at most once per touch
+//! interval: one more round trip, before a read returns the session, or after a write.
 //!
 //! # When it is written
 //!
-//! Changes are buffered and leave together, before the response does, so that a redirect finds them written. Only the
-//! values that changed are sent: requests that write different keys at once keep both. A value that depends on the one
-//! before is for [`update`](Session::update) and [`incr`](Session::incr), which lose nothing either. A failed write turns the
-//! response into a 503, since it would claim what did not happen.
+//! Changes are buffered and written together before the response leaves, so the request after a redirect finds them.
+//! Only values that changed are sent: when two requests write different keys at the same time, both values are kept. For
+//! a new value that depends on the old one, use [`update`](Session::update) or [`incr`](Session::incr): they lose no
+//! change either. When the write fails, the layer answers 503 in place of the handler's response, which would report a
+//! success.
 //!
 //! # Which responses count as failed
 //!
-//! A response of 5xx, one of 408, and an error of the service in place of a response: the handler did not finish, and its
-//! buffered changes are dropped. A buffered login is one of them: no cookie is set. What the handler wrote by itself, with
-//! `commit`, `update` or `incr`, stays, and a [`logout`](Session::logout) is carried out in any case.
+//! A response of 5xx, a response of 408, and an error that the service returns instead of a response. The layer then
+//! assumes that the handler did not finish, and drops its buffered changes. A buffered login is dropped too: no cookie
+//! is set. What the handler wrote itself with `commit`, `update` or `incr` stays. A [`logout`](Session::logout) is
+//! carried out in any case.
 //!
-//! A timeout layer between this layer and the handler drops the handler in the middle of its work and answers by itself.
+//! A timeout layer between this layer and the handler drops the handler before it has finished, and answers itself.
 //! This layer sees only that answer. 408, 503 and 504 count as failed by default; when your timeouts, load shedding or
 //! error handlers answer with another status, tell them apart by [`commit_when`](SessionLayer::commit_when). A timeout
 //! layer outside of this one needs nothing: it drops both, and nothing is written.
@@ -104,22 +106,24 @@
 //! name and the same sessions (namespace and [realm](SessionStore::realm) on the same server), the inner layer goes on
 //! with the outer one's session: one session, written by the outer layer, with its settings, and one `Set-Cookie`. Other
 //! settings of the inner layer are an error in the log. So is a cookie name that an outer layer has for other sessions:
-//! these stay apart, and the browser keeps the cookie of only one of them, so give each a
-//! [name](SessionLayer::cookie_name) of its own.
+//! the sessions stay separate, but the browser keeps the cookie of only one of them. Give each layer a
+//! [cookie name](SessionLayer::cookie_name) of its own.
 //!
-//! # When the session ends meanwhile
+//! # When the session ends during a request
 //!
-//! A request that read a session which then ended, by logout or time, or got a new token by a login elsewhere, writes
-//! nothing and sends no cookie: it can neither bring the session back nor overwrite the newer cookie. Its response stays
-//! as it is and the log tells; [`Session::commit`] returns the [error](crate::Error::is_interrupted). A request that
-//! had only written, to a session that was already over, begins a new one with its changes, and so does a login.
+//! A session may end, by a logout or a timeout, or get a new token, by a login in another request, after this request
+//! read it. This request then writes nothing and sends no cookie: it neither restores the session nor overwrites the
+//! newer cookie. Its response stays as it is, and the log has a warning; [`Session::commit`] returns the
+//! [error](crate::Error::is_interrupted). A request that only wrote, and whose session had already ended, begins a new
+//! session with its changes. So does a login.
 //!
 //! # Sockets, streams, middleware
 //!
-//! The [`Session`] in the request's extensions is a handle that may be cloned and kept. After the response it reads, and
-//! writes with [`commit`](Session::commit), `update` and `incr`; only the cookie is out of reach. Each use prolongs the
-//! session's life, noted at most once per touch interval, so a busy socket is not idle. [`Session::ended`] waits for the
-//! session's end, to hang up with it; [`Session::is_alive`] asks Redis each time.
+//! The [`Session`] in the request's extensions is a handle that you can clone and keep. After the response has left, it
+//! still reads, and writes with [`commit`](Session::commit), `update` and `incr`; only the cookie can no longer change.
+//! Each use starts the idle timeout again (written at most once per touch interval), so a session with a busy socket does
+//! not become idle. [`Session::ended`] waits for the end of the session, so that you can close the socket;
+//! [`Session::is_alive`] asks Redis on each call.
 //!
 //! ```no_run
 //! # #[cfg(feature = "axum")]
@@ -167,41 +171,43 @@
 //! A login lists the session under its user, with when it began and was last seen, a [label](Login::label) and
 //! [metadata](Login::metadata). [`SessionStore::list`] and [`Session::devices`] show them;
 //! [`revoke`](SessionStore::revoke), [`revoke_others`](Session::revoke_others) and
-//! [`revoke_all`](SessionStore::revoke_all) end them, also against logins that are on their way;
+//! [`revoke_all`](SessionStore::revoke_all) end them, and refuse logins that began before;
 //! [`evict_above`](SessionStore::evict_above) and [`refuse_above`](SessionStore::refuse_above) bound their number.
 //!
-//! In a cluster, a session and its user's list are on different servers. So a session is listed before it becomes the
-//! user's, and what is listed and over is left out when it is met: every session of a user is listed, unless Redis evicted
-//! the list.
+//! In a cluster, a session and the list of its user are on different servers. So the session is added to the list first,
+//! and the user is written to the session afterwards. Every session of a user is therefore in the list, unless Redis
+//! evicted the list. Sessions in the list that have ended are skipped and removed when the list is read.
 //!
 //! # Eviction
 //!
-//! Every key has a time to live, so every eviction policy but `noeviction` may remove sessions and lists; `connect` warns of
-//! them. A session that is evicted is over. A list that is evicted is made anew by the uses of its sessions, each within a
-//! touch interval. Until then [`list`](SessionStore::list) does not show a session, [`evict_above`](SessionStore::evict_above)
-//! and [`refuse_above`](SessionStore::refuse_above) do not count it, and [`revoke_all`](SessionStore::revoke_all) does not
-//! delete it. It ends all the same, since `revoke_all` notes when it ran: the next use that asks the list, at most a touch
-//! interval later, finds that the login is older, deletes the session, and shows none. A session that nobody uses ends by
-//! its idle timeout. Only when the list is evicted once more between the revocation and that use is nothing known of the
-//! revocation: use `noeviction` where that matters.
+//! Every key has a time to live, so every eviction policy except `noeviction` may remove sessions and lists; `connect`
+//! warns about these policies. An evicted session has ended. An evicted list is restored when its sessions are used:
+//! each use adds its session again within a touch interval. Until then [`list`](SessionStore::list) does not show a
+//! session, [`evict_above`](SessionStore::evict_above) and [`refuse_above`](SessionStore::refuse_above) do not count it,
+//! and [`revoke_all`](SessionStore::revoke_all) does not delete it. The session ends nevertheless, because `revoke_all`
+//! stores the time at which it ran: the next use that checks the list, at most a touch interval later, sees that the
+//! login is older, deletes the session and returns none. A session that is not used ends by its idle timeout. Only if
+//! the list is evicted again between the revocation and that use, the revocation is lost: use `noeviction` if that
+//! matters.
 //!
-//! With `noeviction` and a full memory, sessions are read and prolonged, and logouts and revocations delete. Logins and
-//! other writes get an [unavailable](crate::Error::is_unavailable) error.
+//! With `noeviction` and a full memory, reads, idle timeouts, logouts and revocations still work. Logins and other writes
+//! get an [unavailable](crate::Error::is_unavailable) error.
 //!
 //! # What is stored
 //!
-//! One hash per session, with a field per key, and the SHA-256 of the token's secret, or, with a
-//! [pepper](SessionStore::pepper), an HMAC of its id and secret, and one of these and the user. Nobody can make a cookie of
-//! what is in Redis. A token that the server did not issue is
-//! never taken over. Values are JSON of at most [`MAX_VALUE`] bytes under keys of at most [`MAX_KEY`], as `MessagePack`
-//! or sealed if you say so; each tells how it was written. Redis stores a session compactly while every value is at most
-//! `hash-max-listpack-value` bytes long (64 by default; 1024 suits sessions).
+//! One Redis hash per session, with one field per key. It also holds the SHA-256 of the token's secret or, with a
+//! [pepper](SessionStore::pepper), an HMAC of the session's id and secret, and another of these and the user. The cookie
+//! cannot be computed from what is in Redis. A token that the server did not issue never becomes a session's token. A
+//! value is JSON, or `MessagePack` if you say so, of at most [`MAX_VALUE`] bytes, under a key of at most [`MAX_KEY`]
+//! bytes; it may be sealed, that is encrypted. Its first byte tells the form. Redis stores a session compactly while
+//! every value is at most `hash-max-listpack-value` bytes long (64 by default; 1024 suits sessions).
 //!
 //! # Timeouts and clocks
 //!
-//! Redis's clock ends sessions, dates them and guards writes. A read runs no script, so this host's clock counts there:
-//! for noting use and renewing tokens, for not showing a session past its absolute end, for the minute in which a
-//! replaced token is told from an unknown one, and for the age of a login. Keep the two in step within seconds.
+//! Scripts use the clock of Redis: to end sessions, to date them and to check writes. A read runs no script, so the
+//! clock of this host decides whether a use has to be noted or a token renewed, whether the session is past its absolute
+//! end, whether a replaced token is still known as such (for a minute), and how old a login is. Keep both clocks within
+//! seconds of each other.
 
 mod callbacks;
 mod cookie;

@@ -1,7 +1,7 @@
-//! Layers around one handler that have a cookie of the same name: a module's router with its own layer, nested.
+//! Two session layers around one handler, as when a nested router has a layer of its own.
 //!
-//! A browser keeps one cookie of a name, so two sessions of that name would replace each other. Where both layers mean the
-//! same sessions, the inner one goes on with the session of the outer one, which writes it.
+//! A browser keeps one cookie of each name, so the cookies of two layers with the same name would replace each other.
+//! When both layers have the same sessions, the inner layer uses the session of the outer layer, which writes it.
 
 use std::sync::Arc;
 
@@ -69,13 +69,13 @@ pub(crate) fn outer(extensions: &Extensions, config: &Arc<Config>) -> Option<Ses
         .into_iter()
         .flatten()
         .flat_map(Session::with_outer)
-        // One whose response has left can set no cookie: these are the extensions of a request within another.
+        // A session whose response has left cannot set a cookie: the extensions were copied from an earlier request.
         .filter(|session| session.has_cookie_of(config) && !session.state().is_sent())
         .find(|session| is_the_same(&session.inner.config, config))
         .cloned()
 }
 
-/// Whether `outer`, which has the cookie of `inner`, has its sessions too.
+/// Whether `outer`, which has the same cookie name as `inner`, also has the same sessions.
 fn is_the_same(outer: &Arc<Config>, inner: &Arc<Config>) -> bool {
     if Arc::ptr_eq(outer, inner) {
         return true;
@@ -84,14 +84,14 @@ fn is_the_same(outer: &Arc<Config>, inner: &Arc<Config>) -> bool {
     let (pace, text) = if !same {
         (
             &APART,
-            "two session layers around a handler have one cookie and sessions apart: their cookies replace each other",
+            "two session layers around a handler have the same cookie name and different sessions: their cookies replace each other",
         )
     } else if outer.agrees_with(inner) {
         return true;
     } else {
         (
             &UNLIKE,
-            "two session layers around a handler have one cookie and other settings: those of the outer layer count",
+            "two session layers around a handler have the same cookie name and different settings: those of the outer layer count",
         )
     };
     if let Some(omitted) = pace.admit(uptime()) {

@@ -1,4 +1,4 @@
-//! The service: a session before the handler, its changes and cookie after it.
+//! [`Sessions`]: gives each request its session, and writes changes and cookie before the response leaves.
 
 use std::{
     future::Future,
@@ -69,7 +69,7 @@ where
         let session = outer
             .unwrap_or_else(|| Session::new(Arc::clone(&config), told(&mut parts, &config, place)));
         place.give(&mut parts.extensions, session.clone());
-        // Called at once, so the service that was made ready is the one that is used.
+        // Called here and not in the future, so that this is the service that was polled ready.
         let response = self.inner.call(Request::from_parts(parts, body));
         if is_ours {
             ResponseFuture::new(run(response, session, config))
@@ -80,7 +80,7 @@ where
     }
 }
 
-/// What the request says of its session.
+/// What a session needs from the request.
 fn told(parts: &mut Parts, config: &Config, place: Slot) -> Told {
     let tokens = candidates(&parts.headers, config.cookie.name());
     let describe = config.describe.as_ref().filter(|_| !tokens.is_empty());
@@ -130,7 +130,7 @@ async fn run<B, E>(
     Ok(response)
 }
 
-/// Whether the response must not claim that all went well, and logs why.
+/// The error with which the layer has to replace the response, if any. Logs it.
 fn judge(error: Error, sending: &Sending, config: &Config) -> Option<Error> {
     let is_outage = error.is_unavailable() && config.anonymous_on_failure && !sending.logout_failed;
     if error.is_interrupted() || is_outage {
@@ -142,7 +142,7 @@ fn judge(error: Error, sending: &Sending, config: &Config) -> Option<Error> {
     if error.is_forbidden() {
         tracing::debug!(target: "tower_fred::session", %error, "login refused");
     } else if !error.is_unavailable() {
-        // A client that fills its own session gets here at will.
+        // A client can cause this as often as it likes, by filling its own session.
         if let Some(omitted) = LOST.admit(uptime()) {
             tracing::error!(target: "tower_fred::session", %error, omitted, "changes lost");
         }

@@ -1,4 +1,4 @@
-//! For the tests of applications: a browser that is logged in, without a login page.
+//! A cookie of a logged-in browser, for the tests of applications.
 
 use http::HeaderValue;
 use serde::Serialize;
@@ -7,8 +7,8 @@ use super::{cookie::fields::pair, layer::SessionLayer, record::login::Login};
 use crate::error::Error;
 
 impl SessionLayer {
-    /// The `Cookie` field of a browser in which a user is logged in to a session with these fields: for tests of an
-    /// application, so that they need not click through its login.
+    /// Begins a session of a user with these fields, and returns the `Cookie` header field that its browser would send:
+    /// for tests of an application, which then need not use its login page.
     ///
     /// ```no_run
     /// use http::{Request, header};

@@ -316,10 +316,12 @@ async fn use_sessions(redis: &Redis) {
     use_the_end_of_a_session(redis).await;
 }
 
-/// Somebody waits for it, which subscribes, and it comes, which publishes.
+/// Waiting for the end subscribes, and ending publishes.
+///
+/// Of a user whose sessions were not revoked yet: a login shortly after a revocation may be refused.
 async fn use_the_end_of_a_session(redis: &Redis) {
     let layer = SessionLayer::new(redis.clone());
-    let cookie = layer.login_cookie("ada", &serde_json::json!({})).await;
+    let cookie = layer.login_cookie("eve", &serde_json::json!({})).await;
     let service = layer.layer(tower::service_fn(async |request: http::Request<()>| {
         let session = request.extensions().get::<Session>().expect("a session");
         let mut response = http::Response::new(());
@@ -339,7 +341,7 @@ async fn use_the_end_of_a_session(redis: &Redis) {
     assert!(session.is_alive().await.expect("an answer"));
     let waiting = tokio::spawn(async move { session.ended().await });
     tokio::task::yield_now().await;
-    layer.store().revoke_all("ada").await.expect("an answer");
+    layer.store().revoke_all("eve").await.expect("an answer");
     waiting.await.expect("the end");
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::request::Parts;
 
-/// The application's function that says who asks.
+/// The application's function that names the client of a request.
 #[derive(Clone)]
 pub(crate) struct ClientDescription(Arc<dyn Fn(&Parts) -> String + Send + Sync>);
 

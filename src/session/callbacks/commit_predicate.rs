@@ -1,4 +1,4 @@
-//! Which responses write what their handler changed.
+//! Decides which responses write the changes of their handler.
 
 use std::{fmt, sync::Arc};
 
@@ -41,8 +41,8 @@ impl fmt::Debug for CommitPredicate {
 
 /// Whether a status says by default that the handler did not finish.
 fn is_failed(status: StatusCode) -> bool {
-    // RFC 9110 §15.6: the server failed. §15.5.9: it did not wait any longer, which is what timeout layers answer for a
-    // handler that they drop. A handler that finishes has no use for 408.
+    // RFC 9110 §15.6: the server failed. RFC 9110 §15.5.9: 408 is what timeout layers answer for a handler that they
+    // dropped; a handler that finishes does not answer it.
     status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT
 }
 

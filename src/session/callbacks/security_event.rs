@@ -1,10 +1,12 @@
-//! What an application may want to know of: tokens that open nothing.
+//! Events for the application: a token for which there is no session.
 
 use std::{fmt, sync::Arc};
 
-/// A token that opened nothing, for the hook of [`SessionLayer::on_security_event`](crate::session::SessionLayer::on_security_event).
+/// A token for which there was no session, for the hook of
+/// [`SessionLayer::on_security_event`](crate::session::SessionLayer::on_security_event).
 ///
-/// One alone means little: sessions end, and tabs are slow. Many of one client are somebody guessing.
+/// A single event means little: sessions end, and a slow tab sends an old token. Many events from one client mean that
+/// somebody guesses tokens.
 #[derive(Debug)]
 pub struct SecurityEvent<'a> {
     suspicion: Suspicion,
@@ -16,9 +18,9 @@ pub struct SecurityEvent<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Suspicion {
-    /// There is no such session: it ended, or never was.
+    /// There is no session with this id: it ended, or never existed.
     Unknown,
-    /// The session is there and has another secret.
+    /// There is a session with this id, but it has another secret.
     Mismatch,
     /// A login or a rotation replaced the token less than a minute ago.
     Stale,
@@ -30,12 +32,13 @@ impl SecurityEvent<'_> {
         self.suspicion
     }
 
-    /// A keyed hash of the session's id, as the log has it: see [`SessionStore::log_key`](crate::session::SessionStore::log_key).
+    /// A keyed hash of the session's id, as the log has it: see
+    /// [`SessionStore::log_key`](crate::session::SessionStore::log_key).
     pub fn session(&self) -> &str {
         &self.session
     }
 
-    /// Who asked, if the layer was [told](crate::session::SessionLayer::client_from) how to say that.
+    /// The client, if the layer has a [function](crate::session::SessionLayer::client_from) that names it.
     pub fn client(&self) -> Option<&str> {
         self.client
     }

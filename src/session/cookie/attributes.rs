@@ -1,15 +1,15 @@
 //! The cookie's name and attributes, checked when they are set.
 
-/// With which requests of other sites a browser sends the cookie.
+/// Which requests from other sites carry the cookie.
 ///
 /// RFC 6265bis §5.6.7. The list is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameSite {
-    /// Only with requests that begin on this site. A link from elsewhere arrives without a session.
+    /// Only requests that this site itself starts. A request from a link on another site has no session.
     Strict,
-    /// Also when a link from another site leads here. This is the default.
+    /// Also requests from a link on another site (top-level navigation). This is the default.
     Lax,
-    /// With all requests, also of frames and forms of other sites. Needs Secure, and a defence against CSRF.
+    /// All requests, also those of frames and forms of other sites. Needs Secure, and a protection against CSRF.
     None,
 }
 
@@ -108,7 +108,7 @@ impl CookieAttributes {
         self.settled()
     }
 
-    /// Refuses what browsers would drop, and writes down what every cookie needs.
+    /// Refuses cookies that browsers would drop, and precomputes name and attributes.
     fn settled(mut self) -> Self {
         // RFC 6265bis §5.7: a SameSite=None cookie without Secure is not stored.
         assert!(

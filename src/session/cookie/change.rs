@@ -7,7 +7,7 @@ use crate::session::credential::token::Token;
 /// What the response does with the browser's cookie.
 #[derive(Clone)]
 pub(crate) enum CookieChange {
-    /// For this long, or until the browser ends.
+    /// Sets this token, with this lifetime or until the browser closes.
     Set(Token, Option<Duration>),
     Remove,
 }

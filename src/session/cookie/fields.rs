@@ -1,4 +1,4 @@
-//! Cookies, read and written by hand.
+//! The cookies in the header fields `Cookie` and `Set-Cookie`.
 
 use http::{HeaderMap, HeaderValue, header};
 
@@ -8,7 +8,7 @@ use crate::session::credential::token::Token;
 /// The tokens among the request's cookies of this name, in order, each once, at most [`MAX_CANDIDATES`].
 ///
 /// There may be several: another host of the same site can set a cookie of the same name, in another path or domain.
-/// Which of them is the session only its record tells.
+/// Only the record in Redis tells which of them is the session's.
 pub(crate) fn candidates(headers: &HeaderMap, name: &str) -> Vec<Token> {
     let mut tokens: Vec<Token> = Vec::new();
     let mut seen: Vec<&[u8]> = Vec::new();
@@ -16,7 +16,7 @@ pub(crate) fn candidates(headers: &HeaderMap, name: &str) -> Vec<Token> {
         if tokens.len() == MAX_CANDIDATES || seen.contains(&value) {
             return;
         }
-        // What is no token costs nothing, so it takes nobody's place.
+        // A value that is no token costs no command, so it does not count.
         if let Some(token) = Token::parse(value) {
             tokens.push(token);
             seen.push(value);
@@ -43,7 +43,7 @@ fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
     (key.trim_ascii() == name.as_bytes()).then(|| value.trim_ascii())
 }
 
-/// The one place where a `Set-Cookie` value is made: a removal has the attributes of what it removes.
+/// The value of `Set-Cookie`. A removal needs the same attributes as the cookie that it removes, so all are made here.
 pub(crate) fn set_cookie(config: &CookieAttributes, cookie: &CookieChange) -> HeaderValue {
     let (name, attributes) = (config.name(), config.attributes());
     let text = match cookie {
@@ -60,7 +60,7 @@ pub(crate) fn set_cookie(config: &CookieAttributes, cookie: &CookieChange) -> He
     sensitive(&text)
 }
 
-/// What a browser sends back.
+/// The `Cookie` field that a browser sends back.
 pub(crate) fn pair(config: &CookieAttributes, token: &Token) -> HeaderValue {
     sensitive(&format!("{}={}", config.name(), token.cookie_value()))
 }
@@ -74,7 +74,7 @@ fn sensitive(text: &str) -> HeaderValue {
 
 /// RFC 6265bis §5.5: browsers keep a cookie for at most 400 days.
 const MAX_AGE: u64 = 400 * 24 * 60 * 60;
-/// How many cookies of one name are asked about: each costs a command.
+/// How many cookies of one name are looked up: each costs a command.
 const MAX_CANDIDATES: usize = 3;
 
 #[cfg(test)]

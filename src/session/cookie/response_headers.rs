@@ -1,4 +1,4 @@
-//! What the response says about the session: the cookie, and what caches must know.
+//! What a response says about the session: `Set-Cookie`, and `Cache-Control` and `Vary` for caches.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -39,7 +39,7 @@ fn has_member(headers: &HeaderMap, name: &HeaderName, members: &[&str]) -> bool 
     })
 }
 
-/// Adds to a list field, on its first line where there is one: some caches read no other.
+/// Adds to a list field, on its first line if there is one: some caches read only the first line.
 fn append_member(headers: &mut HeaderMap, name: HeaderName, member: &'static str) {
     if let Some(value) = headers.get_mut(&name) {
         let joined = [value.as_bytes(), b", ", member.as_bytes()].concat();

@@ -1,4 +1,4 @@
-//! A token and what was proved of it.
+//! [`Holder`]: a token, and what was proved about it.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::token::Token;
 
-/// A token, and the lineage that it was once proved to belong to (empty as long as it was not).
+/// A token, and the lineage of the session that it was proved to open; empty as long as it was not.
 #[derive(Clone)]
 pub(crate) struct Holder {
     pub(crate) token: Token,
     pub(crate) lineage: Bytes,
-    /// Whose session a read found it to be; nobody as long as there was none.
+    /// The user of the session, once a read has found one.
     pub(crate) user: Option<Arc<str>>,
 }
 
@@ -24,7 +24,7 @@ impl Holder {
         }
     }
 
-    /// A token that was just made, of a session of nobody.
+    /// A token that was just made, of a session without a user.
     pub(crate) fn made(token: Token) -> Self {
         Self {
             lineage: token.lineage(),

@@ -1,4 +1,4 @@
-//! Keys that the application gives, and what is made with them.
+//! The application's secret keys, and the HMACs that are made with them.
 
 use std::fmt;
 
@@ -47,7 +47,7 @@ pub(crate) fn mac(key: &[u8], parts: &[&[u8]]) -> [u8; HASH] {
     mac.finalize().into_bytes().into()
 }
 
-/// A part of a keyed hash of a session's id, for logs: it tells sessions apart and names none.
+/// A part of a keyed hash of a session's id, for logs: it tells sessions apart and does not reveal the id.
 pub(crate) fn pseudonym(key: Option<&Key>, id: &str) -> String {
     let Some(key) = key else {
         return "-".into();
@@ -59,7 +59,7 @@ pub(crate) fn pseudonym(key: Option<&Key>, id: &str) -> String {
         .collect()
 }
 
-/// With which keys the hashes of secrets are made: the first for new ones, the others for those that are stored.
+/// The keys of the hashes of secrets: the first key makes new hashes, all of them are tried for stored ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Peppers(Vec<Key>);
 
@@ -76,8 +76,8 @@ impl Peppers {
         self.0.is_empty()
     }
 
-    /// All that a record may have stored of this token's secret: HMACs of the id and the secret, then those of the secret
-    /// alone, which earlier versions stored.
+    /// All hashes of this token's secret that a record may have: HMACs of id and secret, then HMACs of the secret alone,
+    /// which earlier versions stored.
     pub(crate) fn hashes(&self, token: &Token) -> Hashes {
         if self.are_none() {
             return Hashes {
@@ -96,8 +96,8 @@ impl Peppers {
         }
     }
 
-    /// What ties this user to this token, to be stored beside the hash: an HMAC of id, secret and user. Empty without a
-    /// pepper, and for no user.
+    /// The tag that binds this user to this token: an HMAC of id, secret and user, stored beside the hash. Empty without
+    /// a pepper, and without a user.
     pub(crate) fn tag(&self, token: &Token, user: Option<&str>) -> Bytes {
         match (self.0.first(), user) {
             (Some(key), Some(user)) => {
@@ -107,18 +107,18 @@ impl Peppers {
         }
     }
 
-    /// What ties the parts of a note about an imported session together. Empty without a pepper.
+    /// The HMAC that binds together the parts of a note about an imported session. Empty without a pepper.
     #[cfg(feature = "tower-sessions-import")]
     pub(crate) fn seal_move(&self, parts: &[&[u8]; 4]) -> Bytes {
         let [name, id, lineage, user] = *parts;
-        // All but the last have one length each.
+        // All but the last have a fixed length, so no two lists of parts are the same bytes.
         let parts = [b"tower-fred import", name, id, lineage, user];
         self.0.first().map_or_else(Bytes::new, |key| {
             Bytes::copy_from_slice(&mac(&key.0, &parts))
         })
     }
 
-    /// Whether a stored tag ties this user to this token.
+    /// Whether a stored tag binds this user to this token.
     pub(crate) fn vouch(&self, token: &Token, user: &[u8], tag: Option<&Bytes>) -> bool {
         tag.is_some_and(|tag| {
             self.0.iter().fold(false, |found, key| {
@@ -129,7 +129,7 @@ impl Peppers {
 }
 
 fn user_tag(key: &Key, token: &Token, user: &[u8]) -> [u8; HASH] {
-    // Id and secret have one length each, so this is injective.
+    // Id and secret have a fixed length, so no two lists of parts are the same bytes.
     let parts = [b"tower-fred user", token.selector(), token.secret(), user];
     mac(&key.0, &parts)
 }
@@ -138,7 +138,7 @@ fn user_tag(key: &Key, token: &Token, user: &[u8]) -> [u8; HASH] {
 #[derive(Clone)]
 pub(crate) struct Hashes {
     all: Bytes,
-    /// The length of those that are bound to the id; those after them are of the secret alone.
+    /// The length of the hashes that are bound to the id. The hashes after them are of the secret alone.
     bound: usize,
 }
 
@@ -148,7 +148,7 @@ impl Hashes {
         is_among(&self.all[self.bound..], stored)
     }
 
-    /// Whether `stored` is one of them, in a time that does not tell how nearly.
+    /// Whether `stored` is one of them, in constant time.
     pub(crate) fn contain(&self, stored: &[u8]) -> bool {
         is_among(&self.all, stored)
     }

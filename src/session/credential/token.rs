@@ -9,7 +9,8 @@ use subtle::ConstantTimeEq;
 
 use crate::error::{Error, Kind};
 
-/// What a browser proves its session with: 16 bytes that name the record and 32 bytes that only a hash of is stored.
+/// What a browser proves its session with: 16 bytes that name the record, and 32 secret bytes of which only a hash is
+/// stored.
 ///
 /// Both come from the operating system's random number generator. [`id`](Self::id) may be shown and logged;
 /// [`cookie_value`](Self::cookie_value) is a credential. `Debug` shows neither.
@@ -55,7 +56,7 @@ impl Token {
         (length == bytes.len()).then(|| Self::from_bytes(&bytes))
     }
 
-    /// The session with this id for who proves it in another way: the secret is nobody's.
+    /// A token with this id and a secret that no browser has, for a caller that proves its session in another way.
     #[cfg(feature = "tower-sessions-import")]
     pub(crate) fn without_secret(id: &str) -> Option<Self> {
         let mut selector = [0; SELECTOR];
@@ -102,7 +103,7 @@ impl Token {
         Sha256::digest(self.secret).into()
     }
 
-    /// What stays while the secret is only renewed, and is another after a login or a rotation.
+    /// The lineage: it stays the same when the secret is only renewed, and changes with a login or a rotation.
     pub(crate) fn lineage(&self) -> Bytes {
         let digest = Sha256::new()
             .chain_update(b"tower-fred lineage")
@@ -118,7 +119,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Whether two hashes are equal, in a time that does not tell how far.
+/// Whether two hashes are equal, in constant time.
 pub(crate) fn same_hash(one: &[u8], other: &[u8]) -> bool {
     one.ct_eq(other).into()
 }

@@ -1,4 +1,4 @@
-//! Who the session is of: logins, logouts, and what they allow.
+//! The user of a session: login, logout, and the user's other sessions.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,19 +14,19 @@ use crate::{
 };
 
 impl Session {
-    /// Makes this the session of a user, under a new token: the one from before the login is dead.
+    /// Logs a user in: the session becomes the user's and gets a new token. The token from before is no longer valid.
     ///
-    /// Takes the user's name, or a [`Login`] that says more. Call it when the credentials were checked, also when the same
-    /// user proves them again. A login never fails because the old session just ended: a new one begins then.
+    /// Takes the user's name, or a [`Login`] with more. Call it after the credentials were checked, also when the same
+    /// user proves them again. If the old session has just ended, the login does not fail but begins a new session.
     ///
-    /// The values stay when nobody was logged in (a shopping cart) or the same user was. When another user was, they are
-    /// removed, with flash messages and with what this request changed before the login; what it changes after the login
-    /// stays. [`Login::keeping_values`] keeps them all.
+    /// The values stay when nobody was logged in (a shopping cart), or when the same user was. When another user was
+    /// logged in, they are removed, with flash messages and with the changes that this request made before the login;
+    /// changes after the login stay. [`Login::keeping_values`] keeps them all.
     ///
     /// It is written when the response leaves, and may be refused then: the response becomes a 403 when the user has
     /// [too many](crate::session::SessionStore::refuse_above) sessions, or all of them were
-    /// [revoked](crate::session::SessionStore::revoke_all) after this request began. Call [`commit`](Self::commit) to answer that
-    /// in another way.
+    /// [revoked](crate::session::SessionStore::revoke_all) after this request began. Call [`commit`](Self::commit) to
+    /// handle these errors yourself.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl Session {
         Ok(user.map(str::to_owned))
     }
 
-    /// When the user last proved who they are, by Redis's clock. It reads as [`get`](Self::get) does.
+    /// When the user last logged in, by Redis's clock. It reads as [`get`](Self::get) does.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl Session {
             .and_then(crate::session::record::session_record::Record::auth_at))
     }
 
-    /// Refuses what a user must have logged in lately for, such as a change of the password.
+    /// An error unless the user logged in recently: for actions such as a change of the password.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -89,9 +89,9 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody logged in, when the login is longer ago than
-    /// `age`, and when it is more than 60 seconds in the future: one of the clocks was set back then, and the age of the
-    /// login is not known. Otherwise as [`get`](Self::get).
+    /// A [forbidden](Error::is_forbidden) one, 403 as a response, when nobody is logged in, when the login is older than
+    /// `age`, and when it is more than 60 seconds in the future: then one of the clocks was set back, and the age of the
+    /// login is unknown. Otherwise as [`get`](Self::get).
     pub async fn require_recent_auth(&self, age: Duration) -> Result<(), Error> {
         if let Some(at) = self.auth_at().await? {
             let recent = match SystemTime::now().duration_since(at) {
@@ -104,23 +104,23 @@ impl Session {
         }
         Err(Error::new(
             Kind::Forbidden,
-            "this needs a user who logged in lately",
+            "this needs a user who logged in recently",
         ))
     }
 
-    /// Ends the session when the response leaves, whatever its status, and removes the cookie: also that of a session that
-    /// has ended already, but not the cookie of a login that replaced the token of this request.
+    /// Ends the session when the response leaves, whatever its status, and removes the cookie. The cookie is also removed
+    /// when the session has ended already, but not when a login in another request replaced the token of this one.
     ///
-    /// Changes made before are dropped; changes made after begin a new session that has nothing of this one.
+    /// Changes made before are dropped; changes made after it begin a new session without any values of this one.
     pub fn logout(&self) {
         self.used().log_out();
         #[cfg(feature = "tower-sessions-import")]
         self.log_out_imported();
     }
 
-    /// Replaces the token when the response leaves: the old one is dead. [`login`](Self::login) does so by itself.
+    /// Replaces the token when the response leaves; the old one is no longer valid. [`login`](Self::login) does this too.
     ///
-    /// Call it when the session's rights change in another way. Where there is no session it does nothing.
+    /// Call it when the rights of the session change in another way. Without a session it does nothing.
     pub fn rotate(&self) {
         let renewal = &mut self.used().changes.renewal;
         if *renewal == Renewal::Keep {
@@ -128,11 +128,11 @@ impl Session {
         }
     }
 
-    /// Whether the session is still there, asked anew: for a WebSocket or a stream, before something that matters. It
-    /// counts as use. [`ended`](Self::ended) waits for the end without a command each time.
+    /// Whether the session still exists. Asks Redis on each call: for a WebSocket or a stream, before something
+    /// important. It counts as use. [`ended`](Self::ended) waits for the end without a command for each check.
     ///
-    /// False after a logout, a revocation, a timeout, and after a login or rotation elsewhere, which is another's. A token
-    /// that was only renewed does not end it.
+    /// False after a logout, a revocation or a timeout, and after a login or rotation in another request, which needs the
+    /// new token. The renewal of a token does not end the session.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl Session {
         }
     }
 
-    /// The live sessions of this session's user, the one used last first. Empty when nobody logged in.
+    /// The live sessions of this session's user, the most recently used first. Empty when nobody is logged in.
     ///
     /// # Errors
     ///
@@ -163,7 +163,7 @@ impl Session {
         }
     }
 
-    /// Ends the session with this handle, if it is one of this session's user: whether it was.
+    /// Ends the session with this id if it belongs to this session's user. Returns whether it did.
     ///
     /// # Errors
     ///
@@ -175,7 +175,7 @@ impl Session {
         }
     }
 
-    /// Ends all other sessions of this session's user: how many there were. See
+    /// Ends all other sessions of this session's user. Returns how many there were. See
     /// [`SessionStore::revoke_all`](crate::session::SessionStore::revoke_all).
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Session {
         };
         let kept = self.id().unwrap_or_default();
         let (count, at) = self.store().revoke_except(&user, Some(&kept)).await?;
-        // A login of this request is by who asked for it.
+        // The revocation must not refuse a login of the same request.
         let mut state = self.state();
         state.revoked_at = at;
         state.changes.revoked_at(at);

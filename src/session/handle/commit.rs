@@ -1,4 +1,4 @@
-//! Between a session and its record: one write, one end.
+//! Writes the buffered changes of a session to its record, and ends sessions that were logged out.
 
 use super::session::Session;
 use crate::{
@@ -22,7 +22,7 @@ impl Session {
     pub(crate) async fn flush(&self) -> Result<(), Error> {
         self.end().await?;
         self.write().await?;
-        // A clone may have logged out while that was on its way.
+        // A clone may have logged out during the write.
         self.end().await
     }
 
@@ -52,7 +52,7 @@ impl Session {
         if !self.state().changes.is_empty() {
             self.import().await?;
         }
-        // Only a session that the caller was seen to hold may be listed as the user's.
+        // Only a session that a read has proved to be the caller's may be added to the user's list.
         let peppered = !self.store().settings.peppers.are_none();
         let unread = self.state().begin_login(peppered);
         if let Some(job) = unread {
@@ -106,14 +106,14 @@ impl Session {
         outcome
     }
 
-    /// What was to be written to a session that is not there.
+    /// Handles changes when none of the tokens opens a session: begins a new one, or drops the changes.
     async fn write_elsewhere(
         &self,
         job: &Job,
         changes: &Changes,
         refused: bool,
     ) -> Result<(), Error> {
-        // A login is no write of the session that ended: it begins another.
+        // A login does not write to the session that ended: it begins another one.
         if refused && changes.login().is_none() {
             self.state().interrupted(job);
             return Err(interrupted());
@@ -143,8 +143,8 @@ impl Session {
         Ok(())
     }
 
-    /// One guarded write outside the buffered changes: what became of it, or nothing where there is no session. The
-    /// caller holds the I/O lock and has flushed.
+    /// One guarded write besides the buffered changes. Returns its outcome, or nothing if there is no session. The caller
+    /// holds the I/O lock and has flushed.
     pub(crate) async fn apply<'a>(
         &self,
         ops: impl Fn(&Holder) -> Result<Vec<Op<'a>>, Error>,
@@ -174,7 +174,8 @@ impl Session {
         Ok(None)
     }
 
-    /// Whether a session refused a write that was no longer its holder's; an error when it refused it from its holder.
+    /// Whether the session refused a write because the token had been replaced; an error if it refused a write of its
+    /// holder.
     fn refused(&self, outcome: &Outcome, token: &Token) -> Result<bool, Error> {
         match outcome {
             Outcome::Stale => {
@@ -193,7 +194,7 @@ impl Session {
         Ok(false)
     }
 
-    /// Drops the changes with a login that is refused: trying again would not help.
+    /// Drops all changes if a login was refused: another attempt would be refused too.
     fn dropped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.as_ref().is_err_and(Error::is_forbidden) {
             self.state().changes = Changes::default();
@@ -201,16 +202,17 @@ impl Session {
         result
     }
 
-    /// Takes a session that changed hands out of the list of whose it was.
+    /// Removes a session that has another user now from the list of the user before.
     async fn replaced_user(&self, done: &Done, token: &Token) {
         if let Some(user) = &done.user_before {
             self.store().unlist(user, &[token.id()]).await;
         }
     }
 
-    /// Writes what the response has to wait for; the values only if they are `kept`. Says what leaves with it.
+    /// Writes what has to be written before the response leaves; drops the changes unless `kept`. Returns what the
+    /// response carries.
     pub(crate) async fn conclude(&self, kept: bool) -> (Result<(), Error>, Sending) {
-        // Also when there is nothing to write: a clone may be about to change the cookie.
+        // Also when there is nothing to write: a clone may be changing the cookie.
         let _io = self.inner.io.lock().await;
         if kept {
             self.state().renew_if_due();
@@ -221,7 +223,7 @@ impl Session {
         let mut result = self.flush().await;
         if upkeep {
             if let Err(error) = &result {
-                // The old token is as good as before; the next request tries again.
+                // The old token is still valid; the next request tries again.
                 tracing::debug!(target: "tower_fred::session", %error, "token not renewed");
                 self.state().changes = Changes::default();
                 result = Ok(());
@@ -229,7 +231,8 @@ impl Session {
         }
         let mut state = self.state();
         if let Some(place) = state.place.take() {
-            // Not awaited: a request that is cut off here must not keep a place for a token that nobody got.
+            // Not before this point: a request that is dropped earlier must not keep the place, as no browser got the
+            // token.
             let store = self.store().clone();
             tokio::spawn(async move { store.confirm(&place).await });
         }

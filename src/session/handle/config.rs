@@ -1,4 +1,4 @@
-//! What all services and requests of a layer share.
+//! The settings of a layer, shared by its services and requests.
 
 use crate::session::{
     callbacks::{
@@ -9,7 +9,7 @@ use crate::session::{
     store::session_store::SessionStore,
 };
 
-/// The settings of a layer.
+/// See [`SessionLayer`](crate::session::SessionLayer) for each of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) store: SessionStore,
@@ -36,7 +36,7 @@ impl Config {
         }
     }
 
-    /// Whether it makes no difference which of the two looks after a session.
+    /// Whether a session is treated the same by both layers.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
         self.store.settings.agree_with(&other.store.settings)
             && self.cookie.attributes() == other.cookie.attributes()
@@ -44,7 +44,7 @@ impl Config {
             && self.is_observed_as(other)
     }
 
-    /// Whether both tell the same functions. Two closures are the same only if one was cloned from the other.
+    /// Whether both call the same functions. Two closures are the same only if one was cloned from the other.
     fn is_observed_as(&self, other: &Self) -> bool {
         #[cfg(feature = "tower-sessions-import")]
         if self.import.is_some() != other.import.is_some() {

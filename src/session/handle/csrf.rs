@@ -1,4 +1,4 @@
-//! A token that only this site's own pages can send back.
+//! CSRF tokens: only pages of this session can send them back.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -15,9 +15,10 @@ use crate::{
 impl Session {
     /// A token for the forms and scripts of this session's pages, of 43 characters that are safe in HTML and headers.
     ///
-    /// It is an HMAC of the session's secret as it was at the last login or rotation: it changes with those, and stays
-    /// while the secret is only renewed. Each call masks it anew, so that compression gives nothing of it away. Begins a
-    /// session where there is none, and writes what was buffered of a login first.
+    /// It is derived by HMAC from the session's secret as it was at the last login or rotation, so it changes with those
+    /// and stays the same when the secret is only renewed. Each call masks it with other random bytes, so that
+    /// compression does not leak it (BREACH). It begins a session if there is none. It first writes a buffered login or
+    /// rotation.
     ///
     /// `SameSite=Lax`, the default, keeps forms of other sites from sending the cookie. The token adds to that for
     /// browsers that do not know it, and for other hosts of the same site.
@@ -38,7 +39,7 @@ impl Session {
     pub async fn csrf_token(&self) -> Result<String, Error> {
         self.mark_used();
         let _io = self.inner.io.lock().await;
-        // A new token is on its way to the browser: the one to answer for.
+        // A login or rotation is buffered: the CSRF token must be that of the new secret.
         let replaced = !matches!(self.state().changes.renewal, Renewal::Keep);
         if replaced {
             self.flush().await?;

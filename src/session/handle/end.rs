@@ -13,18 +13,19 @@ use crate::session::store::{watcher::watch_for_end, watches::Watch};
 impl Session {
     /// Waits until the session ends: for a WebSocket or a stream, to end with it.
     ///
-    /// It ends by a logout, a revocation and a timeout, and by a login or rotation elsewhere, which make it another's; a
-    /// token that was only renewed does not end it. Where there is no session, it has ended already. Waiting is no use of
-    /// the session: one that nothing else uses ends by its [idle timeout](crate::session::SessionLayer::idle_timeout).
+    /// It ends by a logout, a revocation or a timeout, and by a login or rotation in another request, which needs the
+    /// new token. The renewal of a token does not end it. Without a session, this returns at once. Waiting does not
+    /// count as use of the session: a session without any other use ends by its [idle
+    /// timeout](crate::session::SessionLayer::idle_timeout).
     ///
-    /// It is told at once and costs next to nothing: the process has one more connection to Redis while anybody waits, on
-    /// which every end is published. That is only a hint. What counts is the session's record, which is looked at when
-    /// there was a hint, when the session's time is over, and [now and then](crate::session::SessionStore::check_ended_every) in any case,
-    /// those of many waiting sessions by one command. While Redis does not answer, nobody knows of an end, and this waits.
-    /// Over an application's own client of a cluster, no hint is heard.
+    /// The end is noticed at once, at little cost: while at least one session waits, the process has one more connection
+    /// to Redis, which is subscribed to a channel where each end is published. A message is only a hint: it makes the
+    /// layer check the session's record. The record is also checked when the session's time is over, and [at an
+    /// interval](crate::session::SessionStore::check_ended_every), many waiting sessions with one command. While Redis
+    /// does not answer, this waits. With an application's own client of a cluster, there is no subscription.
     ///
-    /// A revocation that found the user's list [evicted](crate::session#eviction) is told when a use of the session notices
-    /// it.
+    /// If a revocation found the user's list [evicted](crate::session#eviction), the end is noticed when the session is
+    /// used.
     ///
     /// ```no_run
     /// # use tower_fred::{Error, Session};
@@ -55,36 +56,36 @@ impl Session {
                 pause = (pause * 2).min(LAST_PAUSE);
                 continue;
             }
-            let Some(wait) = self.wait() else { return };
-            wait.ended().await;
-            // This request itself may have put another token in the place of the one that was waited for.
+            let Some(watch) = self.watch() else { return };
+            watch.ended().await;
+            // This request itself may have replaced the token whose end was waited for.
             if self
                 .state()
                 .holder()
-                .is_none_or(|holder| wait.is_for(holder))
+                .is_none_or(|holder| watch.is_for(holder))
             {
                 return;
             }
         }
     }
 
-    /// Who waits for the end of this session on behalf of all its clones; nobody where there is no session.
-    fn wait(&self) -> Option<Arc<Watch>> {
+    /// The watch that all clones of this session share; none without a session.
+    fn watch(&self) -> Option<Arc<Watch>> {
         let holder = self.state().holder()?.clone();
         let mut slot = self
             .inner
-            .wait
+            .watch
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(wait) = slot.as_ref().filter(|wait| wait.is_for(&holder)) {
-            return Some(Arc::clone(wait));
+        if let Some(watch) = slot.as_ref().filter(|watch| watch.is_for(&holder)) {
+            return Some(Arc::clone(watch));
         }
-        let wait = watch_for_end(self.store(), holder);
-        *slot = Some(Arc::clone(&wait));
-        Some(wait)
+        let watch = watch_for_end(self.store(), holder);
+        *slot = Some(Arc::clone(&watch));
+        Some(watch)
     }
 }
 
-/// After an attempt to read the session that failed.
+/// The pause after a failed read of the session; it doubles up to the last one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Messages that are shown once.
+//! Flash messages: shown once, on the next page.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Serialize, de::DeserializeOwned};
@@ -16,9 +16,9 @@ use crate::{
 };
 
 impl Session {
-    /// Leaves a message for the page that asks next, usually after a redirect. It is written when the response leaves.
+    /// Leaves a message for the next page, usually after a redirect. It is written when the response leaves.
     ///
-    /// Each message is a field of its own: requests that leave one at once lose none.
+    /// Each message is a field of its own, so requests at the same time lose none.
     ///
     /// ```no_run
     /// # async fn example(session: tower_fred::Session) -> Result<(), tower_fred::Error> {
@@ -35,7 +35,8 @@ impl Session {
     /// # Errors
     ///
     /// A [codec](Error::is_codec) error when the message cannot be encoded or is larger than
-    /// [`MAX_VALUE`](crate::session::MAX_VALUE), an [unavailable](Error::is_unavailable) one when the system has no random bytes.
+    /// [`MAX_VALUE`](crate::session::MAX_VALUE), an [unavailable](Error::is_unavailable) one when the system has no
+    /// random bytes.
     pub fn flash<T: Serialize + ?Sized>(&self, message: &T) -> Result<(), Error> {
         let mut unique = [0; 6];
         getrandom::fill(&mut unique).map_err(|error| {
@@ -44,7 +45,7 @@ impl Session {
         let value = self.store().settings.codec.encode("flash", message)?;
         let value = check_value("flash", value)?;
         let mut state = self.used();
-        // In the order of time, then of this request.
+        // Keys sort by time, then by the order in this request.
         let place = state.changes.fields.len();
         let now = unix_millis();
         let unique = URL_SAFE_NO_PAD.encode(unique);
@@ -52,11 +53,12 @@ impl Session {
         Ok(())
     }
 
-    /// The messages that were left, the oldest first, and removes them when the response leaves.
+    /// Returns the messages, the oldest first, and removes them when the response leaves.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get). A message that is no `T` is removed all the same: no page is stuck with it.
+    /// As [`get`](Self::get). A message that does not decode as a `T` is removed nevertheless, so the error does not
+    /// repeat.
     pub async fn take_flashes<T: DeserializeOwned>(&self) -> Result<Vec<T>, Error> {
         self.mark_used();
         self.load().await?;

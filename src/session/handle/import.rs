@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Session {
-    /// Takes over the session that the browser had, if it had one. The caller holds the I/O lock.
+    /// Takes over the old session that the browser names, if any. The caller holds the I/O lock.
     pub(crate) async fn import(&self) -> Result<(), Error> {
         let target = {
             let state = self.state();
@@ -56,7 +56,7 @@ impl Session {
                 drop(state);
                 self.leave(Stage::Over);
             }
-            // Another request brings the cookie.
+            // The response of the other request carries the cookie.
             Moved::Elsewhere(holder) => {
                 self.state().adopted(&job, holder);
                 *self.legacy() = None;
@@ -67,7 +67,7 @@ impl Session {
         Ok(())
     }
 
-    /// Notes that the old session is to be ended as well.
+    /// Notes that the old session has to be ended too.
     pub(crate) fn log_out_imported(&self) {
         if let Some(legacy) = self.legacy().as_mut() {
             legacy.stage = Stage::LoggedOut;
@@ -82,8 +82,8 @@ impl Session {
             .is_some_and(|legacy| legacy.stage == Stage::LoggedOut)
     }
 
-    /// Ends the old session, if it was logged out: nobody takes it over from now on, and what another request made of it a
-    /// moment ago ends. The caller holds the I/O lock.
+    /// Ends the old session if it was logged out: it can no longer be taken over, and a session that another request has
+    /// just made from it ends too. The caller holds the I/O lock.
     pub(crate) async fn end_imported(&self) -> Result<(), Error> {
         let id = match &*self.legacy() {
             Some(legacy) if legacy.stage == Stage::LoggedOut => legacy.id,

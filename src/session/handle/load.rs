@@ -1,4 +1,4 @@
-//! Reading a session: one load a request.
+//! Reading a session: at most one load in each request.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ impl Session {
         self.load_locked().await
     }
 
-    /// The same for a caller that holds the I/O lock.
+    /// As `load`, for a caller that holds the I/O lock.
     pub(crate) async fn load_locked(&self) -> Result<(), Error> {
         #[cfg(feature = "tower-sessions-import")]
         self.import().await?;
@@ -28,8 +28,8 @@ impl Session {
         self.load_by(job).await
     }
 
-    /// The user, for a layer whose look at the session changes nothing of what the handler answers: neither is the answer
-    /// marked as personal, nor does it say `Vary: Cookie`.
+    /// The user, for a layer whose read does not change the handler's response: the response is not marked as personal
+    /// and gets no `Vary: Cookie`.
     #[cfg(feature = "rate-limit")]
     pub(crate) async fn user_unmarked(&self) -> Result<Option<String>, Error> {
         let _io = self.inner.io.lock().await;
@@ -54,7 +54,7 @@ impl Session {
         self.use_after_response();
         match found {
             Err(error) if self.inner.config.anonymous_on_failure && error.is_unavailable() => {
-                // The outage itself has a warning, once.
+                // The outage itself was logged as a warning, once.
                 tracing::debug!(target: "tower_fred::session", %error, "going on with an empty session");
                 self.state().unreachable(&job);
                 Ok(())
@@ -63,7 +63,7 @@ impl Session {
         }
     }
 
-    /// Asks about the tokens of `job`, one after the other.
+    /// Looks up the tokens of `job`, one after the other, until one opens a session.
     pub(crate) async fn find(&self, job: &Job) -> Result<(), Error> {
         let mut stale = false;
         for holder in &job.holders {
@@ -86,13 +86,14 @@ impl Session {
 
     fn loaded(&self, job: &Job, holder: &Holder, record: Record, due: Due) {
         let mut state = self.state();
-        // One that is due is noted when the response leaves, or now if it has left.
+        // A use that is due is noted when the response leaves, or at once if it has left.
         let is_noted = !due.touch || !state.is_sent();
         state.used_at = is_noted.then(Instant::now);
         state.loaded(job, &holder.token, record, due);
     }
 
-    /// Notes the use of a session whose response has left, at most once per touch interval. Nobody waits for it.
+    /// Notes a use after the response has left, at most once per touch interval, in a task that the caller does not wait
+    /// for.
     pub(crate) fn use_after_response(&self) {
         let store = self.store();
         let interval = store.settings.touch_interval();

@@ -1,4 +1,4 @@
-//! The session that a handler holds.
+//! [`Session`]: the session that a handler holds.
 
 use std::{
     fmt,
@@ -38,7 +38,7 @@ use crate::{
 ///     session.insert("cart", &cart)
 /// }
 ///
-/// /// For a WebSocket, whose response has long left: it writes by itself.
+/// /// For a WebSocket, whose response has left already: it writes with `commit`.
 /// async fn seen(session: &Session, message: u64) -> Result<(), Error> {
 ///     session.insert("seen", &message)?;
 ///     session.commit().await
@@ -56,25 +56,25 @@ pub struct Session {
 
 pub(crate) struct Inner {
     pub(crate) config: Arc<Config>,
-    /// Tells a cache that this request's answer is for nobody else.
+    /// Tells a cache that the response to this request is personal.
     personal: Personal,
-    /// The session of the next layer outside that left its own in the same place.
+    /// The session that the next session layer outside put into the same extension.
     outer: Option<Session>,
-    /// Who asks, where the layer was told how to say that.
+    /// The name of the client, if the layer has a function that gives it.
     client: Option<String>,
-    /// The session of another crate that the browser names.
+    /// The session of tower-sessions that the browser names.
     #[cfg(feature = "tower-sessions-import")]
     pub(crate) legacy: Mutex<Option<crate::session::import::legacy::Legacy>>,
     began: Instant,
-    /// Who waits for the session's end.
-    pub(crate) wait: Mutex<Option<Arc<Watch>>>,
-    /// Never locked over an await.
+    /// The watch that all clones share while one of them waits for the session's end.
+    pub(crate) watch: Mutex<Option<Arc<Watch>>>,
+    /// Never locked across an await.
     state: Mutex<State>,
     /// One load or write at a time: clones that read at once load once.
     pub(crate) io: tokio::sync::Mutex<()>,
 }
 
-/// What a request says that a session has to know.
+/// What a session needs from its request.
 pub(crate) struct Told {
     pub(crate) tokens: Vec<Token>,
     pub(crate) client: Option<String>,
@@ -95,7 +95,7 @@ impl Session {
                 #[cfg(feature = "tower-sessions-import")]
                 legacy: Mutex::new(told.legacy),
                 began: Instant::now(),
-                wait: Mutex::default(),
+                watch: Mutex::default(),
                 state: Mutex::new(State::new(told.tokens)),
                 io: tokio::sync::Mutex::new(()),
             }),
@@ -109,9 +109,9 @@ impl Session {
     /// # Errors
     ///
     /// An [unavailable](Error::is_unavailable) error when Redis does not answer (unless the layer is
-    /// [`anonymous_on_failure`](crate::session::SessionLayer::anonymous_on_failure)), a [corrupt](Error::is_corrupt) one when the
-    /// record is not one of ours, a [codec](Error::is_codec) one when this value is not a `T`; the other values are
-    /// still readable then, and this one stays as it is.
+    /// [`anonymous_on_failure`](crate::session::SessionLayer::anonymous_on_failure)), a [corrupt](Error::is_corrupt) one
+    /// when the record is not one of ours, a [codec](Error::is_codec) one when this value is not a `T`; the other values
+    /// are still readable then, and this one stays as it is.
     pub async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Error> {
         let pending = self.used().pending(key);
         let value = match pending {
@@ -129,8 +129,8 @@ impl Session {
     /// # Errors
     ///
     /// A [codec](Error::is_codec) error when the value cannot be encoded or is larger than
-    /// [`MAX_VALUE`](crate::session::MAX_VALUE), or the key is empty, longer than [`MAX_KEY`](crate::session::MAX_KEY) or begins with `!` or
-    /// `~`. Nothing changes then.
+    /// [`MAX_VALUE`](crate::session::MAX_VALUE), or the key is empty, longer than [`MAX_KEY`](crate::session::MAX_KEY)
+    /// or begins with `!` or `~`. Nothing changes then.
     pub fn insert<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<(), Error> {
         let value = encode(&self.store().settings.codec, key, value)?;
         let mut state = self.used();
@@ -140,7 +140,7 @@ impl Session {
 
     /// Removes the value under `key` when the response leaves.
     pub fn remove(&self, key: &str) {
-        // Names that no value can have are not ours to remove.
+        // Fields of this crate are not the handler's to remove.
         if !is_reserved(key) {
             self.used().changes.fields.insert(key.to_owned(), None);
         }
@@ -179,7 +179,7 @@ impl Session {
         self.flush().await
     }
 
-    /// The state, for a handler that uses the session: what it answers may depend on it.
+    /// Locks the state for a handler that uses the session, and marks the response as personal.
     pub(crate) fn used(&self) -> MutexGuard<'_, State> {
         self.mark_used();
         self.state()
@@ -189,7 +189,7 @@ impl Session {
         self.inner.personal.set();
     }
 
-    /// This session and those of the layers outside, from the innermost on.
+    /// This session, then those of the layers outside, from the innermost to the outermost.
     pub(crate) fn with_outer(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |session| session.inner.outer.as_ref())
     }
@@ -207,7 +207,7 @@ impl Session {
         login.checked_at.unwrap_or(self.inner.began)
     }
 
-    /// Tells of a token that opens nothing.
+    /// Reports a token for which there is no session: to the log, and to the application's hook.
     pub(crate) fn suspect(&self, what: Suspicion, token: &Token) {
         let session = self.store().pseudonym(&token.id());
         tracing::debug!(target: "tower_fred::session", sid_hash = %session, "{}", what.text());
@@ -221,7 +221,7 @@ impl Session {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while it is locked; were it so, the state would still be whole.
+        // Nothing panics while it is locked; even then the state would be consistent.
         self.inner
             .state
             .lock()

@@ -1,4 +1,4 @@
-//! A struct as a view of the session: a stored field per field of the struct.
+//! A struct as a view of the session: one stored field for each field of the struct.
 
 use std::{
     fmt,
@@ -19,10 +19,11 @@ use crate::{
 /// Requests that change different fields of the struct at once keep both, as with [`Session::insert`]: only the fields
 /// that were changed are written.
 ///
-/// No derive of this crate is needed: serde tells the fields of anything that it serializes as a struct. They pass through
-/// `serde_json::Value`, so a field may be whatever JSON can say, `#[serde(rename, flatten, skip)]` work as ever, and whole
-/// numbers have at most 64 bits. A field that is not stored has its value of `Default`. Its names are those that
-/// `T::default()` serializes as: `#[serde(skip_serializing_if)]` must not leave one of them out, or it is never read.
+/// No derive of this crate is needed: serde tells the fields of anything that it serializes as a struct. They pass
+/// through `serde_json::Value`, so a field may be whatever JSON can say, `#[serde(rename, flatten, skip)]` work as ever,
+/// and whole numbers have at most 64 bits. A field that is not stored has its value of `Default`. Its names are those
+/// that `T::default()` serializes as: `#[serde(skip_serializing_if)]` must not leave one of them out, or it is never
+/// read.
 ///
 /// ```no_run
 /// use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ use crate::{
 /// }
 /// ```
 ///
-/// What was changed is lost without [`save`](Self::save): to write on drop would have no way to tell of an error.
+/// Changes are lost without [`save`](Self::save): a write on drop could not report an error.
 #[must_use = "changes are lost without `save`"]
 pub struct Typed<T> {
     session: Session,

@@ -1,4 +1,4 @@
-//! Changes that depend on the value before, and lose no other.
+//! Changes that depend on the value before: requests at the same time lose none.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -15,11 +15,11 @@ use crate::{
 };
 
 impl Session {
-    /// Replaces the value under `key` by what `change` makes of it, and gives that.
+    /// Replaces the value under `key` with the result of `change`, and returns it.
     ///
-    /// It is written at once, and only if the value is still the one that `change` was given; otherwise `change` is asked
-    /// again, with the value that is there. So requests that update one key at once lose nothing. What was buffered
-    /// before is written first.
+    /// It is written at once, and only if the stored value is still the one that `change` got; otherwise `change` is
+    /// called again with the stored value. So requests that update the same key at the same time lose no change.
+    /// Buffered changes are written first.
     ///
     /// ```no_run
     /// # async fn example(session: tower_fred::Session) -> Result<(), tower_fred::Error> {
@@ -37,7 +37,7 @@ impl Session {
     /// # Errors
     ///
     /// As [`get`](Self::get), [`insert`](Self::insert) and [`commit`](Self::commit), and an
-    /// [unavailable](Error::is_unavailable) one when others were faster a hundred times.
+    /// [unavailable](Error::is_unavailable) one when other requests changed the value first, a hundred times in a row.
     ///
     /// # Cancellation
     ///
@@ -83,7 +83,7 @@ impl Session {
         ))
     }
 
-    /// What is stored under `key`, empty for nothing, and what that stands for.
+    /// The stored value under `key` (empty if there is none), and the plain value.
     fn before(&self, key: &str) -> Result<(Bytes, Option<Bytes>), Error> {
         let state = self.state();
         let Some(record) = state.record() else {
@@ -93,10 +93,10 @@ impl Session {
         Ok((stored, record.plain(key)?))
     }
 
-    /// Adds to the whole number under `key`, which is 0 when there is none, and gives the sum.
+    /// Adds to the whole number under `key`, 0 if there is none, and returns the sum.
     ///
-    /// It is written at once, in one step within Redis, so that requests that add at once are all counted. What was
-    /// buffered before is written first.
+    /// It is written at once, in one script, so that additions at the same time are all counted. Buffered changes are
+    /// written first.
     ///
     /// # Errors
     ///
@@ -140,5 +140,5 @@ impl Session {
     }
 }
 
-/// Of n requests at once one succeeds in each round, so this is above the number that a session sees.
+/// Of n requests at the same time, one succeeds in each round. A session does not get as many requests at once.
 const ATTEMPTS: usize = 100;

@@ -13,14 +13,14 @@ pub(crate) struct Legacy {
     pub(crate) stage: Stage,
 }
 
-/// What this request did with the old session.
+/// What this request has done with the old session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Nothing yet.
     Untouched,
-    /// It is to be ended.
+    /// It was logged out and has to be ended.
     LoggedOut,
-    /// It is a new one now, or ended: its cookie is removed.
+    /// It was taken over or has ended: its cookie is removed.
     Over,
 }
 

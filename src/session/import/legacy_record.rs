@@ -6,8 +6,8 @@ use serde_json::Value as Json;
 
 use crate::session::store::records::unix_millis;
 
-/// The values of an old record that is the one asked for and has not ended: an array of the id, the values, and the end as
-/// year, day of the year, hour, minute, second, nanosecond and the offset from UTC in hours, minutes and seconds.
+/// The values of an old record that is the one asked for and has not ended: an array of the id, the values, and the end
+/// as year, day of the year, hour, minute, second, nanosecond and the offset from UTC in hours, minutes and seconds.
 pub(crate) fn parse(bytes: &[u8], id: i128) -> Option<HashMap<String, Json>> {
     type Time = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let (found, values, end): (i128, HashMap<String, Json>, Time) =

@@ -1,4 +1,4 @@
-//! How a session of another crate becomes one of ours: one request makes it, and the others at that time are given it.
+//! Makes a session of this crate from an old one. One request makes it; other requests at that time get the same session.
 
 use std::{
     collections::HashMap,
@@ -28,15 +28,15 @@ use crate::{
     },
 };
 
-/// What became of an old session that a browser names.
+/// The result for an old session that a browser names.
 pub(crate) enum Moved {
     /// This request made a new session of it.
     Here(NewSession, Box<Changes>),
-    /// Another request did so a moment ago: this is what it made.
+    /// Another request made the session shortly before.
     Elsewhere(Holder),
     /// All sessions of its user were revoked.
     Refused,
-    /// There is none, or none any more.
+    /// There is no such session, or it was taken over earlier.
     Nothing,
 }
 
@@ -70,7 +70,7 @@ impl SessionStore {
         }
     }
 
-    /// Makes the new session, as it is this request's turn.
+    /// Makes the new session; the caller has the turn.
     async fn make(
         &self,
         name: &str,
@@ -101,7 +101,7 @@ impl SessionStore {
             Ok(begun) => begun,
             Err(error) => return self.not_made(name, turn, error).await,
         };
-        // Only now: had this been cut off before, the values would be lost.
+        // Only after the session was made: otherwise the values would be lost if this future is dropped in between.
         let (id, lineage) = (begun.token.id(), begun.token.lineage());
         let settle: Vec<Value> = vec![
             "settle".into(),
@@ -125,7 +125,7 @@ impl SessionStore {
         Ok(self.made(name, &words))
     }
 
-    /// A login that is refused makes no session. By a revocation it is refused for ever, by the number of sessions until
+    /// A refused login makes no session. After a revocation it is always refused; with too many sessions, only until
     /// there are fewer.
     async fn not_made(&self, name: &str, turn: &str, error: Error) -> Result<Moved, Error> {
         let may_be_full = self.settings.per_user.is_some_and(|limit| !limit.evicts);
@@ -141,7 +141,7 @@ impl SessionStore {
         Err(error)
     }
 
-    /// The values that a session of ours can have.
+    /// The values that a session of this crate can hold.
     fn kept(&self, values: &HashMap<String, Json>) -> Changes {
         let mut changes = Changes::default();
         for (key, value) in values {
@@ -157,7 +157,7 @@ impl SessionStore {
         changes
     }
 
-    /// Nobody takes over the old session from now on, and what was made of it a moment ago ends.
+    /// Ends the old session: it can no longer be taken over, and a session that was just made from it ends too.
     pub(crate) async fn end_old(&self, id: i128) -> Result<(), Error> {
         let name = name(id);
         let words = self.end_named(&name).await?;
@@ -182,7 +182,7 @@ impl SessionStore {
         let Some(token) = Token::without_secret(&id) else {
             return Moved::Nothing;
         };
-        // NOTE: with a pepper, whoever can write to Redis must not choose the session or the user.
+        // With a pepper, somebody who can write to Redis must not be able to choose the session or the user.
         if self.tag_of(name, &id, lineage, user.as_deref()) != *tag {
             return Moved::Nothing;
         }
@@ -211,7 +211,7 @@ impl SessionStore {
         self.redis.run_on(&IMPORT, &keys, args).await
     }
 
-    /// For how long it is one request's turn, in milliseconds: to read, begin, list and log in.
+    /// How long one request has the turn, in milliseconds: time to read, to begin, and to log in.
     fn turn_ms(&self) -> i64 {
         millis(self.redis.deadline()).saturating_mul(6)
     }
@@ -224,7 +224,7 @@ fn name(id: i128) -> String {
 static LEFT_OUT: LogPace = LogPace::new();
 static IMPORT: Script = Script::new(include_str!("lua/import.lua"));
 
-/// How long it is known that an old session was taken over. An old record that lives longer could be taken over again.
+/// How long the note keeps that an old session was taken over. An old record that lives longer could be taken over again.
 const NOTED: Duration = Duration::from_secs(400 * 24 * 60 * 60);
-/// Between two looks at what another request is making.
+/// The pause between two checks while another request makes the session.
 const PAUSE: Duration = Duration::from_millis(10);

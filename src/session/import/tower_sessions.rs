@@ -1,4 +1,4 @@
-//! Where tower-sessions kept its sessions.
+//! [`TowerSessions`]: where tower-sessions kept its sessions.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -34,7 +34,7 @@ impl TowerSessions {
     #[expect(clippy::new_without_default, reason = "as the other settings")]
     pub fn new() -> Self {
         Self {
-            // No prefix of its own; the rest only matters when the cookie is removed.
+            // Without a name prefix; the attributes matter only for the removal of the cookie.
             cookie: CookieAttributes::new().without_secure(),
             prefix: String::new(),
             user_from: None,
@@ -70,7 +70,7 @@ impl TowerSessions {
         self
     }
 
-    /// Who is logged in to an old session, by its values; default: nobody. The user is logged in to the new one as well.
+    /// Finds the user of an old session in its values; default: no user. The user is then logged in to the new session.
     #[must_use]
     pub fn user_from(
         mut self,

@@ -1,4 +1,4 @@
-//! What a session may hold: names and sizes.
+//! The allowed names and sizes of what a session holds.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -6,12 +6,12 @@ use serde::Serialize;
 use super::codec::Codec;
 use crate::error::{Error, Kind};
 
-/// Whether a name is one that this crate keeps to itself: its own fields, and flash messages.
+/// Whether a name is reserved for this crate: its own fields, and flash messages.
 pub(crate) fn is_reserved(key: &str) -> bool {
     key.starts_with([MARK, FLASH])
 }
 
-/// Refuses a key that could not be stored, saying why.
+/// An error if a key is not allowed.
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {
     if is_reserved(key) {
         return Err(Error::new(
@@ -28,7 +28,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A value for a key, both within bounds.
+/// Encodes a value, and checks the bounds of its key and size.
 pub(crate) fn encode<T: Serialize + ?Sized>(
     codec: &Codec,
     key: &str,

@@ -1,4 +1,4 @@
-//! What a request wants to change in its session, until it is written.
+//! [`Changes`]: what a request will write to its session.
 
 use std::collections::BTreeMap;
 
@@ -16,16 +16,16 @@ pub(crate) struct Changes {
     /// By key, the new value; `None` removes.
     pub(crate) fields: BTreeMap<String, Option<Bytes>>,
     pub(crate) renewal: Renewal,
-    /// A session is wanted even if nothing is in it.
+    /// A session has to begin even without values.
     pub(crate) begin: bool,
-    /// The values that are stored are removed first: they are another user's.
+    /// The stored values are removed first, because they are another user's.
     pub(crate) drops_values: bool,
-    /// A buffered login, until it is known whose session it is for.
+    /// Set by a buffered login, until the user of the session is known.
     heir: Option<Inheritance>,
 }
 
-/// What decides on the values from before a buffered login: the user of the first such login, whether it keeps the values
-/// of another user, and what was buffered before it.
+/// Decides about the values from before a buffered login: the user of the first such login, whether it keeps the values
+/// of another user, and the changes that were buffered before it.
 #[derive(Clone)]
 struct Inheritance {
     user: String,
@@ -38,7 +38,7 @@ struct Inheritance {
 pub(crate) enum Renewal {
     #[default]
     Keep,
-    /// The token is old: another for the same rights.
+    /// The token is old: a new token with the same rights.
     Renew,
     Rotate,
     Login(Login),
@@ -49,7 +49,7 @@ impl Changes {
         self.fields.is_empty() && self.renewal == Renewal::Keep && !self.begin
     }
 
-    /// Whether nobody asked for these changes: what becomes of them is nobody's concern.
+    /// Whether these changes are only a renewal by the layer itself: the handler need not know whether they fail.
     pub(crate) fn are_upkeep(&self) -> bool {
         self.fields.is_empty() && self.renewal == Renewal::Renew && !self.begin
     }
@@ -72,7 +72,7 @@ impl Changes {
                     before: std::mem::take(&mut self.fields),
                 });
             }
-            // The values would have become those of the user before.
+            // The buffered values were for the user before.
             Some(false) if !login.keeps_values => {
                 self.heir = None;
                 self.fields.clear();
@@ -84,7 +84,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Decides on the values from before a buffered login, now that it is known whose the session is.
+    /// Decides about the values from before a buffered login, now that the user of the session is known.
     pub(crate) fn inherit_from(&mut self, user: Option<&str>) {
         let Some(heir) = self.heir.take() else {
             return;
@@ -98,19 +98,20 @@ impl Changes {
         }
     }
 
-    /// The same where the session has ended, so that nobody knows whose it was: nothing is kept.
+    /// The same when the session has ended, so that its user is unknown: nothing is kept.
     pub(crate) fn inherit_nothing(&mut self) {
         self.drops_values |= self.heir.take().is_some();
     }
 
-    /// A login that is buffered is by who revoked the user's sessions then.
+    /// Notes that this request revoked the user's sessions, so that the revocation does not refuse its own buffered
+    /// login.
     pub(crate) fn revoked_at(&mut self, unix_millis: i64) {
         if let Renewal::Login(login) = &mut self.renewal {
             login.revoked_at = unix_millis;
         }
     }
 
-    /// The token that these changes put in the place of `token`, if they do.
+    /// The token that replaces `token`, if these changes replace it.
     pub(crate) fn next(&self, token: &Token) -> Result<Option<Token>, Error> {
         match self.renewal {
             Renewal::Keep => Ok(None),
@@ -118,7 +119,7 @@ impl Changes {
         }
     }
 
-    /// Whether these changes are worth a session where there is none.
+    /// Whether these changes begin a session if there is none.
     pub(crate) fn need_a_session(&self) -> bool {
         self.begin || self.login().is_some() || self.fields.values().any(Option::is_some)
     }
@@ -145,7 +146,7 @@ impl Changes {
         Ok(ops)
     }
 
-    /// Leaves out what would change nothing in `record`.
+    /// Drops changes that would leave `record` as it is.
     pub(crate) fn prune(&mut self, record: &Record) {
         if self.drops_values {
             return;
@@ -153,12 +154,12 @@ impl Changes {
         self.fields
             .retain(|key, value| match (record.plain(key), value) {
                 (Ok(stored), value) => stored.as_ref() != value.as_ref(),
-                // What cannot be read may be overwritten on purpose.
+                // A value that cannot be read may be overwritten.
                 (Err(_), _) => true,
             });
     }
 
-    /// Leaves out what was written, and keeps what came after.
+    /// Drops the changes that were written, and keeps those that came after.
     pub(crate) fn settle(&mut self, written: &Self) {
         self.fields
             .retain(|key, value| written.fields.get(key) != Some(value));

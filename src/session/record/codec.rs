@@ -1,6 +1,6 @@
-//! Values as they are stored. The first byte of each tells how, so that what is stored depends on no setting or feature.
+//! Encodes and decodes values. The first byte of a stored value tells its form, so reading depends on no setting.
 //!
-//! JSON begins with none of the marks.
+//! No JSON begins with one of these bytes.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,7 +25,7 @@ impl Codec {
         key: &str,
         value: &T,
     ) -> Result<Bytes, Error> {
-        // The cause is left out of errors: it quotes values, and errors end up in logs.
+        // The cause is left out: it quotes values, and errors are logged.
         let refused = || {
             Error::new(
                 Kind::Codec,
@@ -45,7 +45,7 @@ impl Codec {
         }
     }
 
-    /// Whether a stored value differs from the plain one that it stands for.
+    /// Whether stored values are sealed, so that they differ from the plain ones.
     pub(crate) fn seals(&self) -> bool {
         #[cfg(feature = "seal")]
         return self.seal.is_some();

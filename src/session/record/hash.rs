@@ -1,4 +1,4 @@
-//! A record as Redis gave it: who holds it, and what is due with it.
+//! The Redis hash of a session: the names of its fields, whether a token opens it, and what is due.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use crate::{
     session::credential::{holder::Holder, token::HASH},
 };
 
-/// A record as Redis gave it.
+/// The fields of a session's hash, as Redis returned them.
 pub(crate) struct StoredHash {
     pub(crate) id: String,
     pub(crate) fields: HashMap<String, Bytes>,
@@ -66,8 +66,8 @@ impl StoredHash {
         Ok(Found::Live(self.record(end, settings), due))
     }
 
-    /// Whether the session is that of the user it names, as far as a pepper tells. `known_by` are the fields of the hash
-    /// that the caller's token has, and of its tag.
+    /// Whether the session belongs to the user in its record; without a pepper, always. `known_by` names the fields with
+    /// the hash of the caller's token and with its tag.
     fn is_users(
         &self,
         holder: &Holder,
@@ -82,7 +82,7 @@ impl StoredHash {
             return true;
         }
         let Some((hash, tag)) = known_by else {
-            // A lineage has one user. A token that is too old to be known makes no tag.
+            // All tokens of a lineage have the same user. For a token that is no longer stored there is no tag.
             return holder.user.as_ref().is_some_and(|it| it.as_bytes() == user);
         };
         let hash = self.fields.get(hash);
@@ -104,7 +104,7 @@ impl StoredHash {
             let end = self.millis(GRACE_END).unwrap_or(0);
             now >= end.saturating_sub(millis(settings.grace) / 2)
         };
-        // NOTE: commit.lua decides by the same rule. A time in the future is no reason not to ask.
+        // NOTE: commit.lua decides by the same rule. A time in the future must not prevent the check.
         let asked = now.saturating_sub(self.millis(LIST_ASKED).unwrap_or(0));
         let listing = self.fields.contains_key(USER) && asked.saturating_abs() >= interval;
         Due {
@@ -140,14 +140,14 @@ impl StoredHash {
     }
 }
 
-// NOTE: the scripts know these names too.
+// NOTE: the scripts use these names too.
 pub(crate) const SECRET_HASH: &str = "!h";
 pub(crate) const PREVIOUS_HASH: &str = "!p";
-/// Until when the previous secret is known as such.
+/// Until when the previous secret is still recognized.
 pub(crate) const PREVIOUS_END: &str = "!g";
-/// Until when it is accepted.
+/// Until when the previous secret is accepted.
 pub(crate) const GRACE_END: &str = "!k";
-/// There while the browser has not shown that it got the token of a renewal.
+/// Present until the browser has sent the new token after a renewal.
 pub(crate) const HANDED_OVER: &str = "!o";
 pub(crate) const LINEAGE: &str = "!v";
 pub(crate) const RENEWED: &str = "!n";
@@ -158,9 +158,9 @@ pub(crate) const USER: &str = "!u";
 pub(crate) const AUTHENTICATED: &str = "!a";
 /// When the login was listed, by the clock of the list's server.
 pub(crate) const LISTED_AT: &str = "!r";
-/// When a use of the session last asked the list of its user.
+/// When a use of the session last checked the index of its user.
 pub(crate) const LIST_ASKED: &str = "!e";
-/// What ties the user to the secret, when there is a pepper.
+/// The tag that binds the user to the secret, when there is a pepper.
 pub(crate) const TAG: &str = "!t";
 /// The same for the previous secret.
 pub(crate) const PREVIOUS_TAG: &str = "!q";

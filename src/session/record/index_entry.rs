@@ -1,20 +1,20 @@
-//! What the list of a user's sessions is told of one of them.
+//! Entries in the index of a user's sessions, and the result of a login that made one.
 
 use std::time::Duration;
 
 use crate::session::credential::token::Token;
 
-/// What the list of a user has to know of a session that is in use.
+/// What a check of the user's index needs to know of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
     pub(crate) user: String,
     /// The absolute end, in Unix milliseconds.
     pub(crate) end: i64,
-    /// When its login was listed, by the clock of the list's server.
+    /// When its login was added to the index, by the clock of the index's server.
     pub(crate) listed_at: i64,
 }
 
-/// A login's place in the list of its user, which is given back unless it is confirmed.
+/// A login's place in the index of its user. It expires unless the login is confirmed.
 #[derive(Clone, Debug)]
 pub(crate) struct Reservation {
     pub(crate) user: String,
@@ -27,7 +27,7 @@ pub(crate) struct Reservation {
 /// A session that was begun for a login.
 pub(crate) struct NewSession {
     pub(crate) token: Token,
-    /// How long the browser is to keep it.
+    /// How long the browser keeps the cookie; none for until it closes.
     pub(crate) remembered: Option<Duration>,
     pub(crate) place: Option<Reservation>,
 }

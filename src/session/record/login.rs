@@ -1,4 +1,4 @@
-//! What an application says of a login.
+//! [`Login`]: what the application says about a login.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::bounds::{MAX_LABEL, MAX_METADATA, MAX_USER};
 use crate::error::{Error, Kind};
 
-/// A login: who, on what device, and for how long. For [`Session::login`](crate::session::Session::login), which also takes the
-/// user's name alone.
+/// A login: who, on what device, and for how long. For [`Session::login`](crate::session::Session::login), which also
+/// takes the user's name alone.
 ///
 /// ```no_run
 /// use tower_fred::{Error, Session, session::Login};
@@ -27,16 +27,16 @@ pub struct Login {
     pub(crate) remembered: bool,
     pub(crate) keeps_values: bool,
     pub(crate) checked_at: Option<Instant>,
-    /// When the request of this login revoked the user's sessions, by Redis's clock: 0 when it did not, [`OLDEST`] for a
-    /// login that is older than any revocation.
+    /// When the request of this login itself revoked the user's sessions, by Redis's clock; 0 if it did not. [`OLDEST`]
+    /// for a login that is older than any revocation.
     pub(crate) revoked_at: i64,
-    /// When this login was listed, by the clock of the list's server; 0 before.
+    /// When this login was added to the user's index, by the clock of the index's server; 0 before.
     pub(crate) listed_at: i64,
 }
 
 impl Login {
-    /// A login of `user`: whatever names one of your users and never another, of 1 to
-    /// [`MAX_USER`](crate::session::MAX_USER) bytes.
+    /// A login of `user`: a unique name of one of your users, of 1 to [`MAX_USER`](crate::session::MAX_USER) bytes. It
+    /// must never become the name of another user.
     pub fn of(user: impl Into<String>) -> Self {
         Self {
             user: user.into(),
@@ -50,7 +50,7 @@ impl Login {
         }
     }
 
-    /// What the user's list of sessions calls this one, such as the device; cut off after
+    /// The label of this session in the user's list, such as the device; cut off after
     /// [`MAX_LABEL`](crate::session::MAX_LABEL) bytes, since it often comes from a request.
     #[must_use]
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -81,19 +81,20 @@ impl Login {
         Ok(self)
     }
 
-    /// Keeps the session over the browser's end, for [`SessionStore::remembered_for`](crate::session::SessionStore::remembered_for)
-    /// from now. By default the browser drops the cookie when it ends.
+    /// Keeps the session over the browser's end, for
+    /// [`SessionStore::remembered_for`](crate::session::SessionStore::remembered_for) from now. By default the browser
+    /// drops the cookie when it ends.
     ///
-    /// Each login decides anew: a later one of the same user that does not say this ends it. The session then lives for
-    /// the [absolute timeout](crate::session::SessionStore::absolute_timeout) from that login, or as long as it had left if that is
-    /// less.
+    /// Only the last login counts: a later login of the same user without this ends it. The session then lives for the
+    /// [absolute timeout](crate::session::SessionStore::absolute_timeout) from that login, or as long as it had left if
+    /// that is less.
     #[must_use]
     pub fn remembered(mut self) -> Self {
         self.remembered = true;
         self
     }
 
-    /// Keeps the session's values when it was another user's until now. By default they are removed: see
+    /// Keeps the session's values even if it was another user's before. By default they are removed: see
     /// [`Session::login`](crate::session::Session::login).
     ///
     /// For an application in which one person has several users, and whose values say nothing of a user's rights.
@@ -105,9 +106,10 @@ impl Login {
 
     /// When the check of the credentials began; default: when the request did.
     ///
-    /// A login whose check began before all sessions of the user were [revoked](crate::session::SessionStore::revoke_all) is
-    /// refused: the password that it checked may be the old one. A request that revokes the others itself, by
-    /// [`Session::revoke_others`](crate::session::Session::revoke_others), need not say anything.
+    /// A login whose check began before all sessions of the user were
+    /// [revoked](crate::session::SessionStore::revoke_all) is refused: the password that it checked may be the old one.
+    /// A request that revokes the others itself, by [`Session::revoke_others`](crate::session::Session::revoke_others),
+    /// need not say anything.
     #[must_use]
     pub fn checked_at(mut self, instant: Instant) -> Self {
         self.checked_at = Some(instant);
@@ -125,7 +127,7 @@ impl Login {
     }
 }
 
-/// In the place of a time of revocation: a login that any revocation of its user refuses.
+/// As `revoked_at`: any revocation of the user refuses this login.
 #[cfg(feature = "tower-sessions-import")]
 pub(crate) const OLDEST: i64 = -1;
 

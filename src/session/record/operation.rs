@@ -6,9 +6,9 @@ use bytes::Bytes;
 
 use super::index_entry::IndexEntry;
 
-/// One step of a guarded write; the steps of a write happen all or none.
+/// One step of a guarded write. Either all steps of a write happen or none.
 pub(crate) enum Op<'a> {
-    /// Only while the field has this stored value, or is absent for an empty one.
+    /// Go on only if the field has this stored value; an empty value means that there is no such field.
     Expect(&'a str, Bytes),
     /// Removes every value. It comes first.
     Clear,
@@ -17,41 +17,41 @@ pub(crate) enum Op<'a> {
     Add(&'a str, i64),
 }
 
-/// What became of a guarded write.
+/// The outcome of a guarded write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done(Done),
-    /// There is no such record any more, or never was.
+    /// There is no such record.
     Gone,
-    /// The secret was replaced a short while ago, by a login or a rotation.
+    /// A login or a rotation replaced the secret less than a minute ago.
     Stale,
     /// The record has another secret.
     Unknown,
-    /// A field does not have the value expected, but this one.
+    /// A field does not have the expected value, but this one.
     Conflict(Bytes),
-    /// The session would be larger than it may be.
+    /// The session would exceed its number of fields or bytes.
     Full,
-    /// The field to add to is no whole number, or the sum is none of 64 bits.
+    /// The field to add to is no whole number, or the sum does not fit in 64 bits.
     NotANumber,
 }
 
-/// What a write that happened found.
+/// What a successful write found.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Done {
     pub(crate) replaced: bool,
-    /// How long the session lives in all, when the browser is to keep its cookie.
+    /// How long a remembered session still lives, for the lifetime of its cookie.
     pub(crate) remembered: Option<Duration>,
     pub(crate) user_before: Option<String>,
     pub(crate) lineage: Bytes,
     pub(crate) sum: Bytes,
-    /// There when the list of the session's user is to be asked.
+    /// Present if the index of the session's user has to be checked.
     pub(crate) listing: Option<IndexEntry>,
 }
 
-/// How the end of a session went.
+/// The outcome of ending a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// It was one of this user, or of nobody.
+    /// It ended; its user, if it had one.
     Done(Option<String>),
     Gone,
     Stale,

@@ -1,4 +1,4 @@
-//! Values that only the application can read and nobody can move.
+//! Sealed values: encrypted, and bound to their session and key.
 
 use std::fmt;
 
@@ -14,8 +14,8 @@ use crate::error::{Error, Kind};
 
 /// XChaCha20-Poly1305 under the first key; values under the other keys are read.
 ///
-/// Stored: the mark, 4 bytes that name the key, 24 of a random nonce, the ciphertext with its tag. The session's id and
-/// the field's key are authenticated with it, so that a value opens nowhere else.
+/// Stored: the byte `SEALED`, 4 bytes that name the key, a random nonce of 24 bytes, the ciphertext with its tag. The
+/// session's id and the field's key are authenticated too, so a value does not open in another place.
 #[derive(Clone)]
 pub(crate) struct Seal {
     keys: Vec<([u8; NAME], XChaCha20Poly1305)>,
@@ -81,7 +81,7 @@ impl Seal {
     }
 }
 
-/// By the names of the keys, which are parts of their digests.
+/// Compares the names of the keys, which are parts of their digests.
 impl PartialEq for Seal {
     fn eq(&self, other: &Self) -> bool {
         let names = |seal: &Self| -> Vec<_> { seal.keys.iter().map(|(name, _)| *name).collect() };
@@ -105,7 +105,7 @@ fn named(key: &[u8; 32]) -> ([u8; NAME], XChaCha20Poly1305) {
     (name, XChaCha20Poly1305::new(CipherKey::from_slice(key)))
 }
 
-/// An id has one length, so this is injective.
+/// An id has a fixed length, so no two pairs give the same bytes.
 fn associated(id: &str, key: &str) -> Vec<u8> {
     [id.as_bytes(), b":", key.as_bytes()].concat()
 }

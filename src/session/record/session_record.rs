@@ -1,4 +1,4 @@
-//! A stored session: one hash, a field per key.
+//! [`Record`]: a session as it was read, with this request's own writes.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::{Error, Kind};
 
-/// What is stored of a session: its fields, and whose it is.
+/// A stored session: its fields and its user.
 #[derive(Clone, Default)]
 pub struct Record {
     pub(crate) id: String,
@@ -29,18 +29,18 @@ pub struct Record {
     pub(crate) codec: Codec,
 }
 
-/// A value, as it is stored or as this request wrote it.
+/// A value: as it is stored, or as this request wrote it, before it was sealed.
 #[derive(Clone)]
 pub(crate) enum Field {
     Stored(Bytes),
     Written(Bytes),
 }
 
-/// What a token finds.
+/// The result of looking up a token.
 pub(crate) enum Found {
-    /// The session, and what is due with it.
+    /// The session, and the work that is due for it.
     Live(Record, Due),
-    /// A login or a rotation replaced this token a short while ago.
+    /// A login or a rotation replaced this token less than a minute ago.
     Stale,
     /// The session has another secret.
     Mismatch,
@@ -48,19 +48,19 @@ pub(crate) enum Found {
     Unknown,
 }
 
-/// What a read leaves to be done.
+/// The work that is due after a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Due {
-    /// To note that the session is in use.
+    /// The use has to be noted.
     pub(crate) touch: bool,
-    /// To give it a new token.
+    /// The session needs a new token.
     pub(crate) renewal: bool,
-    /// To ask the list of its user.
+    /// The index of the user has to be checked.
     pub(crate) listing: bool,
 }
 
 impl Record {
-    /// The public handle of the session. It opens nothing.
+    /// The public id of the session. It is not a credential.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -70,7 +70,7 @@ impl Record {
         self.user.as_deref()
     }
 
-    /// When the user last proved who they are, by Redis's clock.
+    /// When the user last logged in, by Redis's clock.
     pub fn auth_at(&self) -> Option<SystemTime> {
         self.authenticated.map(time)
     }
@@ -104,7 +104,7 @@ impl Record {
         }
     }
 
-    /// What Redis has under `key`, as far as it is known.
+    /// The stored value under `key`, as far as it is known.
     pub(crate) fn stored(&self, key: &str) -> Option<&Bytes> {
         match self.fields.get(key)? {
             Field::Stored(bytes) | Field::Written(bytes) => Some(bytes),
@@ -121,7 +121,7 @@ impl Record {
         self.end
     }
 
-    /// What the list of the session's user has to know.
+    /// The entry for the index of the session's user.
     pub(crate) fn listing(&self) -> Option<IndexEntry> {
         Some(IndexEntry {
             user: self.user.clone()?,

@@ -1,4 +1,4 @@
-//! What all sessions of a store have in common.
+//! The settings of a store.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) struct Settings {
     pub(crate) remembered: Duration,
     pub(crate) renewal: Option<Duration>,
     pub(crate) grace: Duration,
-    pub(crate) look: Duration,
+    pub(crate) check_interval: Duration,
     pub(crate) most_fields: usize,
     pub(crate) most_bytes: usize,
     pub(crate) per_user: Option<PerUser>,
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     pub(crate) log_key: Option<Key>,
 }
 
-/// How many sessions a user may have, and what becomes of one more.
+/// How many sessions a user may have, and whether a login above that evicts one or is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PerUser {
     pub(crate) most: u32,
@@ -38,7 +38,7 @@ impl Settings {
             remembered: Duration::from_secs(30 * 24 * 60 * 60),
             renewal: None,
             grace: Duration::from_secs(30),
-            look: Duration::from_secs(30),
+            check_interval: Duration::from_secs(30),
             most_fields: 128,
             most_bytes: 256 * 1024,
             per_user: None,
@@ -54,7 +54,7 @@ impl Settings {
         (self.idle / 10).clamp(Duration::from_millis(1), MAX_TOUCH_INTERVAL)
     }
 
-    /// Whether sessions fare the same under both. The key of logs is left out: by default each store has its own.
+    /// Whether sessions are treated the same by both. The log key is not compared: by default each store has its own.
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let log_key = other.log_key.clone();
         *other

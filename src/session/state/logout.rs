@@ -1,4 +1,4 @@
-//! What a request knows of sessions that a logout ends.
+//! Logout: which sessions it ends, and what becomes of the cookie.
 
 use super::session_state::{Origin, State};
 use crate::session::{
@@ -14,7 +14,7 @@ impl State {
                 self.ending.extend(tokens.into_iter().map(Holder::unproved));
             }
             Origin::Verified(holder, _) => self.ending.push(holder),
-            // Still refused: a late request must not replace the cookie of a newer session.
+            // Stays so: a late request must not replace the cookie of a newer session.
             Origin::Interrupted => self.origin = Origin::Interrupted,
         }
         let unopened = std::mem::take(&mut self.unopened);
@@ -30,7 +30,7 @@ impl State {
         self.ending.clone()
     }
 
-    /// Takes note of how the sessions in `ended` fared.
+    /// Notes the outcomes for the first of the sessions in `ending`.
     pub(crate) fn ended(&mut self, outcomes: &[Ended]) {
         self.ending.drain(..outcomes.len());
         let done = |end: &Ended| matches!(end, Ended::Done(_));

@@ -1,4 +1,4 @@
-//! What a request knows of its session, and what it will tell the browser. No I/O.
+//! [`State`]: what a request knows of its session, and what its response will tell the browser.
 
 use std::time::{Duration, Instant};
 
@@ -20,44 +20,44 @@ use crate::{
 pub(crate) struct State {
     pub(crate) origin: Origin,
     pub(crate) changes: Changes,
-    /// Sessions that a logout ended here and that are still to be ended in Redis.
+    /// Sessions of a logout that still have to be ended in Redis.
     pub(crate) ending: Vec<Holder>,
-    /// Tokens of the browser that opened nothing when they were asked about: a logout asks once more and, if their
-    /// sessions are over, removes the cookie.
+    /// Tokens of the browser for which no session was found. A logout looks them up again and, if their sessions have
+    /// ended, removes the cookie.
     pub(crate) unopened: Vec<Holder>,
-    /// A login or rotation replaced the token: the browser may have a newer cookie, which is not to be removed.
+    /// A login or rotation replaced the token: the browser may have a newer cookie, which must not be removed.
     pub(crate) stale: bool,
     /// When a use was last noted, or seen to need no note.
     pub(crate) used_at: Option<Instant>,
-    /// What the last read left to be done.
+    /// The work that is due after the last read.
     pub(crate) due: Due,
     pub(crate) cookie: Option<CookieChange>,
     /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
     pub(crate) revoked_at: i64,
-    /// The place of a login that this request wrote, to be confirmed when the response leaves.
+    /// The reservation of a login that this request wrote, to be confirmed when the response leaves.
     pub(crate) place: Option<Reservation>,
     pub(crate) read: bool,
     pub(crate) sent: bool,
-    /// Counts logouts, so that I/O begun before one does not bring the session back.
+    /// Counts logouts, so that a load or write that began before one does not restore the session.
     pub(crate) logouts: u32,
 }
 
-/// The stored session behind this one.
+/// The stored session, as far as this request knows it.
 pub(crate) enum Origin {
-    /// What the cookies say, not asked about yet. No token: nobody's session.
+    /// The tokens from the cookies, not looked up yet. Without tokens there is no session.
     Unverified(Vec<Token>),
     /// A session that this request read or wrote.
     Verified(Holder, Option<Box<Record>>),
     /// It ended, or its token was replaced: reads are empty, writes are refused.
     Interrupted,
-    /// Redis did not answer and the layer goes on without: reads are empty, writes are dropped.
+    /// Redis did not answer, and the layer is `anonymous_on_failure`: reads are empty, writes are dropped.
     Unreachable(Vec<Token>),
 }
 
-/// The tokens of a load or a write, and what was known when it began.
+/// The tokens of one load or write, and what was known when it began.
 pub(crate) struct Job {
     pub(crate) holders: Vec<Holder>,
-    /// A session was there earlier in this request: nothing is made in its place.
+    /// This request has read or written the session before: if it has ended, no new one replaces it.
     pub(crate) verified: bool,
     pub(crate) logouts: u32,
 }
@@ -125,7 +125,7 @@ impl State {
         record.map_or(Ok(None), |record| record.plain(key))
     }
 
-    /// Decides what a buffered login keeps of the values before it, once the session was read.
+    /// Decides which values from before a buffered login are kept, once the session was read.
     pub(crate) fn inherit(&mut self) {
         match &self.origin {
             Origin::Interrupted => self.changes.inherit_nothing(),
@@ -138,19 +138,19 @@ impl State {
         self.sent
     }
 
-    /// The handler learns something of the session: the response may depend on the cookie.
+    /// Notes that the handler learns something about the session, so the response may depend on the cookie.
     pub(crate) fn note_read(&mut self) {
         self.read = true;
     }
 
-    /// What a read has to ask about, if anything is left to ask.
+    /// The tokens that a read has to look up, if any.
     pub(crate) fn begin_load(&mut self) -> Option<Job> {
         self.note_read();
         self.unread()
     }
 
-    /// The same for a login, which must know the session to list it, and with a pepper for a rotation, which ties the user
-    /// to the new token.
+    /// The same for a login, which must know the session before it is added to the index, and with a pepper also for a
+    /// rotation, which binds the user to the new token.
     pub(crate) fn begin_login(&self, peppered: bool) -> Option<Job> {
         let reads = match &self.changes.renewal {
             Renewal::Login(_) => true,
@@ -217,7 +217,7 @@ impl State {
         }
     }
 
-    /// What is to be written, if anything is; refuses what cannot be.
+    /// The changes to write, if any; an error for changes that can no longer be written.
     pub(crate) fn begin_write(&mut self) -> Result<Option<(Job, Changes)>, Error> {
         self.inherit();
         if let Origin::Verified(_, Some(record)) = &self.origin {
@@ -268,7 +268,7 @@ impl State {
         Some(holder)
     }
 
-    /// The response leaves: nothing after this can reach the cookie.
+    /// The response leaves. After this, the cookie can no longer change.
     pub(crate) fn send(&mut self) -> Sending {
         self.sent = true;
         let due = std::mem::take(&mut self.due);
@@ -297,14 +297,14 @@ impl State {
     }
 }
 
-/// What leaves with the response.
+/// What the response carries, and what follows it.
 pub(crate) struct Sending {
     pub(crate) cookie: Option<CookieChange>,
-    /// The session was asked for, so the response may depend on the cookie.
+    /// The handler read the session, so the response may depend on the cookie.
     pub(crate) read: bool,
-    /// A session that was logged out is still there.
+    /// A session that was logged out could not be ended.
     pub(crate) logout_failed: bool,
-    /// The session to note the use of.
+    /// The session whose use has to be noted.
     pub(crate) touch: Option<Holder>,
 }
 

@@ -1,4 +1,4 @@
-//! What a request knows once something was written, or refused.
+//! What a request knows after a write was done or refused.
 
 use std::time::Duration;
 
@@ -20,21 +20,21 @@ impl State {
         self.changes.fields.insert(key.to_owned(), Some(plain));
     }
 
-    /// A value is in Redis without having been buffered.
+    /// A value was written without being buffered.
     pub(crate) fn note(&mut self, key: &str, plain: Bytes) {
         if let Some(record) = self.record_mut() {
             record.apply(&[(key.to_owned(), Some(plain))].into());
         }
     }
 
-    /// Another request wrote this.
+    /// Another request wrote this value.
     pub(crate) fn found(&mut self, key: &str, stored: Bytes) {
         if let Some(record) = self.record_mut() {
             record.found(key, stored);
         }
     }
 
-    /// Something is in Redis that is none of the buffered changes.
+    /// A write besides the buffered changes was done.
     pub(crate) fn wrote(&mut self, job: &Job, holder: &Holder, done: &Done) {
         if job.logouts == self.logouts && !matches!(self.origin, Origin::Verified(..)) {
             let holder = Holder {
@@ -45,7 +45,7 @@ impl State {
         }
     }
 
-    /// The changes are in Redis, under `next` if the token was replaced.
+    /// The changes were written, with the token `next` if it was replaced.
     pub(crate) fn committed(
         &mut self,
         job: &Job,
@@ -78,7 +78,7 @@ impl State {
         }
     }
 
-    /// Another request made the session, and brings its token to the browser.
+    /// Another request made the session; its response carries the token.
     #[cfg(feature = "tower-sessions-import")]
     pub(crate) fn adopted(&mut self, job: &Job, holder: Holder) {
         if job.logouts == self.logouts {
@@ -86,7 +86,7 @@ impl State {
         }
     }
 
-    /// The changes are in Redis, as a new session.
+    /// The changes were written, as a new session.
     pub(crate) fn created(
         &mut self,
         job: &Job,
@@ -132,7 +132,7 @@ impl State {
         self.changes.settle(written);
     }
 
-    /// The session ended while this request ran: what it wanted to write is dropped.
+    /// The session ended while this request ran: its changes are dropped.
     pub(crate) fn interrupted(&mut self, job: &Job) {
         if job.logouts == self.logouts {
             self.note_unopened(job);
@@ -143,7 +143,7 @@ impl State {
 
     pub(crate) fn interrupt(&mut self) {
         self.origin = Origin::Interrupted;
-        // A token that this request got earlier is dead as well.
+        // A token that this request got earlier is no longer valid either.
         if matches!(self.cookie, Some(CookieChange::Set(..))) {
             self.cookie = None;
         }

@@ -1,4 +1,4 @@
-//! A user's sessions, as the user sees them: list, end one, end all.
+//! [`Device`]: the list of a user's sessions for the user, and ending one or all of them.
 
 use std::{fmt, time::SystemTime};
 
@@ -34,7 +34,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// The handle for [`SessionStore::revoke`]. It is no credential: as a cookie it opens nothing.
+    /// The session's id, for [`SessionStore::revoke`]. It is not a credential: as a cookie it is no valid token.
     pub fn id(&self) -> &str {
         &self.id
     }
@@ -44,7 +44,7 @@ impl Device {
         time(self.created)
     }
 
-    /// When it was last used, to within 60 seconds or a tenth of the idle timeout, whichever is less.
+    /// When it was last used; accurate to 60 seconds or a tenth of the idle timeout, whichever is less.
     pub fn last_seen(&self) -> SystemTime {
         time(self.last_seen)
     }
@@ -54,17 +54,17 @@ impl Device {
         time(self.authenticated)
     }
 
-    /// When it ends, however much it is used.
+    /// When it ends, even if it is used until then.
     pub fn ends(&self) -> SystemTime {
         time(self.end)
     }
 
-    /// What the login called it; empty when it did not.
+    /// The [label](crate::session::Login::label) of the login; empty if it has none.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// What the login said about the device, if it did.
+    /// The [metadata](crate::session::Login::metadata) of the login, if it has any.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl fmt::Debug for Device {
 }
 
 impl SessionStore {
-    /// The live sessions of a user, the one used last first; at most the first 1,000.
+    /// The live sessions of a user, the most recently used first; at most 1,000.
     ///
     /// ```no_run
     /// # async fn example(sessions: tower_fred::session::SessionStore) -> Result<(), tower_fred::Error> {
@@ -104,7 +104,7 @@ impl SessionStore {
         for (id, device) in self.describe_all(listed).await? {
             match device {
                 None => gone.push(id),
-                // Another user's by now, or not yet this one's.
+                // It has another user now, or a login has not made it this user's yet.
                 Some(device) if device.user != user => {}
                 Some(device) => devices.push(device),
             }
@@ -114,13 +114,13 @@ impl SessionStore {
         Ok(devices)
     }
 
-    /// Ends the session with this handle, if it is one of this user: whether it was.
+    /// Ends the session with this id if it belongs to this user. Returns whether it did.
     ///
     /// # Errors
     ///
     /// As [`list`](Self::list).
     pub async fn revoke(&self, user: &str, id: &str) -> Result<bool, Error> {
-        // A handle that none can have costs nothing, and names no key.
+        // No session has such an id: no command is needed.
         if user.is_empty() || !is_id(id) {
             return Ok(false);
         }
@@ -132,27 +132,27 @@ impl SessionStore {
         Ok(false)
     }
 
-    /// Ends all sessions of a user: how many there were.
+    /// Ends all sessions of a user. Returns how many there were.
     ///
-    /// A login that is on its way is [refused](Error::is_forbidden), with 403, when the check of its credentials began
-    /// before this; to be sure of that, also when it began a few milliseconds later. So change the password first, then
-    /// call this.
+    /// A login in another request is [refused](Error::is_forbidden), with 403, if the check of its credentials began
+    /// before this. It may also be refused if the check began shortly after: by a few milliseconds, and by as much as a
+    /// reply of Redis was late. So change the password first, then call this.
     ///
-    /// A session that is not in the user's list, because Redis evicted the list, is not counted. It ends at its next use,
-    /// or within a touch interval of it (60 seconds, or a tenth of the idle timeout if that is less): a use asks the list,
-    /// which knows of this revocation for 400 days, or for the longest timeout if that is more. See
+    /// A session that is not in the user's list, because Redis evicted the list, is not counted. It ends at its next
+    /// use, or within a touch interval of it (60 seconds, or a tenth of the idle timeout if that is less): a use asks
+    /// the list, which knows of this revocation for 400 days, or for the longest timeout if that is more. See
     /// [eviction](crate::session#eviction).
     ///
     /// # Errors
     ///
-    /// As [`list`](Self::list); some sessions may live on then. Call it again. An [unavailable](Error::is_unavailable) one
-    /// also when Redis's memory is full: the sessions that are listed were deleted, but the revocation may not be noted, so
-    /// that a login on its way is not refused.
+    /// As [`list`](Self::list); some sessions may live on then. Call it again. An [unavailable](Error::is_unavailable)
+    /// one also when Redis's memory is full: the sessions that are listed were deleted, but the revocation may not be
+    /// noted, so that a login on its way is not refused.
     pub async fn revoke_all(&self, user: &str) -> Result<usize, Error> {
         Ok(self.revoke_except(user, None).await?.0)
     }
 
-    /// Ends all sessions of a user but the one with this handle: how many there were. Otherwise as
+    /// Ends all sessions of a user except the one with this id. Returns how many there were. Otherwise as
     /// [`revoke_all`](Self::revoke_all).
     ///
     /// # Errors
@@ -162,7 +162,7 @@ impl SessionStore {
         Ok(self.revoke_except(user, Some(kept)).await?.0)
     }
 
-    /// Also says when, by Redis's clock in Unix milliseconds.
+    /// As `revoke_others`. Also returns when, by Redis's clock, in Unix milliseconds.
     pub(crate) async fn revoke_except(
         &self,
         user: &str,
@@ -173,7 +173,7 @@ impl SessionStore {
         loop {
             let length = page.len();
             page.retain(|id| Some(id.as_str()) != kept);
-            // The one that is kept stays in the list, before what is read next.
+            // The one that is kept stays in the list, before the next page.
             from += length - page.len();
             ended += self.revoke_all_of(&page, Some(user)).await?;
             self.unlist(user, &page).await;
@@ -191,7 +191,7 @@ impl SessionStore {
         Ok((ended, at))
     }
 
-    /// What the sessions of these ids are, in any order.
+    /// Reads what the list shows of these sessions, in any order.
     pub(crate) async fn describe_all(
         &self,
         ids: Vec<String>,
@@ -243,5 +243,5 @@ fn is_id(id: &str) -> bool {
 
 static DESCRIBE: Script = Script::new(include_str!("lua/describe.lua"));
 
-/// The length of a handle.
+/// The length of a session's id.
 const ID: usize = 22;

@@ -1,7 +1,7 @@
-//! A use of a session asks the list of its user, at most once a touch interval.
+//! A use of a session checks the index of its user, at most once per touch interval.
 //!
-//! The list may be gone: it is a key that Redis may evict. The session is listed again then, and it is over when all
-//! sessions of its user were revoked since its login was listed.
+//! Redis may have evicted the index: then the session is added again. If all sessions of the user were revoked after its
+//! login was added, the session ends.
 
 use super::{records::unix_millis, session_store::SessionStore, user_index::CLOCK_SKEW};
 use crate::{
@@ -18,9 +18,10 @@ use crate::{
 };
 
 impl SessionStore {
-    /// Asks before the session is shown, if that is due.
+    /// Checks the index before a read returns the session, if that is due.
     ///
-    /// The session is shown when the list is out of reach: on a cluster it is on another server. The next use asks again.
+    /// If the index cannot be reached (in a cluster it is on another server), the session is returned; the next use
+    /// checks again.
     pub(crate) async fn ask_list(&self, holder: &Holder, mut found: Found) -> Found {
         let Found::Live(record, due) = &mut found else {
             return found;
@@ -48,7 +49,7 @@ impl SessionStore {
         }
     }
 
-    /// Asks after a write that found it due; the caller does not wait.
+    /// Checks the index after a write that found it due; the caller does not wait.
     pub(crate) fn ask_list_later(&self, holder: &Holder, next: Option<&Token>, done: &Done) {
         let Some(listing) = done.listing.clone() else {
             return;
@@ -73,8 +74,8 @@ impl SessionStore {
         });
     }
 
-    /// Keeps the place that a login was given for a moment; called when its token is on its way to the browser. Failing is
-    /// harmless: the use of the session lists it.
+    /// Makes the reservation of a login permanent; called when the response with its token leaves. A failure is
+    /// harmless: a use of the session adds it again.
     pub(crate) async fn confirm(&self, place: &Reservation) {
         let (user, id, listed_at) = (&place.user, &place.id, place.listed_at);
         match self.relist(user, id, place.life, listed_at).await {
@@ -86,7 +87,7 @@ impl SessionStore {
         }
     }
 
-    /// Whether the session goes on; ends it if it does not.
+    /// Whether the session is still valid; ends it if it is not.
     async fn meet(&self, id: &str, listing: &IndexEntry) -> Result<bool, Error> {
         let life = listing.end.saturating_sub(unix_millis()).max(0);
         let life = life.saturating_add(CLOCK_SKEW);
@@ -104,7 +105,7 @@ impl SessionStore {
         Ok(word != "revoked")
     }
 
-    /// Failing is harmless: every use that asks finds the session revoked.
+    /// A failure is harmless: every later check finds the session revoked.
     async fn end_revoked(&self, id: &str, user: &str, listed_at: i64) {
         let ended = self.revoke_one(id, Some(user), Some(listed_at)).await;
         if let Err(error) = ended {

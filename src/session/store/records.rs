@@ -1,4 +1,4 @@
-//! Records in Redis: each operation is one script, and only a record's holder gets past its guard.
+//! The records of sessions in Redis. Each operation is one script, which first checks that the caller holds the session.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl SessionStore {
-    /// What `holder` finds, read anew.
+    /// Reads the record of `holder` and judges it.
     pub(crate) async fn find(&self, holder: &Holder) -> Result<Found, Error> {
         let id = holder.token.id();
         let fields = self.redis.hash(&self.key(&id)).await?;
@@ -30,7 +30,7 @@ impl SessionStore {
         Ok(self.ask_list(holder, found).await)
     }
 
-    /// Begins a session with these values, of nobody, under a selector that nobody has.
+    /// Begins a session with these values and without a user, under a random id that no session has.
     pub(crate) async fn begin(&self, changes: &Changes) -> Result<Token, Error> {
         for _ in 0..CREATE_ATTEMPTS {
             let token = Token::generate()?;
@@ -67,7 +67,7 @@ impl SessionStore {
         ))
     }
 
-    /// Writes if `holder` still holds the session, and puts `next` in the place of its token if there is one.
+    /// Writes if `holder` still holds the session, and replaces its token with `next` if there is one.
     pub(crate) async fn commit(
         &self,
         holder: &Holder,
@@ -158,7 +158,7 @@ impl SessionStore {
         self.note_use(holder, false).await;
     }
 
-    /// The same, also that the list of the session's user was asked, if it was.
+    /// As `touch`; if `list_was_asked`, also notes that the list of the session's user was checked.
     pub(crate) async fn note_use(&self, holder: &Holder, list_was_asked: bool) {
         let mut args = self.guard(holder).to_vec();
         args.extend([
@@ -271,7 +271,7 @@ static TOUCH: Script = Script::new(concat!(
     include_str!("lua/touch.lua")
 ));
 
-/// How long a replaced token is known as such. It covers requests in flight; later the token is merely unknown.
+/// How long a replaced token is known as such, for requests that were sent before. Later, the token is unknown.
 const TOMBSTONE: Duration = Duration::from_secs(60);
-/// A second attempt takes a collision of 128 random bits, so a third one says that the generator is broken.
+/// A second attempt needs a collision of 128 random bits; after a third one, the random number generator is broken.
 const CREATE_ATTEMPTS: usize = 3;

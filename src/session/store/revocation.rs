@@ -1,4 +1,4 @@
-//! Reading the list of a user, and ending sessions whoever holds them.
+//! Reads the index of a user, and ends sessions without their tokens.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl SessionStore {
-    /// One page of the ids listed. Notes that all were revoked just now, if that is what they are read for, and says when.
+    /// One page of the ids in the index. For a revocation of all, also stores its time in the index, and returns it.
     pub(crate) async fn listed(
         &self,
         user: &str,
@@ -42,8 +42,8 @@ impl SessionStore {
         Ok((at.unwrap_or(0), ids))
     }
 
-    /// Ends a session whoever holds it: if it is this user's, or anybody's, and of a login that was listed then, if that
-    /// is said.
+    /// Ends a session without its token. If `user` is given, only a session of this user; if `listed_at` is given, only
+    /// one whose login was added to the index at that time.
     pub(crate) async fn revoke_one(
         &self,
         id: &str,
@@ -62,7 +62,8 @@ impl SessionStore {
         }
     }
 
-    /// Ends sessions whoever holds them: how many there were, of this user if one is named.
+    /// Ends sessions without their tokens. Returns how many there were; if `user` is given, only those of this user
+    /// count.
     pub(crate) async fn revoke_all_of(
         &self,
         ids: &[String],
@@ -89,7 +90,7 @@ impl SessionStore {
     }
 }
 
-/// Whether a list is read in order to revoke all of it, and which session that keeps.
+/// Whether the index is read in order to revoke all sessions, and which session is kept then.
 #[derive(Clone, Copy)]
 pub(crate) enum Revoking<'a> {
     No,
@@ -102,10 +103,10 @@ static REVOKE: Script = Script::new(concat!(
     include_str!("lua/revoke.lua")
 ));
 
-/// How many ids a list is read at a time.
+/// How many ids are read with one command.
 pub(crate) const PAGE: usize = 1000;
-/// How many sessions are asked about at once.
+/// How many commands run at the same time.
 pub(crate) const AT_ONCE: usize = 32;
-/// How long it is known at least that all sessions of a user were revoked: browsers keep no cookie for longer, whoever set
-/// it. A session that may live for longer is known for as long.
+/// How long at least the index keeps the time of a revocation: no browser keeps a cookie for longer (RFC 6265bis §5.5).
+/// If a session may live longer, the time is kept as long.
 const REVOCATION_KNOWN: Duration = Duration::from_secs(400 * 24 * 60 * 60);

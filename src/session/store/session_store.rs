@@ -1,4 +1,4 @@
-//! Sessions in Redis, with or without HTTP: settings, and sessions by the value of their cookie.
+//! [`SessionStore`]: the settings of sessions, and sessions by the value of their cookie, without HTTP.
 
 use std::{
     sync::Arc,
@@ -27,8 +27,8 @@ use crate::{
     },
 };
 
-/// Sessions beneath the layer: their settings, a user's sessions, and sessions for whatever has no cookies, such as an API
-/// token or a test.
+/// Sessions without the layer: their settings, a user's sessions, and sessions for clients without cookies, such as those
+/// with an API token, or for a test.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -70,8 +70,8 @@ impl SessionStore {
 
     /// How long a session lives without being used; default 30 minutes.
     ///
-    /// Use is noticed at most once per 60 seconds or tenth of this timeout, whichever is less, so a session may end that
-    /// much earlier.
+    /// A use is written at most once per 60 seconds or per tenth of this timeout, whichever is less, so a session may end
+    /// earlier by that time.
     ///
     /// # Panics
     ///
@@ -82,7 +82,7 @@ impl SessionStore {
         self.with(|settings| settings.idle = timeout)
     }
 
-    /// How long a session lives in all, however much it is used; default 12 hours. It counts for new sessions.
+    /// How long a session lives in total, even when it is used; default 12 hours. It applies to new sessions.
     ///
     /// # Panics
     ///
@@ -93,8 +93,8 @@ impl SessionStore {
         self.with(|settings| settings.absolute = timeout)
     }
 
-    /// How long a session lives after a [remembered](Login::remembered) login, used or not; default 30 days. The login
-    /// begins this time, also for a session that was there before.
+    /// How long a session lives after a [remembered](Login::remembered) login, used or not; default 30 days. It is
+    /// counted from the login, also for a session that existed before.
     ///
     /// Browsers keep a cookie for at most 400 days.
     ///
@@ -109,9 +109,9 @@ impl SessionStore {
 
     /// Gives a session a new token when it is read with one that is older than this; default: never.
     ///
-    /// The old token is good for a [grace](Self::renewal_grace) more, for requests that are on their way. When the browser
-    /// still sends it in the grace's second half and has never used the new one, the answer with that was lost, and it
-    /// gets another.
+    /// The old token stays valid for a [grace period](Self::renewal_grace), for requests that were sent before. If the
+    /// browser still sends the old token in the second half of this period and has never sent the new one, the response
+    /// with the new one was lost, and the browser gets another token.
     ///
     /// # Panics
     ///
@@ -122,8 +122,8 @@ impl SessionStore {
         self.with(|settings| settings.renewal = Some(interval))
     }
 
-    /// How long the token from before a [renewal](Self::renew_every) is good; default 30 seconds. The one from before a
-    /// login or a rotation is dead at once.
+    /// How long the old token stays valid after a [renewal](Self::renew_every); default 30 seconds. After a login or a
+    /// rotation, the old token is invalid at once.
     ///
     /// # Panics
     ///
@@ -134,8 +134,8 @@ impl SessionStore {
         self.with(|settings| settings.grace = grace)
     }
 
-    /// How many sessions a user may have; the login of one more ends the session whose absolute end is next. Default: any
-    /// number.
+    /// How many sessions a user may have; a login above that ends the session whose absolute end comes first. Default:
+    /// any number.
     ///
     /// # Panics
     ///
@@ -145,7 +145,7 @@ impl SessionStore {
         self.with_most(most, true)
     }
 
-    /// How many sessions a user may have; the login of one more is [refused](Error::is_forbidden), with 403. Default: any
+    /// How many sessions a user may have; a login above that is [refused](Error::is_forbidden), with 403. Default: any
     /// number.
     ///
     /// # Panics
@@ -156,21 +156,21 @@ impl SessionStore {
         self.with_most(most, false)
     }
 
-    /// How many fields a session may have; default 128. A write that would make it more is a [codec](Error::is_codec)
-    /// error; nothing of it is written.
+    /// How many fields a session may have; default 128. A write that would exceed it is a [codec](Error::is_codec)
+    /// error, and none of its changes is written.
     #[must_use]
     pub fn most_fields(self, most: usize) -> Self {
         self.with(|settings| settings.most_fields = most)
     }
 
-    /// How many bytes the keys and stored values of a session may have; default 256 KiB. A write that would make it more
-    /// is a [codec](Error::is_codec) error; nothing of it is written.
+    /// How many bytes the keys and stored values of a session may have; default 256 KiB. A write that would exceed it is
+    /// a [codec](Error::is_codec) error, and none of its changes is written.
     #[must_use]
     pub fn most_bytes(self, most: usize) -> Self {
         self.with(|settings| settings.most_bytes = most)
     }
 
-    /// Keeps these sessions and their users' lists apart from others in the same namespace; default: no realm. For a
+    /// Separates these sessions and the lists of their users from others in the same namespace; default: no realm. For a
     /// second cookie; see [`SessionLayer::marked`](crate::session::SessionLayer::marked).
     ///
     /// # Panics
@@ -183,21 +183,21 @@ impl SessionStore {
         self.with(|settings| settings.realm = Some(realm))
     }
 
-    /// Stores HMACs under this key instead of plain hashes: one of a session's id and its token's secret, and one of these
-    /// and the user. Sessions that were stored without a pepper are nobody's from now on.
+    /// Stores HMACs under this key instead of plain hashes: one of a session's id and its token's secret, and one of
+    /// these and the user. Sessions that were stored without a pepper no longer open.
     ///
-    /// It protects from somebody who can write to Redis and does not know the key: they can make no session, and neither a
-    /// hash nor a user that is copied into another session's record opens anything. It does not protect the rest of a
-    /// record: they can still change values and times, the one of the login as well (see
-    /// [`Session::require_recent_auth`](crate::session::Session::require_recent_auth)), delete a session, and put back an earlier
-    /// state of the same session. `seal` binds values to their session. Nor does it protect from somebody who has the
-    /// application's memory or a browser's cookie.
+    /// It protects from somebody who can write to Redis and does not know the key: they cannot make a session, and a
+    /// hash or a user that they copy into the record of another session does not open it. It does not protect the rest
+    /// of a record: they can still change values and times, the one of the login as well (see
+    /// [`Session::require_recent_auth`](crate::session::Session::require_recent_auth)), delete a session, and put back
+    /// an earlier state of the same session. `seal` binds values to their session. Nor does it protect from somebody who
+    /// has the application's memory or a browser's cookie.
     ///
     /// Records that an earlier version stored under this pepper, with an HMAC of the secret alone, are still read; their
-    /// user is not bound. The next use that reads the session and is noted stores both HMACs. A write without a read does
-    /// not: it knows no user. Such a new record is nobody's to a process of the earlier version. So with a pepper, replace
-    /// all processes at once, or their users are logged out while both versions run. Without a pepper, processes of both
-    /// versions work side by side.
+    /// user is not bound. The next use that reads the session and is noted stores both HMACs. A write without a read
+    /// does not: it does not know the user. A process of the earlier version does not accept such a record. So with a
+    /// pepper, replace all processes at once; otherwise users are logged out while both versions run. Without a pepper,
+    /// processes of both versions work side by side.
     ///
     /// # Panics
     ///
@@ -208,9 +208,9 @@ impl SessionStore {
         self.with(|settings| settings.peppers.insert_first(key))
     }
 
-    /// A pepper that was in use before: sessions stored under it are found, and stored under the
-    /// [new one](Self::pepper) when a request that read them writes them or is noted as use. A write without a read leaves
-    /// them as they are. Drop it after the longest timeout.
+    /// A pepper that was in use before: sessions stored under it are found, and stored under the [new one](Self::pepper)
+    /// when a request that read them writes them or is noted as use. A write without a read leaves them as they are.
+    /// Drop it after the longest timeout.
     ///
     /// # Panics
     ///
@@ -221,8 +221,8 @@ impl SessionStore {
         self.with(|settings| settings.peppers.push(key))
     }
 
-    /// The key of the hashes by which logs name sessions; default: a random one of this process. With the same key in all
-    /// processes, their logs tell of the same session under the same name.
+    /// The key of the hashes that stand for sessions in logs; default: a random key of this process. With the same key in
+    /// all processes, the same session has the same hash in all their logs.
     ///
     /// # Panics
     ///
@@ -242,8 +242,8 @@ impl SessionStore {
         })
     }
 
-    /// Encrypts values with XChaCha20-Poly1305, each bound to its session and key: it opens nowhere else. Values that are
-    /// not sealed are an error from now on. Keys, users, labels and times are not encrypted.
+    /// Encrypts values with XChaCha20-Poly1305, each bound to its session and its key, so a copied value does not decrypt
+    /// elsewhere. Values that are not sealed are an error from then on. Keys, users, labels and times are not encrypted.
     #[cfg(feature = "seal")]
     #[must_use]
     pub fn seal(self, key: &[u8; 32]) -> Self {
@@ -274,10 +274,12 @@ impl SessionStore {
         self.with_seal(|seal| seal.lenient = true)
     }
 
-    /// How often a session that [somebody waits](crate::session::Session::ended) for is looked at without a reason; default 30 seconds.
+    /// How often the record of a session that is [waited for](crate::session::Session::ended) is checked without a hint;
+    /// default 30 seconds.
     ///
-    /// It bounds how late an end is noticed when its hint was lost, as it may be while a connection breaks, or when none
-    /// is heard: when the Redis user may not `PUBLISH` and `SUBSCRIBE`, and over an application's own client of a cluster. One command looks at up to 256 sessions, in a cluster at one.
+    /// This is how late an end may be noticed when its hint was lost, as while a connection breaks, or when there are no
+    /// hints: when the Redis user may not `PUBLISH` and `SUBSCRIBE`, and with an application's own client of a cluster.
+    /// One command checks up to 256 sessions, in a cluster one.
     ///
     /// # Panics
     ///
@@ -285,7 +287,7 @@ impl SessionStore {
     #[must_use]
     pub fn check_ended_every(self, interval: Duration) -> Self {
         check_timeout(interval);
-        self.with(|settings| settings.look = interval)
+        self.with(|settings| settings.check_interval = interval)
     }
 
     /// Begins a session with the fields of a struct or map, each stored by itself.
@@ -293,13 +295,13 @@ impl SessionStore {
     /// # Errors
     ///
     /// A [codec](Error::is_codec) error when `fields` is no struct or map, or a field is out of bounds (see
-    /// [`MAX_KEY`](crate::session::MAX_KEY) and [`MAX_VALUE`](crate::session::MAX_VALUE)); an [unavailable](Error::is_unavailable) one when
-    /// Redis does not answer or the system has no random bytes.
+    /// [`MAX_KEY`](crate::session::MAX_KEY) and [`MAX_VALUE`](crate::session::MAX_VALUE)); an
+    /// [unavailable](Error::is_unavailable) one when Redis does not answer or the system has no random bytes.
     pub async fn create<T: Serialize + ?Sized>(&self, fields: &T) -> Result<Token, Error> {
         self.begin(&self.changes_from(fields)?).await
     }
 
-    /// Begins a session of a user who logged in just now, as [`create`](Self::create) does.
+    /// Begins a session for a user who has just logged in, otherwise as [`create`](Self::create).
     ///
     /// # Errors
     ///
@@ -321,7 +323,7 @@ impl SessionStore {
         Ok(begun.token)
     }
 
-    /// The session of a cookie value, if it is a live one. It counts as use.
+    /// The session of a cookie value, if it is live. This counts as use.
     ///
     /// # Errors
     ///
@@ -342,7 +344,7 @@ impl SessionStore {
         Ok(Some(record))
     }
 
-    /// Ends the session of a cookie value: whether there was one.
+    /// Ends the session of a cookie value. Returns whether there was one.
     ///
     /// # Errors
     ///
@@ -357,7 +359,7 @@ impl SessionStore {
         }
     }
 
-    /// Whether a token opens the same session in both.
+    /// Whether a token opens the same session in both stores.
     pub(crate) fn has_sessions_of(&self, other: &Self) -> bool {
         self.settings.realm == other.settings.realm && self.redis.has_keys_of(&other.redis)
     }

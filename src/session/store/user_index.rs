@@ -1,15 +1,16 @@
-//! The sessions of a user.
+//! The index of a user's sessions: a sorted set of their ids.
 //!
-//! A session and the index of its user are in different slots of a cluster, so no script can change both. The order makes
-//! up for it: a session is listed first and becomes the user's second, by a guarded write to a record that was there
-//! before. So a session of a user is always listed. What is listed and gone is harmless, and left out when it is met.
+//! A session and the index of its user are in different slots of a cluster, so no script can change both. Therefore a
+//! login first adds the session to the index, and then writes the user to the session's record, which must exist
+//! already. So every session of a user is in the index. An id in the index whose session has ended is skipped and
+//! removed.
 //!
-//! Revoking all notes when it ran, lists, and deletes. A login that was listed before is among those deleted, so its
-//! guarded write finds nothing; one that comes to be listed later is refused if the check of its credentials began
-//! before.
+//! The revocation of all sessions stores its time in the index, reads the ids, and deletes the sessions. A login that was
+//! in the index before has its session deleted, so its write finds no record. A login that is added later is refused if
+//! the check of its credentials began before the revocation.
 //!
-//! A server that evicts keys may drop the list. So a use of a session asks it, at most once a touch interval (listing.rs):
-//! the session is listed again, and is over when all were revoked since its login was listed.
+//! Redis may evict the index. So a use of a session checks it, at most once per touch interval (index_check.rs): the
+//! session is added again, unless all sessions were revoked after its login was added.
 
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ use crate::{
 };
 
 impl SessionStore {
-    /// Begins a session with these values, lists it, and makes it the user's.
+    /// Begins a session with these values, adds it to the user's index, and makes it the user's.
     pub(crate) async fn begin_for(
         &self,
         login: &Login,
@@ -47,7 +48,7 @@ impl SessionStore {
         let listed_at = match self.enrol(login, &id, life, began).await {
             Ok(listed_at) => listed_at,
             Err(error) => {
-                // Best effort: nobody has its token.
+                // Best effort: no browser has its token.
                 let _ = self.end(&holder).await;
                 return Err(error);
             }
@@ -71,7 +72,7 @@ impl SessionStore {
         }
     }
 
-    /// How long a session may live after a login, in milliseconds: rather too long, for the list to have it.
+    /// How long a session may live after a login, in milliseconds; a little too long, so that the index keeps it.
     pub(crate) fn life(&self, login: &Login, end: i64) -> i64 {
         let life = if login.remembered {
             millis(self.settings.remembered)
@@ -83,10 +84,10 @@ impl SessionStore {
         life.saturating_add(CLOCK_SKEW)
     }
 
-    /// Lists a session among those of who logs in, or says why the login must not happen.
+    /// Adds a session to the index of the user who logs in, or returns why the login is refused.
     ///
-    /// `life` is how long the session may live, in milliseconds; the check of the credentials `began` then. Gives when it
-    /// was listed, by the clock of the list's server.
+    /// `life` is how long the session may live, in milliseconds; `began` is when the check of the credentials began.
+    /// Returns when the session was added, by the clock of the index's server.
     pub(crate) async fn enrol(
         &self,
         login: &Login,
@@ -104,7 +105,7 @@ impl SessionStore {
             return self.enrolled(user, word.as_deref(), words.collect()).await;
         }
         let listed = self.describe_all(words.collect()).await?;
-        // Those that are another's, too, where all these are confirmed: a login that is on its way is not among them.
+        // Also those that are another user's, if all of these are confirmed: then no unfinished login is among them.
         let all_confirmed = self.provisional() > 0;
         let dead = listed.into_iter().filter(|(_, session)| {
             let owner = session.as_ref().map(|session| &session.user);
@@ -168,7 +169,7 @@ impl SessionStore {
             _ => return Err(Error::new(Kind::Corrupt, "the user's index is not ours")),
         }
         let listed_at = evicted.remove(0);
-        // They stay listed until they are gone: were this cut off, the next login would find them.
+        // They stay in the index until they are deleted: if this future is dropped, the next login finds them.
         if !evicted.is_empty() {
             self.revoke_all_of(&evicted, None).await?;
             self.unlist(user, &evicted).await;
@@ -176,7 +177,7 @@ impl SessionStore {
         Ok(number(listed_at.as_bytes()).unwrap_or(0))
     }
 
-    /// The place of a login that is written, to be [confirmed](Self::confirm), if it has to be.
+    /// The reservation of a login that was written, if it has to be [confirmed](Self::confirm).
     pub(crate) fn place(&self, login: &Login, id: &str, life: i64) -> Option<Reservation> {
         (self.provisional() > 0).then(|| Reservation {
             user: login.user.clone(),
@@ -186,8 +187,8 @@ impl SessionStore {
         })
     }
 
-    /// For how many milliseconds a login that is not confirmed has a place, or 0 when it needs no confirmation: only a
-    /// place that keeps others out is given back by itself.
+    /// How long an unconfirmed login keeps its place, in milliseconds. 0 if no confirmation is needed: only with
+    /// `refuse_above` does a place keep other logins out, so only then must it expire.
     fn provisional(&self) -> i64 {
         let refuses = self.settings.per_user.is_some_and(|limit| !limit.evicts);
         // A script runs at most two deadlines after it was sent, and the one before it took at most one.
@@ -195,7 +196,7 @@ impl SessionStore {
         i64::from(refuses) * longest.saturating_add(1000)
     }
 
-    /// Takes sessions that are over out of the index. Failing is harmless: they are left out when they are met.
+    /// Removes sessions that have ended from the index. A failure is harmless: readers skip them.
     pub(crate) async fn unlist(&self, user: &str, ids: &[String]) {
         if ids.is_empty() {
             return;
@@ -209,7 +210,7 @@ impl SessionStore {
 
     pub(crate) fn index(&self, user: &str) -> String {
         let namespace = self.redis.namespace();
-        // Hashed: any text is a name, none shows in a key, and none chooses its slot.
+        // Hashed, so that any text can be a name, no name is visible in a key, and no name chooses its slot.
         let digest = Sha256::digest(user);
         let name = URL_SAFE_NO_PAD.encode(&digest[..16]);
         match &self.settings.realm {

@@ -1,6 +1,6 @@
-//! The task that finds out whether sessions have ended that somebody waits for.
+//! The task that finds out which of the watched sessions have ended.
 //!
-//! It hears of ends as they are published, and looks at records. What it hears is only a reason to look.
+//! It subscribes to the channel where ends are published, and checks records. A message is only a hint to check a record.
 
 use std::{
     future::pending,
@@ -30,25 +30,25 @@ use crate::{
     },
 };
 
-/// Begins to wait for the end of a session. The first wait of a Redis handle starts the task.
+/// Begins to wait for the end of a session. The first watch of a Redis handle starts the task.
 pub(crate) fn watch_for_end(store: &SessionStore, holder: Holder) -> Arc<Watch> {
     let redis = &store.redis;
     let watcher = redis.shared(|| {
         let watcher = WatcherHandle::default();
         let in_use = watcher.in_use.subscribe();
-        tokio::spawn(run(redis.clone(), Arc::clone(&watcher.waits), in_use));
+        tokio::spawn(run(redis.clone(), Arc::clone(&watcher.watches), in_use));
         watcher
     });
     Watch::begin(store, holder, watcher)
 }
 
-/// Looks after `waits` for as long as there are any: `in_use` closes with the last.
-async fn run(redis: Redis, waits: Arc<Watches>, mut in_use: watch::Receiver<()>) {
+/// Serves `watches` until `in_use` closes, which the last of them does.
+async fn run(redis: Redis, watches: Arc<Watches>, mut in_use: watch::Receiver<()>) {
     let work = async {
-        let mut ear = EndSubscription::new(&redis);
-        // First, so that no end is missed between a look and the subscription.
-        let subscription = ear.subscribe().await;
-        tokio::join!(ear.listen(&waits, subscription), look_at_due(&waits));
+        let mut ends = EndSubscription::new(&redis);
+        // First, so that no end is missed between a check and the subscription.
+        let subscription = ends.subscribe().await;
+        tokio::join!(ends.listen(&watches, subscription), check_due(&watches));
     };
     select! {
         () = work => {}
@@ -56,7 +56,7 @@ async fn run(redis: Redis, waits: Arc<Watches>, mut in_use: watch::Receiver<()>)
     }
 }
 
-/// Hears of the ends of sessions.
+/// The subscription to the channel where the ends of sessions are published.
 struct EndSubscription<'a> {
     redis: &'a Redis,
     channel: String,
@@ -73,16 +73,16 @@ impl<'a> EndSubscription<'a> {
         }
     }
 
-    async fn listen(&mut self, waits: &Watches, mut subscription: Option<Subscription>) {
+    async fn listen(&mut self, watches: &Watches, mut subscription: Option<Subscription>) {
         loop {
             if let Some(subscription) = &mut subscription {
-                hear(subscription, waits).await;
+                hear(subscription, watches).await;
             }
             sleep(if self.was_refused { REFUSED } else { PAUSE }).await;
             subscription = self.subscribe().await;
             if subscription.is_some() {
-                // What ended while nobody listened was not heard.
-                waits.hint_all();
+                // Ends that were published without a subscription were missed.
+                watches.hint_all();
             }
         }
     }
@@ -93,7 +93,7 @@ impl<'a> EndSubscription<'a> {
                 self.was_refused = false;
                 Some(subscription)
             }
-            // An application's own client of a cluster: there are only looks.
+            // An application's own client of a cluster: there are no hints, only checks at an interval.
             Ok(None) => {
                 self.was_refused = true;
                 None
@@ -107,31 +107,31 @@ impl<'a> EndSubscription<'a> {
 
     fn note(&mut self, error: &Error) {
         if !error.is_auth() {
-            tracing::debug!(target: "tower_fred::session", %error, "nobody listens to the ends of sessions");
+            tracing::debug!(target: "tower_fred::session", %error, "no subscription to the ends of sessions");
         } else if !std::mem::replace(&mut self.was_refused, true) {
             tracing::warn!(
                 target: "tower_fred::session",
                 %error,
                 channel = self.channel,
-                "the redis user may not subscribe: who waits for the end of a session is told late"
+                "the redis user may not subscribe: the end of a session is noticed late"
             );
         }
     }
 }
 
-async fn hear(subscription: &mut Subscription, waits: &Watches) {
+async fn hear(subscription: &mut Subscription, watches: &Watches) {
     loop {
         match subscription.next().await {
-            Heard::Message(id) => waits.hint(&id),
-            Heard::Missed => waits.hint_all(),
+            Heard::Message(id) => watches.hint(&id),
+            Heard::Missed => watches.hint_all(),
             Heard::Lost => return,
         }
     }
 }
 
-async fn look_at_due(waits: &Arc<Watches>) {
+async fn check_due(watches: &Arc<Watches>) {
     loop {
-        let (due, next) = waits.take_due(Instant::now());
+        let (due, next) = watches.take_due(Instant::now());
         if due.is_empty() {
             let time = async {
                 match next {
@@ -140,76 +140,80 @@ async fn look_at_due(waits: &Arc<Watches>) {
                 }
             };
             select! {
-                () = waits.changed() => {}
+                () = watches.changed() => {}
                 () = time => {}
             }
         } else {
-            look_at(due, waits).await;
+            check_all(due, watches).await;
         }
-        // What comes at nearly the same time is looked at together.
+        // Hints that come within this time are checked together.
         sleep(GATHERED).await;
     }
 }
 
-/// Looks at records, as few commands as possible and not too many at once.
-async fn look_at(due: Vec<Arc<Watch>>, waits: &Arc<Watches>) {
+/// Checks records with as few commands as possible, and not too many commands at once.
+async fn check_all(due: Vec<Arc<Watch>>, watches: &Arc<Watches>) {
     let is_cluster = due
         .first()
-        .is_some_and(|wait| wait.store.redis.is_cluster());
-    let mut looks = JoinSet::new();
+        .is_some_and(|watch| watch.store.redis.is_cluster());
+    let mut checks = JoinSet::new();
     for group in due.chunks(if is_cluster { 1 } else { TOGETHER }) {
-        if looks.len() == AT_ONCE {
-            looks.join_next().await;
+        if checks.len() == AT_ONCE {
+            checks.join_next().await;
         }
-        let (group, waits) = (group.to_vec(), Arc::clone(waits));
-        looks.spawn(async move {
-            if let Err(error) = look(&group, &waits).await {
+        let (group, watches) = (group.to_vec(), Arc::clone(watches));
+        checks.spawn(async move {
+            if let Err(error) = check(&group, &watches).await {
                 tracing::debug!(target: "tower_fred::session", %error, "cannot tell whether sessions have ended");
             }
         });
     }
-    while looks.join_next().await.is_some() {}
+    while checks.join_next().await.is_some() {}
 }
 
-async fn look(group: &[Arc<Watch>], waits: &Watches) -> Result<(), Error> {
-    let key = |wait: &Arc<Watch>| wait.store.key(&wait.holder.token.id());
+async fn check(group: &[Arc<Watch>], watches: &Watches) -> Result<(), Error> {
+    let key = |watch: &Arc<Watch>| watch.store.key(&watch.holder.token.id());
     let keys: Vec<String> = group.iter().map(key).collect();
     let Some(first) = group.first() else {
         return Ok(());
     };
     let asked = Instant::now();
-    let words: Vec<Bytes> = first.store.redis.run_on(&LOOK, &keys, []).await?;
-    for (wait, found) in group.iter().zip(words.chunks_exact(2)) {
+    let words: Vec<Bytes> = first.store.redis.run_on(&REMAINING, &keys, []).await?;
+    for (watch, found) in group.iter().zip(words.chunks_exact(2)) {
         let (lineage, left) = (&found[0], number(&found[1]).unwrap_or(0));
         if lineage.is_empty() {
-            waits.end(wait);
-        } else if *lineage == wait.holder.lineage {
-            // Less than nothing: somebody took away its end.
+            watches.end(watch);
+        } else if *lineage == watch.holder.lineage {
+            // Negative: somebody removed the key's time to live.
             let left = u64::try_from(left).map(Duration::from_millis);
-            waits.postpone(wait, asked, left.unwrap_or(wait.store.settings.look));
-        } else if let Err(error) = look_closer(wait, waits).await {
+            watches.postpone(
+                watch,
+                asked,
+                left.unwrap_or(watch.store.settings.check_interval),
+            );
+        } else if let Err(error) = check_by_token(watch, watches).await {
             tracing::debug!(target: "tower_fred::session", %error, "cannot tell whether a session has ended");
         }
     }
     Ok(())
 }
 
-/// Decides about a session that is there, and perhaps another's by now.
-async fn look_closer(wait: &Arc<Watch>, waits: &Watches) -> Result<(), Error> {
+/// Decides about a session whose lineage has changed, by the holder's token.
+async fn check_by_token(watch: &Arc<Watch>, watches: &Watches) -> Result<(), Error> {
     let asked = Instant::now();
-    match wait.store.find(&wait.holder).await? {
-        Found::Live(..) => waits.postpone(wait, asked, wait.store.settings.look),
-        _ => waits.end(wait),
+    match watch.store.find(&watch.holder).await? {
+        Found::Live(..) => watches.postpone(watch, asked, watch.store.settings.check_interval),
+        _ => watches.end(watch),
     }
     Ok(())
 }
 
-static LOOK: Script = Script::new(include_str!("lua/remaining.lua"));
+static REMAINING: Script = Script::new(include_str!("lua/remaining.lua"));
 
-/// How many records one command looks at.
+/// How many records one command checks.
 const TOGETHER: usize = 256;
 const GATHERED: Duration = Duration::from_millis(10);
-/// After a connection was lost, or could not be made.
+/// The pause after a connection was lost or could not be made.
 const PAUSE: Duration = Duration::from_millis(500);
-/// After the server refused to let us listen.
+/// The pause after the server refused the subscription.
 const REFUSED: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! Who waits for the end of a session, and when its record is to be looked at.
+//! The sessions whose end is waited for, and when their records are to be checked.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::session_store::SessionStore;
 use crate::session::credential::holder::Holder;
 
-/// One session that is waited for, by all clones of a [`Session`](crate::session::Session) together.
+/// The wait for the end of one session, shared by all clones of a [`Session`](crate::session::Session).
 pub(crate) struct Watch {
     pub(crate) store: SessionStore,
     pub(crate) holder: Holder,
@@ -20,20 +20,20 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Adds a wait to those that the task looks after.
+    /// Adds a watch to those that the task serves.
     pub(crate) fn begin(
         store: &SessionStore,
         holder: Holder,
         watcher: Arc<WatcherHandle>,
     ) -> Arc<Self> {
-        let wait = Arc::new(Self {
+        let watch = Arc::new(Self {
             store: store.clone(),
             holder,
             ended: watch::Sender::new(false),
             watcher,
         });
-        wait.watcher.waits.add(&wait);
-        wait
+        watch.watcher.watches.add(&watch);
+        watch
     }
 
     pub(crate) fn is_for(&self, holder: &Holder) -> bool {
@@ -41,26 +41,26 @@ impl Watch {
     }
 
     pub(crate) async fn ended(&self) {
-        // The sender is here, so this is no error.
+        // The sender is alive, so there is no error.
         let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.watcher.waits.remove_dropped(&self.holder.token.id());
+        self.watcher.watches.remove_dropped(&self.holder.token.id());
     }
 }
 
-/// What all waits of one Redis handle share: the task ends when the last of them is dropped.
+/// What all watches of one Redis handle share. The task ends when the last of them is dropped.
 #[derive(Default)]
 pub(crate) struct WatcherHandle {
-    pub(crate) waits: Arc<Watches>,
+    pub(crate) watches: Arc<Watches>,
     /// Closes when it is dropped.
     pub(crate) in_use: watch::Sender<()>,
 }
 
-/// All waits of a handle, by the ids of their sessions.
+/// All watches of a Redis handle, by the ids of their sessions.
 #[derive(Default)]
 pub(crate) struct Watches {
     entries: Mutex<HashMap<String, Vec<Entry>>>,
@@ -68,27 +68,27 @@ pub(crate) struct Watches {
 }
 
 struct Entry {
-    wait: Weak<Watch>,
-    /// When the record is to be looked at.
+    watch: Weak<Watch>,
+    /// When the record is to be checked.
     due: Instant,
-    /// From when on that may be done together with others.
+    /// From when on it may be checked together with others.
     ready: Instant,
-    /// There was a reason to look since the last look began.
+    /// There was a hint since the last check began.
     hinted: bool,
 }
 
 impl Watches {
-    fn add(&self, wait: &Arc<Watch>) {
+    fn add(&self, watch: &Arc<Watch>) {
         let now = Instant::now();
         let entry = Entry {
-            wait: Arc::downgrade(wait),
+            watch: Arc::downgrade(watch),
             due: now,
             ready: now,
             hinted: false,
         };
         let mut entries = self.entries();
         entries
-            .entry(wait.holder.token.id())
+            .entry(watch.holder.token.id())
             .or_default()
             .push(entry);
         drop(entries);
@@ -96,19 +96,19 @@ impl Watches {
     }
 
     /// The session has ended.
-    pub(crate) fn end(&self, wait: &Arc<Watch>) {
+    pub(crate) fn end(&self, watch: &Arc<Watch>) {
         let mut entries = self.entries();
-        if let Some(waiting) = entries.get_mut(&wait.holder.token.id()) {
-            waiting.retain(|entry| !entry.is_of(wait));
+        if let Some(waiting) = entries.get_mut(&watch.holder.token.id()) {
+            waiting.retain(|entry| !entry.is_of(watch));
         }
         drop(entries);
-        wait.ended.send_replace(true);
+        watch.ended.send_replace(true);
     }
 
     fn remove_dropped(&self, id: &str) {
         let mut entries = self.entries();
         if let Some(waiting) = entries.get_mut(id) {
-            waiting.retain(|entry| entry.wait.strong_count() > 0);
+            waiting.retain(|entry| entry.watch.strong_count() > 0);
             if waiting.is_empty() {
                 entries.remove(id);
             }
@@ -132,7 +132,7 @@ impl Watches {
         self.changed.notify_one();
     }
 
-    /// Those to look at now, and when the next ones are to be looked at.
+    /// The watches to check now, and when the next ones are due.
     pub(crate) fn take_due(&self, now: Instant) -> (Vec<Arc<Watch>>, Option<Instant>) {
         let mut entries = self.entries();
         let next = |entries: &HashMap<String, Vec<Entry>>| {
@@ -144,26 +144,26 @@ impl Watches {
         let ready = entries.values_mut().flatten();
         let ready = ready.filter(|entry| entry.ready <= now);
         let taken = ready.filter_map(|entry| {
-            // Should the look fail, this is when it is tried again.
+            // If the check fails, it is tried again then.
             (entry.due, entry.ready, entry.hinted) = (now + RETRY, now + RETRY, false);
-            entry.wait.upgrade()
+            entry.watch.upgrade()
         });
         let taken = taken.collect();
         (taken, next(&entries))
     }
 
-    /// A look found the session alive, with this time left if nobody uses it.
-    pub(crate) fn postpone(&self, wait: &Arc<Watch>, now: Instant, left: Duration) {
-        let interval = wait.store.settings.look;
+    /// A check found the session live, with this time left if it is not used.
+    pub(crate) fn postpone(&self, watch: &Arc<Watch>, now: Instant, left: Duration) {
+        let interval = watch.store.settings.check_interval;
         let end = now + left.min(FAR) + MARGIN;
         let mut entries = self.entries();
         let waiting = entries
-            .get_mut(&wait.holder.token.id())
+            .get_mut(&watch.holder.token.id())
             .into_iter()
             .flatten();
-        for entry in waiting.filter(|entry| entry.is_of(wait) && !entry.hinted) {
+        for entry in waiting.filter(|entry| entry.is_of(watch) && !entry.hinted) {
             entry.due = end.min(now + interval.min(FAR));
-            // Some are looked at a little early, so that many are looked at together.
+            // A check may come a little early, so that many can be done with one command.
             entry.ready = end.min(now + interval.min(FAR) * 3 / 4);
         }
     }
@@ -178,8 +178,8 @@ impl Watches {
 }
 
 impl Entry {
-    fn is_of(&self, wait: &Arc<Watch>) -> bool {
-        std::ptr::eq(self.wait.as_ptr(), Arc::as_ptr(wait))
+    fn is_of(&self, watch: &Arc<Watch>) -> bool {
+        std::ptr::eq(self.watch.as_ptr(), Arc::as_ptr(watch))
     }
 
     fn hint(&mut self) {
@@ -191,5 +191,5 @@ impl Entry {
 const RETRY: Duration = Duration::from_secs(1);
 /// Redis ends a session at a millisecond; its clock and this one run at nearly the same speed.
 const MARGIN: Duration = Duration::from_millis(5);
-/// Longer than anybody waits, and far from what an `Instant` can hold.
+/// A bound far below what an `Instant` can hold.
 const FAR: Duration = Duration::from_secs(24 * 60 * 60);

@@ -5,8 +5,12 @@ use std::time::Duration;
 use tower_fred::Redis;
 
 use super::{
-    browser::Place, devices, failures, handover, life, memory, pages, races, security, sockets,
-    timeouts, updates, values,
+    browser::Place,
+    failures,
+    handle::{csrf, end, lifetime, parallel, races, updates, user_change},
+    record::{bounds, encoding, pepper},
+    security,
+    store::{devices, eviction, session_limits, timeouts},
 };
 use crate::support::{server::namespace, topology::Cluster};
 
@@ -26,14 +30,14 @@ async fn d04_to_d09_on_a_cluster() {
 #[tokio::test]
 async fn d11_to_d14_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
-    life::check_d11_renewal(&place).await;
+    lifetime::check_d11_renewal(&place).await;
     devices::check_d12_all_others_and_one_by_its_handle(&place).await;
     devices::check_d12_revocation_beats_logins(&place, 8, 125).await;
     devices::check_d13_the_list(&place).await;
-    devices::check_d14_limits(&place).await;
-    devices::check_d14_at_once(&place).await;
-    memory::check_a_use_meets_its_list(&place).await;
-    handover::check_another_user_inherits_nothing(&place).await;
+    session_limits::check_d14_limits(&place).await;
+    session_limits::check_d14_at_once(&place).await;
+    eviction::check_a_use_meets_its_list(&place).await;
+    user_change::check_another_user_inherits_nothing(&place).await;
 }
 
 #[tokio::test]
@@ -41,11 +45,11 @@ async fn d22_to_d34_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
     races::check_d22_a_read_with_the_cookie_from_before_the_login_is_anonymous_and_harmless(&place)
         .await;
-    values::check_d23_pepper(&place).await;
-    values::check_d24_sealing(&place).await;
-    values::check_d31_limits(&place).await;
+    pepper::check_d23_pepper(&place).await;
+    encoding::check_d24_sealing(&place).await;
+    bounds::check_d31_limits(&place).await;
     timeouts::check_d32_every_key_has_an_end_whatever_happened_to_it(&place).await;
-    pages::check_d33_csrf(&place).await;
+    csrf::check_d33_csrf(&place).await;
     failures::check_d34_a_request_that_is_dropped_anywhere_leaves_the_old_state_or_the_new(&place)
         .await;
     updates::check_d34_dropped_operations(&place).await;
@@ -55,15 +59,15 @@ async fn d22_to_d34_on_a_cluster() {
 #[tokio::test]
 async fn no_update_is_lost_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
-    races::check_fifty_requests_at_once_lose_nothing(&place).await;
+    parallel::check_fifty_requests_at_once_lose_nothing(&place).await;
     updates::check_fifty_additions_and_updates(&place).await;
 }
 
 #[tokio::test]
 async fn the_end_of_a_session_is_told_on_a_cluster() {
     let place = Place::Cluster(Cluster::start().await);
-    sockets::check_the_end_is_told(&place).await;
-    sockets::check_a_lost_hint(&place).await;
+    end::check_the_end_is_told(&place).await;
+    end::check_a_lost_hint(&place).await;
 }
 
 /// An application's own client of a cluster hears no hints: waiting never ended.
@@ -76,5 +80,5 @@ async fn the_end_of_a_session_is_told_without_hints() {
         .deadline(Duration::from_secs(10))
         .client(client)
         .expect("a handle");
-    sockets::check_looks_alone(&redis).await;
+    end::check_looks_alone(&redis).await;
 }

@@ -9,7 +9,7 @@ use tower_fred::{
     session::{Marked, SessionStore},
 };
 
-use super::{browser::Place, pages::logged};
+use super::{browser::Place, log::logged};
 use crate::support::http::HttpServer;
 
 struct Admin;
@@ -203,7 +203,8 @@ async fn one_cookie_for_two_realms_is_an_error_in_the_log() {
     }
     let text = log.text();
     assert_eq!(
-        text.matches("have one cookie and sessions apart").count(),
+        text.matches("have the same cookie name and different sessions")
+            .count(),
         1,
         "{text}"
     );
@@ -242,12 +243,12 @@ async fn one_cookie_with_other_settings_goes_on_and_is_an_error_in_the_log() {
         assert_eq!(user, "Some(\"alice\") Some(1)", "{what}");
         assert_eq!(
             log.text()
-                .matches("have one cookie and other settings")
+                .matches("have the same cookie name and different settings")
                 .count(),
             1,
             "{what}"
         );
-        // The next line is a second away.
+        // The next line is logged a second later at the earliest: only time can pass it.
         tokio::time::sleep(Duration::from_millis(1100)).await;
     }
 }

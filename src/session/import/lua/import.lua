@@ -1,11 +1,12 @@
--- Who takes over a session of another crate, and what has become of it.
--- KEYS[1]  the note of the old session: whose turn it is, for a moment, or '' once it is over, for as long as that matters
--- KEYS[2]  what others need of the new session, for a moment: fields id, lineage, user, tag
+-- Decides which request takes over an old session, and keeps what became of it.
+-- KEYS[1]  the note of the old session: the request that has the turn, for a short time; or '' once the session is
+--          over, for as long as that matters
+-- KEYS[2]  what other requests need of the new session, for a short time: fields id, lineage, user, tag
 -- ARGV     third: what to do
 --            claim turn ms                       take the turn
 --            settle turn ms ms id lineage user tag   the new session is there
 --            yield turn                          there is none
---            end ms                              nobody takes it over any more
+--            end ms                              it can no longer be taken over
 -- Replies  claimed, settled, or yielded; moving: another has the turn; or over, then what others need, each '' if unknown
 local op, turn = ARGV[3], ARGV[4]
 local held = redis.call('GET', KEYS[1])

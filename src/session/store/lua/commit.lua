@@ -1,16 +1,16 @@
--- Writes the changes of one request to a session that this caller still holds, all of them or none.
+-- Writes the changes of one request to a session that its caller still holds: all of them or none.
 -- ARGV     after those of guard.lua: idle timeout in ms; next hash or ''; why the secret is replaced (renew, rotate, login)
 --          or ''; tombstone in ms; grace in ms; next lineage or ''; user, label, metadata, lifetime of a remembered session
 --          in ms or '', absolute timeout in ms; most fields, most bytes; when the login was listed, by the clock of the
 --          list's server; tag of the caller's token, tag of the next token (see guard.lua); then triples:
---            e key value   go on only while the field has this value, or none for ''
+--            e key value   go on only if the field has this value, or does not exist for ''
 --            c '' ''       remove all values, before the steps that follow
 --            s key value   set
 --            d key ''      remove
 --            i key number  add
 -- Replies  as guard.lua; conflict and the value found; full (too many fields or bytes); nan (no number to add to); or done,
 --          whether the secret was replaced (1 or 0), ms that a remembered session has left or '', the user before if it was
---          another, the lineage, the sum after an addition; and if its user's list is to be asked: the user, the
+--          another, the lineage, the sum after an addition; and if the index of its user has to be checked: the user, the
 --          absolute end, when the login was listed
 local idle, next_hash, kind = tonumber(stored[7]) or tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local tombstone, grace, next_lineage = ARGV[8], ARGV[9], ARGV[10]
@@ -61,7 +61,7 @@ for i = 21, #ARGV, 3 do
   elseif op == 'i' then
     local added = redis.pcall('HINCRBY', KEYS[1], key, value)
     if type(added) == 'table' then
-      -- Not a word about the number when the memory is full.
+      -- When the memory is full, the number is not the reason.
       return string.find(added.err, 'OOM', 1, true) and added or reply('nan')
     end
     sum = redis.call('HGET', KEYS[1], key)
@@ -73,7 +73,7 @@ end
 
 local replaced, lineage, user_before = '0', stored[6] or '', ''
 if kind == 'renew' then
-  -- The browser has never used the token that it was given in place of this one: that one is lost.
+  -- The browser has never sent the token that replaced this one: the response with it was lost.
   local lost = holder == 'previous' and stored[11] and now_ms >= tonumber(stored[5]) - grace / 2
   if holder == 'current' or lost then
     local good_until = now_ms + grace
@@ -119,7 +119,7 @@ end
 redis.call('HSET', KEYS[1], '!s', number(now_ms))
 redis.call('PEXPIREAT', KEYS[1], number(math.min(ends, now_ms + idle)))
 local remains = is_remembered and number(ends - now_ms) or ''
--- NOTE: record.rs decides by the same rule.
+-- NOTE: hash.rs decides by the same rule.
 local interval = math.max(1, math.min(math.floor(idle / 10), 60000))
 if kind ~= 'login' and stored[8] and math.abs(now_ms - (tonumber(stored[12]) or 0)) >= interval then
   return reply('done', replaced, remains, user_before, lineage, sum, stored[8], number(ends), stored[13] or stored[14] or '0')

@@ -1,8 +1,8 @@
--- Begins a session under a key that nobody has.
+-- Begins a session under a key that does not exist.
 -- KEYS[1]  the record
 -- ARGV     from the third: hash of the secret, lineage, idle timeout in ms, absolute timeout in ms, number of fields and
 --          their bytes, then key and value of each field
--- Replies  done, or exists: try another selector
+-- Replies  done, or exists: try another id
 local hash, lineage, idle, absolute = ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return reply('exists')

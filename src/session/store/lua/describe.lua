@@ -1,4 +1,4 @@
--- What a user's list of sessions shows of one.
+-- Reads what a user's list of sessions shows of one.
 -- KEYS[1]  the record
 -- Replies  gone; or live, then user, created, last seen, authenticated, end (ms), label, metadata, each or ''
 local stored = redis.call('HMGET', KEYS[1], '!h', '!u', '!c', '!s', '!a', '!x', '!l', '!m')

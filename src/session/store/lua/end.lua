@@ -1,4 +1,4 @@
--- Ends a session that this caller still holds.
+-- Ends a session that its caller still holds.
 -- ARGV     those of guard.lua
 -- Replies  as guard.lua, or done and the user or ''
 redis.call('DEL', KEYS[1])

@@ -1,10 +1,10 @@
--- Lists a session among those of its user, before the session becomes the user's.
+-- Adds a session to the index of its user, before the user is written to the session.
 -- KEYS[1]  the user's index: session ids by their end in ms; the negative of when all were revoked under '!', for
 --          logins, and under '!!', for uses; the same under '!' and an id for the one that was kept
 -- ARGV     from the third: ms since the credentials began to be checked; id; ms that the session may live; ms that ARGV[2]
 --          is ahead of when this was sent; most sessions, or 0; what to do with more (ask, refuse, evict); when this
---          login's own request revoked all, 0, or -1 to be refused by any revocation; ms for which the place is kept until the
---          login is confirmed by relist.lua, or 0 to keep it without that; then ids that are known to be dead
+--          login's own request revoked all, 0, or -1 to be refused by any revocation; ms for which the place is kept
+--          until the login is confirmed by relist.lua, or 0 to keep it without that; then ids of sessions that have ended
 -- Replies  revoked (all were, since the check began); full, then the ids listed and confirmed; or done, when that was, then
 --          the ids to evict, which stay listed until they are gone
 local age, id, life, patience, most, policy = ARGV[3], ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
@@ -13,12 +13,12 @@ local revoked = redis.call('ZSCORE', KEYS[1], '!')
 if revoked then
   revoked = -revoked
   if revoked > now_ms then
-    -- The clock was set back, or is another server's: heal, so that nobody is locked out.
+    -- The clock was set back, or the key is from another server: correct it, so that logins are not refused until then.
     revoked = now_ms
     local mark = string.format('%.0f', -revoked)
     redis.call('ZADD', KEYS[1], 'XX', 'GT', mark, '!', mark, '!!')
   end
-  -- This server's time when the check began, rather too early than too late.
+  -- This server's time when the check began; if in doubt too early.
   local began = math.min(now_ms, (limit_ms > 0 and limit_ms or now_ms) - patience) - age - 2
   if own < 0 or (revoked >= began and revoked ~= own) then
     return reply('revoked')
@@ -58,6 +58,6 @@ end
 if redis.call('PTTL', KEYS[1]) < tonumber(life) then
   redis.call('PEXPIRE', KEYS[1], life)
 end
--- After any revocation, so that a revocation later is no earlier than this.
+-- Later than any revocation until now, so that only a later revocation counts for this login.
 local listed_at = math.max(now_ms, (revoked or 0) + 1)
 return reply('done', string.format('%.0f', listed_at), unpack(evicted))

@@ -1,11 +1,11 @@
--- Comes before every script that changes a record: only its holder gets past it.
+-- Precedes every script that changes a record: ends the script unless the caller holds the session.
 -- KEYS[1]  the record
 -- ARGV     third: the hashes that the caller's secret may be stored as, 32 bytes each, the one to store first; fourth: the
---          lineage that the caller once proved to hold, or ''
--- Gives    `restore` (stores the hash and the tag anew, if they were made in another way; the tag is what ties the user
---          to the token when there is a pepper, or ''), `stored`, `ends`, `holder` (current, previous: replaced by a renewal and still good, or kin: of a lineage that
---          goes on), `hash` (the first of the hashes)
--- Replies  gone (no record), stale (replaced lately by a login or rotation), unknown (another secret), corrupt
+--          lineage that the caller proved to hold before, or ''
+-- Gives    `restore` (stores hash and tag again, if they were made with another key; the tag binds the user to the token
+--          when there is a pepper, else ''), `stored`, `ends`, `holder` (current; previous: replaced by a renewal and still
+--          valid; or kin: of the session's lineage), `hash` (the first of the hashes)
+-- Replies  gone (no record), stale (replaced shortly before by a login or rotation), unknown (another secret), corrupt
 local stored = redis.call('HMGET', KEYS[1], '!h', '!x', '!p', '!g', '!k', '!v', '!i', '!u', '!b', '!f', '!o',
   '!e', '!r', '!a', '!t')
 local ends = tonumber(stored[2])
@@ -47,7 +47,7 @@ local function set(name, value)
   end
 end
 local function restore(tag)
-  -- A caller that does not know the user cannot make the tag: all stays as it is.
+  -- A caller that does not know the user cannot make the tag: nothing is changed then.
   local complete = tag ~= '' or not stored[8]
   if complete and (stored[1] ~= hash or (stored[15] or '') ~= tag) then
     redis.call('HSET', KEYS[1], '!h', hash)

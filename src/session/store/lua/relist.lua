@@ -1,4 +1,4 @@
--- Lists a session that is in use again, in case the list was evicted, unless all were revoked since its login.
+-- Adds a session to the index of its user again, if the index was evicted, unless all were revoked since its login.
 -- KEYS[1]  the user's index, as in enrol.lua
 -- ARGV     third: id; fourth: ms that the session may live; fifth: when its login was listed
 -- Replies  revoked, or done
@@ -11,7 +11,7 @@ if revoked and -revoked >= tonumber(ARGV[5]) then
   end
 end
 local ends = tonumber(redis.call('ZSCORE', KEYS[1], id) or nil)
--- `life` is a minute more than the session has, so this is not due each time that clocks differ by a little.
+-- `life` is a minute longer than the session's, so that a small difference of clocks causes no write.
 if not ends or ends < now_ms + life - 60000 then
   redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', now_ms))
   -- A full memory must not end a session: the next use tries again.

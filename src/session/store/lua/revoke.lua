@@ -1,6 +1,6 @@
--- Ends a session, whoever holds it.
+-- Ends a session without its token.
 -- KEYS[1]  the record
--- ARGV     third: the user whose session it must be, or '' for anybody's; fourth: when its login must have been listed, or ''
+-- ARGV     third: the user whose session it must be, or '' for any; fourth: when its login must have been listed, or ''
 -- Replies  done and the user or ''; or gone: there is none, or it is not this one
 local stored = redis.call('HMGET', KEYS[1], '!u', '!r', '!a')
 if ARGV[3] ~= '' and stored[1] ~= ARGV[3] then

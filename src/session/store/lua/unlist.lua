@@ -1,4 +1,4 @@
--- Takes sessions that are over out of a user's index.
+-- Removes sessions that have ended from a user's index.
 -- KEYS[1]  the user's index, as in enrol.lua
 -- ARGV     from the third: the ids
 -- Replies  how many were listed

@@ -8,12 +8,12 @@ use tower_fred::{
     session::{Login, SessionStore},
 };
 
-use super::browser::{Browser, Place, now, send};
+use crate::session::browser::{Browser, Place, now, send};
 
 const MINUTE: u64 = 60;
 
 /// As if the token had been issued this long ago.
-async fn age_token(keys: &super::browser::Keys, browser: &Browser, seconds: i64) {
+async fn age_token(keys: &crate::session::browser::Keys, browser: &Browser, seconds: i64) {
     let issued = (now() - seconds * 1000).to_string();
     keys.set_field(&browser.token(), "!n", issued).await;
 }
@@ -23,7 +23,7 @@ async fn d11_an_old_token_is_renewed_and_good_for_a_grace() {
     check_d11_renewal(&Place::server()).await;
 }
 
-pub(super) async fn check_d11_renewal(place: &Place) {
+pub(crate) async fn check_d11_renewal(place: &Place) {
     let (_, redis, keys) = place.stage().await;
     let store = SessionStore::new(redis).renew_every(Duration::from_secs(60 * MINUTE));
     let layer = SessionLayer::over(store);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tower_fred::{Redis, SessionLayer, session::SessionStore};
+use tower_fred::{Redis, SessionLayer, fred::interfaces::LuaInterface, session::SessionStore};
 
-use super::browser::{Browser, Keys, Place, now, stage};
+use crate::session::browser::{Browser, Keys, Place, now, stage};
 use crate::support::Server;
 
 const MINUTE: i64 = 60_000;
@@ -71,7 +71,7 @@ async fn d08_an_idle_session_ends() {
     check_d08_an_idle_session_ends(&Place::server()).await;
 }
 
-pub(super) async fn check_d08_an_idle_session_ends(place: &Place) {
+pub(crate) async fn check_d08_an_idle_session_ends(place: &Place) {
     let (layer, _, keys) = place.stage().await;
     let layer = layer.idle_timeout(Duration::from_millis(5));
     let browser = Browser::with_session(&layer).await;
@@ -134,6 +134,36 @@ async fn a_write_prolongs_by_itself() {
     }
 }
 
+/// Redis before 7.2 compares the time of PEXPIREAT with its clock, and not with the time at which the script began. It
+/// deleted the record when the end passed in between, and the script went on to write: a record without a secret and
+/// without an end stayed.
+#[tokio::test]
+async fn a_use_that_comes_at_the_end_of_a_session_leaves_no_record() {
+    let server = Server::shared();
+    let (layer, redis, keys) = stage(&server).await;
+    let browser = Browser::with_session(&layer).await;
+    let token = browser.token();
+    let hash = keys.field(&token, "!h").await.expect("a hash");
+    let script = concat!(
+        include_str!("../../../../src/redis/prelude.lua"),
+        include_str!("../../../../src/session/store/lua/guard.lua"),
+        include_str!("../../../../src/session/store/lua/touch.lua")
+    );
+    // An idle timeout that is over when the script runs.
+    let args: [&[u8]; 7] = [b"proof", b"0", &hash, b"", b"-1", b"1", b""];
+    let reply: Vec<String> = redis
+        .client()
+        .eval(
+            script,
+            vec![keys.key(&token)],
+            args.map(<[u8]>::to_vec).to_vec(),
+        )
+        .await
+        .expect("a reply");
+    assert_eq!(reply[2..], ["ran", "gone"]);
+    assert!(!keys.exists(&token).await);
+}
+
 #[tokio::test]
 async fn an_untouched_session_is_not_prolonged() {
     let server = Server::shared();
@@ -149,7 +179,7 @@ async fn d09_nothing_moves_the_absolute_end() {
     check_d09_nothing_moves_the_absolute_end(&Place::server()).await;
 }
 
-pub(super) async fn check_d09_nothing_moves_the_absolute_end(place: &Place) {
+pub(crate) async fn check_d09_nothing_moves_the_absolute_end(place: &Place) {
     let (layer, _, keys) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     let end = (now() + 2 * MINUTE).to_string();
@@ -178,7 +208,7 @@ async fn d09_past_the_absolute_end_there_is_no_session_whatever_its_time_to_live
         .await;
 }
 
-pub(super) async fn check_d09_past_the_absolute_end_there_is_no_session_whatever_its_time_to_live(
+pub(crate) async fn check_d09_past_the_absolute_end_there_is_no_session_whatever_its_time_to_live(
     place: &Place,
 ) {
     let (layer, _, keys) = place.stage().await;
@@ -198,7 +228,7 @@ async fn d32_every_key_has_an_end_whatever_happened_to_it() {
     check_d32_every_key_has_an_end_whatever_happened_to_it(&Place::server()).await;
 }
 
-pub(super) async fn check_d32_every_key_has_an_end_whatever_happened_to_it(place: &Place) {
+pub(crate) async fn check_d32_every_key_has_an_end_whatever_happened_to_it(place: &Place) {
     let (layer, redis, keys) = place.stage().await;
     let browser = Browser::logged_in(&layer, "alice").await;
     let visits = (0..40_i64).map(|i| {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tower_fred::session::Login;
 
-use super::browser::{Browser, Place};
+use crate::session::browser::{Browser, Place};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Rights {
@@ -11,7 +11,7 @@ struct Rights {
 }
 
 /// A session in which alice is an administrator with a cart and a message that waits.
-async fn administrator(place: &Place) -> (Browser, super::browser::Keys) {
+async fn administrator(place: &Place) -> (Browser, crate::session::browser::Keys) {
     let (layer, _, keys) = place.stage().await;
     let browser = Browser::logged_in(&layer, "alice").await;
     browser
@@ -28,7 +28,10 @@ async fn administrator(place: &Place) -> (Browser, super::browser::Keys) {
 }
 
 /// How many values are stored, and how many the record counts.
-async fn counted(keys: &super::browser::Keys, browser: &Browser) -> (usize, String, String) {
+async fn counted(
+    keys: &crate::session::browser::Keys,
+    browser: &Browser,
+) -> (usize, String, String) {
     use tower_fred::fred::interfaces::HashesInterface;
     let key = keys.key(&browser.token());
     let all: std::collections::HashMap<String, bytes::Bytes> =
@@ -53,7 +56,7 @@ async fn another_user_inherits_nothing() {
 }
 
 /// The values stayed, so that the next user of a shared browser was an administrator, too.
-pub(super) async fn check_another_user_inherits_nothing(place: &Place) {
+pub(crate) async fn check_another_user_inherits_nothing(place: &Place) {
     for read_first in [false, true] {
         for commit in [false, true] {
             let (browser, keys) = administrator(place).await;

@@ -12,9 +12,9 @@ use axum::{
 use http::{StatusCode, header};
 use tower_fred::{Error, Session, SessionLayer, session::SessionStore};
 
-use super::{
+use crate::session::{
     browser::{Browser, Place, send},
-    pages::logged,
+    log::logged,
 };
 use crate::support::http::HttpServer;
 
@@ -277,7 +277,7 @@ async fn every_way_to_read_says_that_the_answer_depends_on_the_cookie() {
 }
 
 /// The lines of warnings and errors.
-fn lines(log: &super::pages::Log) -> Vec<String> {
+fn lines(log: &crate::session::log::Log) -> Vec<String> {
     let text = log.text();
     let loud = |line: &&str| line.contains("ERROR") || line.contains("WARN");
     text.lines().filter(loud).map(str::to_owned).collect()

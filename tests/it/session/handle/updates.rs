@@ -7,7 +7,7 @@ use http::StatusCode;
 use tokio::sync::Barrier;
 use tower_fred::{Redis, SessionLayer, session::SessionStore};
 
-use super::browser::{Browser, Place, send};
+use crate::session::browser::{Browser, Place, send};
 use crate::support::process;
 
 const REQUESTS: i64 = 50;
@@ -40,7 +40,7 @@ async fn fifty_additions_and_updates_at_once_are_exact() {
     check_fifty_additions_and_updates(&Place::server()).await;
 }
 
-pub(super) async fn check_fifty_additions_and_updates(place: &Place) {
+pub(crate) async fn check_fifty_additions_and_updates(place: &Place) {
     let (layer, ..) = place.stage().await;
     let browser = Browser::with_session(&layer).await;
     add(
@@ -250,7 +250,7 @@ async fn d34_an_update_login_or_list_that_is_dropped_anywhere_leaves_a_session_t
     check_d34_dropped_logins(&Place::server()).await;
 }
 
-pub(super) async fn check_d34_dropped_operations(place: &Place) {
+pub(crate) async fn check_d34_dropped_operations(place: &Place) {
     let (layer, ..) = place.stage().await;
     for polls in 1..14 {
         let browser = Browser::with_session(&layer).await;
@@ -276,7 +276,7 @@ pub(super) async fn check_d34_dropped_operations(place: &Place) {
     }
 }
 
-pub(super) async fn check_d34_dropped_logins(place: &Place) {
+pub(crate) async fn check_d34_dropped_logins(place: &Place) {
     let (layer, redis, keys) = place.stage().await;
     let store = SessionStore::new(redis);
     for polls in 1..14 {

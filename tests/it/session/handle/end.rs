@@ -1,126 +1,22 @@
-//! Sockets and streams: sessions whose responses have left, and their ends.
+//! Waiting for the end of a session.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tower_fred::{
-    Redis, Session, SessionLayer,
+    Redis, SessionLayer,
     fred::interfaces::{HashesInterface, KeysInterface},
     session::SessionStore,
 };
 
-use super::browser::{Browser, Keys, Place, now};
+use super::sockets::{open, until_heard, wait};
+use crate::session::browser::{Browser, Keys, Place};
 use crate::support::{Server, patiently, server::namespace, topology::run};
-
-/// What a socket keeps of the request that opened it.
-async fn open(browser: &Browser) -> Session {
-    browser.visit(|session| async move { session }).await.value
-}
-
-/// A task that ends with the session.
-fn wait(session: &Session) -> JoinHandle<()> {
-    let session = session.clone();
-    tokio::spawn(async move { session.ended().await })
-}
-
-/// Waits until somebody is subscribed to the ends of this namespace, so that what is published is heard.
-async fn until_heard(keys: &Keys, redis: &Redis) {
-    let channel = format!("{}:e", redis.namespace());
-    patiently("a subscription", async {
-        loop {
-            for server in keys.servers() {
-                let count: Vec<String> = run(server, "PUBSUB", &["NUMSUB", &channel])
-                    .await
-                    .expect("an answer");
-                if count.get(1).is_some_and(|count| count != "0") {
-                    return;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
-}
 
 /// Waits until the record has been looked at since this was called: a hint makes it so.
 async fn ends(what: &str, socket: JoinHandle<()>) {
     patiently(what, socket).await.expect("the end");
-}
-
-/// How each kind of use keeps a session alive that has a short idle timeout.
-async fn keeps_alive<Fut>(place: &Place, used: impl Fn(Session) -> Fut)
-where
-    Fut: Future<Output = ()>,
-{
-    let (layer, _, keys) = place.stage().await;
-    let layer = layer.idle_timeout(Duration::from_secs(2));
-    let browser = Browser::logged_in(&layer, "alice").await;
-    let socket = open(&browser).await;
-    let end = now() + 5_000;
-    while now() < end {
-        used(socket.clone()).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(keys.exists(&browser.token()).await, "hung up while in use");
-}
-
-/// Reads after the response never extended the idle time: a busy socket was hung up after the idle timeout.
-#[tokio::test]
-async fn use_of_a_socket_is_use_of_its_session() {
-    let place = Place::server();
-    tokio::join!(
-        keeps_alive(&place, |socket| async move {
-            assert!(socket.is_alive().await.expect("an answer"));
-        }),
-        keeps_alive(&place, |socket| async move {
-            assert_eq!(
-                socket.user().await.expect("an answer").as_deref(),
-                Some("alice")
-            );
-        }),
-        keeps_alive(&place, |socket| async move {
-            assert_eq!(socket.get::<i64>("seed").await.expect("an answer"), Some(1));
-        }),
-        keeps_alive(&place, |socket| async move {
-            socket.auth_at().await.expect("an answer");
-        }),
-        keeps_alive(&place, |socket| async move {
-            socket.take_flashes::<String>().await.expect("an answer");
-        }),
-        keeps_alive(&place, |socket| async move {
-            socket.incr("count", 1).await.expect("an answer");
-        }),
-    );
-}
-
-/// Use is noted at most once a touch interval, however busy the socket is, and nobody else's session is.
-#[tokio::test]
-async fn a_busy_socket_costs_a_command_or_two_per_touch_interval() {
-    let server = Server::start();
-    let (layer, redis, keys) = super::browser::stage(&server).await;
-    let browser = Browser::logged_in(&layer, "alice").await;
-    let socket = open(&browser).await;
-    assert_eq!(
-        socket.user().await.expect("an answer").as_deref(),
-        Some("alice")
-    );
-    let (counts, ()) = server
-        .count(async {
-            for _ in 0..1000 {
-                assert_eq!(socket.get::<i64>("seed").await.expect("an answer"), Some(1));
-            }
-            redis.ping().await.expect("an answer");
-        })
-        .await;
-    assert_eq!(counts.total(), 0, "{counts:?}");
-
-    // Waiting is no use.
-    keys.live_for(&browser.token(), 5 * 60_000).await;
-    let waiting = wait(&socket);
-    until_heard(&keys, &redis).await;
-    assert!(keys.left(&browser.token()).await <= 5 * 60_000);
-    waiting.abort();
 }
 
 /// What ends sessions elsewhere, each on a socket of its own.
@@ -129,7 +25,7 @@ async fn the_end_of_a_session_is_told() {
     check_the_end_is_told(&Place::server()).await;
 }
 
-pub(super) async fn check_the_end_is_told(place: &Place) {
+pub(crate) async fn check_the_end_is_told(place: &Place) {
     let (_, redis, keys) = place.stage().await;
     // Too seldom to be what tells.
     let store = SessionStore::new(redis.clone()).check_ended_every(Duration::from_secs(3600));
@@ -225,7 +121,7 @@ async fn an_end_whose_hint_was_lost_is_noticed() {
     check_a_lost_hint(&Place::server()).await;
 }
 
-pub(super) async fn check_a_lost_hint(place: &Place) {
+pub(crate) async fn check_a_lost_hint(place: &Place) {
     let (_, redis, keys) = place.stage().await;
     let store = SessionStore::new(redis.clone()).check_ended_every(Duration::from_millis(200));
     let layer = SessionLayer::over(store);
@@ -247,7 +143,7 @@ pub(super) async fn check_a_lost_hint(place: &Place) {
 }
 
 /// Where nothing can be heard, only the looks tell: of a logout, and of a timeout.
-pub(super) async fn check_looks_alone(redis: &Redis) {
+pub(crate) async fn check_looks_alone(redis: &Redis) {
     let store = SessionStore::new(redis.clone())
         .check_ended_every(Duration::from_millis(200))
         .idle_timeout(Duration::from_secs(3));
@@ -279,6 +175,7 @@ async fn a_false_hint_ends_nothing() {
             .await
             .expect("an answer");
     }
+    // No event says that the wait goes on: only time can show it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     browser.log_out().await;
@@ -289,7 +186,7 @@ async fn a_false_hint_ends_nothing() {
 #[tokio::test]
 async fn an_end_is_told_after_a_restart_of_redis() {
     let server = Server::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let (_, redis, keys) = super::browser::stage(&server).await;
+    let (_, redis, keys) = crate::session::browser::stage(&server).await;
     let store = SessionStore::new(redis.clone()).check_ended_every(Duration::from_secs(3600));
     let layer = SessionLayer::over(store.clone());
     let (one, other) = (
@@ -299,7 +196,7 @@ async fn an_end_is_told_after_a_restart_of_redis() {
     let (first, second) = (wait(&open(&one).await), wait(&open(&other).await));
     until_heard(&keys, &redis).await;
     server.kill();
-    // An outage is no end.
+    // An outage is not the end of a session. Only time can show that nothing happens.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!first.is_finished() && !second.is_finished());
     server.restart();
@@ -327,7 +224,7 @@ async fn an_end_is_told_after_a_restart_of_redis() {
 #[tokio::test]
 async fn hints_are_heard_again_after_their_connection_was_cut() {
     let server = Server::start();
-    let (_, redis, keys) = super::browser::stage(&server).await;
+    let (_, redis, keys) = crate::session::browser::stage(&server).await;
     let store = SessionStore::new(redis.clone()).check_ended_every(Duration::from_secs(3600));
     let layer = SessionLayer::over(store);
     for _ in 0..3 {
@@ -346,7 +243,7 @@ async fn hints_are_heard_again_after_their_connection_was_cut() {
 #[tokio::test]
 async fn a_thousand_waiting_sockets_cost_a_few_commands() {
     let server = Server::start();
-    let (_, redis, keys) = super::browser::stage(&server).await;
+    let (_, redis, keys) = crate::session::browser::stage(&server).await;
     let store = SessionStore::new(redis.clone());
     let layer = SessionLayer::over(store.clone());
     let mut sockets = Vec::new();
@@ -387,6 +284,7 @@ async fn a_thousand_waiting_sockets_cost_a_few_commands() {
             if list.lines().count() == 0 {
                 return;
             }
+            // Between two polls.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -416,7 +314,7 @@ async fn without_permission_to_publish_or_subscribe_the_slow_look_tells() {
         .connect(&format!("redis://shop:p@127.0.0.1:{}", server.port()))
         .await
         .expect("an answer");
-    let (log, _guard) = super::pages::logged();
+    let (log, _guard) = crate::session::log::logged();
     let store = SessionStore::new(redis).check_ended_every(Duration::from_millis(200));
     let layer = SessionLayer::over(store.clone());
     for _ in 0..2 {
@@ -424,6 +322,7 @@ async fn without_permission_to_publish_or_subscribe_the_slow_look_tells() {
         let waiting = wait(&open(&browser).await);
         let refused = async {
             while !log.text().contains("may not subscribe") {
+                // Between two polls.
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -469,6 +368,7 @@ async fn a_renewed_token_ends_no_wait() {
         .hset::<(), _, _>(keys.key(&before), ("!g", "1"))
         .await
         .expect("an answer");
+    // No event says that the wait goes on: only time can show it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!waiting.is_finished());
     browser.log_out().await;

@@ -1,25 +1,18 @@
-//! A server whose memory is full: it evicts keys, or refuses writes. And logins that lose their place in a list.
+//! A server whose memory is full evicts keys, or refuses writes.
 
-use std::{
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::StatusCode;
 use tower_fred::{
-    Redis, SessionLayer,
     fred::{clients::Client, interfaces::KeysInterface},
     session::{Login, SessionStore},
 };
 
-use super::{
-    browser::{Browser, Keys, Place, now, stage},
-    failures::cut_off,
-};
-use crate::support::{Server, patiently, server::namespace, topology::run};
+use crate::session::browser::{Browser, Keys, Place, now, stage};
+use crate::support::{Server, patiently, topology::run};
 
-async fn list_key(keys: &Keys) -> Option<String> {
+pub(crate) async fn list_key(keys: &Keys) -> Option<String> {
     keys.all().await.into_iter().find(|key| key.contains(":u:"))
 }
 
@@ -63,8 +56,8 @@ async fn active_sessions_of_an_evicted_list_end_within_a_touch_interval_of_their
     drop(redis);
     let browsers = join_all((0..40).map(|_| Browser::logged_in(&layer, "alice"))).await;
     let bob = Browser::logged_in(&layer, "bob").await;
-    // What was used least goes first: the lists, then what fills the memory, and the sessions, which are in use, last. The
-    // clock of LRU counts whole seconds.
+    // Redis evicts the least recently used key first: the lists, then the fillers, and last the sessions, which are in use.
+    // Its LRU clock counts whole seconds, so only time makes a difference between keys.
     let fill = async |number: usize| {
         let (key, filler) = (format!("filler{number}"), "x".repeat(10_000));
         let set = keys.admin.set::<(), _, _>(key, filler, None, None, false);
@@ -140,7 +133,7 @@ async fn a_use_lists_a_session_again_and_meets_a_revocation() {
 }
 
 #[allow(clippy::too_many_lines, reason = "one story, told in its order")]
-pub(super) async fn check_a_use_meets_its_list(place: &Place) {
+pub(crate) async fn check_a_use_meets_its_list(place: &Place) {
     let (layer, redis, keys) = place.stage().await;
     let store = SessionStore::new(redis);
     // Evicted and used: listed again, with all its life.
@@ -344,122 +337,4 @@ async fn store_id(store: &SessionStore, token: &str) -> String {
         .expect("an answer")
         .id()
         .to_owned()
-}
-
-async fn log_in(browser: &Browser) -> StatusCode {
-    let visit = browser.visit(|session| async move { session.login("alice").expect("an answer") });
-    visit.await.status
-}
-
-/// A login that had its place and no user yet was taken for dead, and another had its place.
-#[tokio::test]
-async fn a_login_that_is_under_way_keeps_its_place() {
-    let place = Place::server();
-    let mut held = 0;
-    for polls in 1..16 {
-        for known in [false, true] {
-            let (_, redis, keys) = place.stage().await;
-            let layer = SessionLayer::over(SessionStore::new(redis).refuse_above(1));
-            let browser = match known {
-                true => Browser::with_session(&layer).await,
-                false => Browser::new(&layer),
-            };
-            let login =
-                browser.visit(|session| async move { session.login("alice").expect("an answer") });
-            let mut login = pin!(login);
-            if cut_off(login.as_mut(), polls).await || list_key(&keys).await.is_none() {
-                continue;
-            }
-            held += 1;
-            assert_eq!(log_in(&Browser::new(&layer)).await, StatusCode::FORBIDDEN);
-            assert_eq!(login.await.status, StatusCode::OK);
-        }
-    }
-    assert!(held > 0, "no login was met between its steps");
-}
-
-/// The place was kept for as long as the session could be idle: the user was locked out for half an hour.
-#[tokio::test]
-#[allow(clippy::too_many_lines, reason = "one story, told in its order")]
-async fn a_login_that_was_cut_off_gives_its_place_back() {
-    let place = Place::server();
-    let Place::Server(server) = &place else {
-        unreachable!("a server");
-    };
-    let builder = Redis::builder()
-        .namespace(namespace())
-        .deadline(Duration::from_millis(500));
-    let redis = builder.connect(&server.url()).await.expect("an answer");
-    let keys = place.keys(&redis).await;
-    let store = SessionStore::new(redis).refuse_above(1);
-    let layer = SessionLayer::over(store.clone());
-    let mut held = 0;
-    for polls in 1..30 {
-        for known in [false, true] {
-            let browser = match known {
-                true => Browser::with_session(&layer).await,
-                false => Browser::new(&layer),
-            };
-            let visit =
-                browser.visit(|session| async move { session.login("alice").expect("an answer") });
-            if cut_off(visit, polls).await {
-                // A login that was done is no place to give back.
-                browser.log_out().await;
-            }
-        }
-        if list_key(&keys).await.is_none() {
-            continue;
-        }
-        held += 1;
-        if held > 3 {
-            break;
-        }
-        // Nobody has the session, so it takes no place for long: 4 deadlines and a second.
-        let user = Browser::new(&layer);
-        let again = async {
-            while log_in(&user).await != StatusCode::OK {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let bound = Duration::from_secs(12);
-        tokio::time::timeout(bound, again).await.expect("a place");
-        // A login that was confirmed keeps its place for longer than that.
-        let list = list_key(&keys).await.expect("an answer");
-        let id = store.list("alice").await.expect("an answer")[0]
-            .id()
-            .to_owned();
-        patiently("a place that is confirmed", async {
-            let hours = (now() + 11 * 3_600_000) as f64;
-            while run::<f64>(&keys.admin, "ZSCORE", &[&list, &id])
-                .await
-                .expect("an answer")
-                < hours
-            {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        assert_eq!(log_in(&Browser::new(&layer)).await, StatusCode::FORBIDDEN);
-        user.log_out().await;
-    }
-    assert!(held > 0, "no login was cut off between its steps");
-    // Nor does a session that another user took over, and that is still listed.
-    let first = Browser::new(&layer);
-    assert_eq!(log_in(&first).await, StatusCode::OK);
-    let list = list_key(&keys).await.expect("an answer");
-    let id = store.list("alice").await.expect("an answer")[0]
-        .id()
-        .to_owned();
-    first
-        .visit(|session| async move { session.login("bob").expect("an answer") })
-        .await;
-    let end = (now() + 3_600_000).to_string();
-    run::<i64>(&keys.admin, "ZADD", &[&list, &end, &id])
-        .await
-        .expect("an answer");
-    run::<i64>(&keys.admin, "PEXPIRE", &[&list, "3600000"])
-        .await
-        .expect("an answer");
-    assert_eq!(log_in(&Browser::new(&layer)).await, StatusCode::OK);
-    assert_eq!(first.user().await.as_deref(), Some("bob"));
 }

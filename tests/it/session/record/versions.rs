@@ -5,7 +5,7 @@ use tower_fred::{
     session::SessionStore,
 };
 
-use super::browser::{Browser, Keys, Place, now};
+use crate::session::browser::{Browser, Keys, Place, now};
 use crate::support::topology::run;
 
 async fn list_key(keys: &Keys) -> String {

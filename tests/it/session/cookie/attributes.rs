@@ -10,7 +10,7 @@ use proptest::{
 use tower_fred::{SessionLayer, session::SameSite};
 use url::Url;
 
-use super::browser::{Browser, send, stage};
+use crate::session::browser::{Browser, send, stage};
 use crate::support::Server;
 
 async fn read(layer: &SessionLayer, lines: &[String]) -> Option<i64> {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use serde::Serialize;
 use tower_fred::session::SessionStore;
 
-use super::browser::{Browser, stage};
+use crate::session::browser::{Browser, stage};
 use crate::support::Server;
 
 #[derive(Serialize)]
