@@ -18,7 +18,7 @@ pub(crate) enum Question {
 
 /// What the handler's answer means for what is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
+pub(crate) enum ValidationOutcome {
     /// It still holds, and its fields are to be brought up to date.
     Confirmed,
     /// It may still hold, but the 304 must not update it: the handler is to be asked without conditions.
@@ -35,21 +35,21 @@ pub(crate) enum After {
 }
 
 /// Compares an answer with what is stored (RFC 9111 §4.3.3 and §4.3.5).
-pub(crate) fn after(
+pub(crate) fn outcome(
     question: Question,
     stored: &HeaderMap,
     status: StatusCode,
     answer: &HeaderMap,
     stands_in: impl FnOnce() -> bool,
-) -> After {
+) -> ValidationOutcome {
     match (question, status) {
         (Question::Conditional, StatusCode::NOT_MODIFIED) => compare(stored, answer),
         (Question::Head { length }, StatusCode::OK) if head_confirms(stored, length, answer) => {
-            After::HeadConfirmed
+            ValidationOutcome::HeadConfirmed
         }
-        (Question::Head { .. }, StatusCode::OK) => After::HeadContradicted,
-        _ if is_failure(status) && stands_in() => After::Failed,
-        _ => After::New,
+        (Question::Head { .. }, StatusCode::OK) => ValidationOutcome::HeadContradicted,
+        _ if is_failure(status) && stands_in() => ValidationOutcome::Failed,
+        _ => ValidationOutcome::New,
     }
 }
 
@@ -79,33 +79,33 @@ pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
 
 /// Whether a 304 with these fields is about the stored answer (RFC 9111 §4.3.4). One without validators answers the
 /// question that was asked.
-fn compare(stored: &HeaderMap, answer: &HeaderMap) -> After {
+fn compare(stored: &HeaderMap, answer: &HeaderMap) -> ValidationOutcome {
     // Two lines of a field that has one value say nothing.
     let is_clear = |name| answer.get_all(name).iter().count() < 2;
     if !is_clear(header::ETAG) || !is_clear(header::LAST_MODIFIED) {
-        return After::Contradicted;
+        return ValidationOutcome::Contradicted;
     }
     let changed = answer.get(header::LAST_MODIFIED);
     let is_same_date = is_same_date(stored.get(header::LAST_MODIFIED), changed);
     let ours = stored.get(header::ETAG).map(HeaderValue::as_bytes);
     let Some(theirs) = answer.get(header::ETAG).map(HeaderValue::as_bytes) else {
         return match changed {
-            Some(_) if !is_same_date => After::Contradicted,
-            _ => After::Confirmed,
+            Some(_) if !is_same_date => ValidationOutcome::Contradicted,
+            _ => ValidationOutcome::Confirmed,
         };
     };
     // A tag counts for more than a date (RFC 9110 §13.2.2).
     let matches = match ours {
-        Some(ours) if ours == theirs => return After::Confirmed,
+        Some(ours) if ours == theirs => return ValidationOutcome::Confirmed,
         Some(ours) => condition::weakly_equal(ours, theirs),
         None => is_same_date,
     };
     match matches {
         // A strong tag must not come to stand for bytes that it was not sent with: an encoding may have made another
         // representation of them.
-        true if theirs.starts_with(b"W/") => After::Confirmed,
-        true => After::WeaklyConfirmed,
-        false => After::Contradicted,
+        true if theirs.starts_with(b"W/") => ValidationOutcome::Confirmed,
+        true => ValidationOutcome::WeaklyConfirmed,
+        false => ValidationOutcome::Contradicted,
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
     /// A strong tag once took the place of a weak one, and a date that is another one confirmed.
     #[test]
     fn what_a_304_says_of_each_combination_of_validators() {
-        use After::{Confirmed, Contradicted, WeaklyConfirmed};
+        use ValidationOutcome::{Confirmed, Contradicted, WeaklyConfirmed};
         const THEN: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
         const SAME: (&str, &str) = ("last-modified", "Sunday, 06-Nov-94 08:49:37 GMT");
         const LATER: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT");
@@ -300,27 +300,37 @@ mod tests {
         let stored = headers(&[("etag", "\"a\"")]);
         let other = headers(&[("etag", "\"b\"")]);
         for (question, status, answer, after_it) in [
-            (Conditional, 304, &stored, After::Confirmed),
-            (Conditional, 304, &other, After::Contradicted),
-            (Conditional, 200, &other, After::New),
-            (Conditional, 503, &other, After::Failed),
-            (Conditional, 501, &other, After::New),
-            (Head { length: 7 }, 200, &stored, After::HeadConfirmed),
-            (Head { length: 7 }, 200, &other, After::HeadContradicted),
-            (Head { length: 7 }, 404, &other, After::New),
-            (Head { length: 7 }, 500, &other, After::Failed),
+            (Conditional, 304, &stored, ValidationOutcome::Confirmed),
+            (Conditional, 304, &other, ValidationOutcome::Contradicted),
+            (Conditional, 200, &other, ValidationOutcome::New),
+            (Conditional, 503, &other, ValidationOutcome::Failed),
+            (Conditional, 501, &other, ValidationOutcome::New),
+            (
+                Head { length: 7 },
+                200,
+                &stored,
+                ValidationOutcome::HeadConfirmed,
+            ),
+            (
+                Head { length: 7 },
+                200,
+                &other,
+                ValidationOutcome::HeadContradicted,
+            ),
+            (Head { length: 7 }, 404, &other, ValidationOutcome::New),
+            (Head { length: 7 }, 500, &other, ValidationOutcome::Failed),
             // The client's own condition.
-            (Plain, 304, &stored, After::New),
-            (Plain, 504, &other, After::Failed),
+            (Plain, 304, &stored, ValidationOutcome::New),
+            (Plain, 504, &other, ValidationOutcome::Failed),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(
-                after(question, &stored, status, answer, || true),
+                outcome(question, &stored, status, answer, || true),
                 after_it,
                 "{question:?} {status}"
             );
-            let alone = after(question, &stored, status, answer, || false);
-            assert_ne!(alone, After::Failed);
+            let alone = outcome(question, &stored, status, answer, || false);
+            assert_ne!(alone, ValidationOutcome::Failed);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::store::{Life, State};
 
 /// What of a request decides whether its answer may be stored, and whether a stored one may answer it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Demands {
+pub(crate) struct RequestDirectives {
     pub(crate) authorization: bool,
     pub(crate) no_store: bool,
     only_if_cached: bool,
@@ -32,7 +32,7 @@ pub(crate) enum Choice {
     Ask(Forward),
 }
 
-impl Demands {
+impl RequestDirectives {
     /// Reads a request. Without `directives` the client cannot force the handler to run, or forbid it.
     pub(crate) fn of(headers: &HeaderMap, directives: bool) -> Self {
         // Few requests have the field.
@@ -68,7 +68,7 @@ impl Demands {
     }
 
     /// Whether the client wants something newer than others do, or nothing of it stored.
-    pub(crate) fn are_peculiar(&self) -> bool {
+    pub(crate) fn prevents_collapsing(&self) -> bool {
         self.no_store || self.no_cache || self.max_age.is_some() || self.min_fresh.is_some()
     }
 
@@ -189,13 +189,13 @@ mod tests {
         }
     }
 
-    fn demands(name: &'static str, value: &'static str) -> Demands {
+    fn demands(name: &'static str, value: &'static str) -> RequestDirectives {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        Demands::of(&headers, true)
+        RequestDirectives::of(&headers, true)
     }
 
-    fn said(value: &'static str) -> Demands {
+    fn said(value: &'static str) -> RequestDirectives {
         demands("cache-control", value)
     }
 
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_stale_answer_stands_in_for_an_error_while_it_may() {
-        let none = Demands::default();
+        let none = RequestDirectives::default();
         assert!(none.stands_in(&life(), State::IfError, STALER, || false));
         assert!(none.stands_in(&life(), State::WhileRevalidate, STALE, || false));
         assert!(!none.stands_in(&life(), State::Kept, STALER + 10_000, || false));
@@ -265,7 +265,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let all = "no-cache, max-age=0, only-if-cached, min-fresh=1000, no-store, max-stale";
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(all));
-        let demands = Demands::of(&headers, false);
+        let demands = RequestDirectives::of(&headers, false);
         assert_eq!(
             demands.choose(&life(), State::Fresh, THEN, || false),
             Choice::Use

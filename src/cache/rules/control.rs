@@ -111,7 +111,7 @@ impl CacheFor {
 pub(crate) enum Control {
     Nothing,
     Store(CacheFor),
-    Leave,
+    NoCache,
     /// A cache further in has decided about the answer.
     Decided,
 }
@@ -120,7 +120,7 @@ impl Control {
     pub(crate) fn take(extensions: &mut Extensions) -> Self {
         let (store, leave) = (extensions.remove(), extensions.remove::<NoCache>());
         if leave.is_some() {
-            Self::Leave
+            Self::NoCache
         } else if extensions.get::<crate::cache::CacheStatus>().is_some() {
             Self::Decided
         } else {

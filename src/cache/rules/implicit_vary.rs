@@ -11,12 +11,12 @@ pub(crate) fn has_any(request: &HeaderMap) -> bool {
     request
         .keys()
         .map(HeaderName::as_str)
-        .any(|name| may_be(name) && UNNAMED.contains(&name))
+        .any(|name| may_be(name) && IMPLICIT.contains(&name))
 }
 
 /// Adds those that a request has.
 pub(crate) fn add(key: &mut KeyBuilder, request: &HeaderMap) {
-    for name in UNNAMED {
+    for name in IMPLICIT {
         for line in request.get_all(name) {
             key.part(name.as_bytes());
             match name {
@@ -67,7 +67,7 @@ fn pairs(element: &[u8]) -> impl Iterator<Item = &[u8]> {
 const FORWARDED: &str = "forwarded";
 const OF_CLIENT: [&[u8]; 2] = [b"for", b"by"];
 
-const UNNAMED: [&str; 19] = [
+const IMPLICIT: [&str; 19] = [
     FORWARDED,
     "front-end-https",
     "x-forwarded-host",

@@ -9,7 +9,7 @@ use crate::{
     cache::rfc::{
         freshness::{Times, explicit_lifetime, heuristic_lifetime, initial_age_ms},
         groups,
-        request_directives::Demands,
+        request_directives::RequestDirectives,
         targeted::Stated,
         vary,
     },
@@ -29,7 +29,7 @@ pub(crate) struct Verdict {
 /// An answer of the handler, and what it is an answer to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply<'a> {
-    pub(crate) demands: &'a Demands,
+    pub(crate) request: &'a RequestDirectives,
     pub(crate) origin: &'a Digest,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
@@ -61,10 +61,10 @@ impl Refusal {
 /// Whether and how the answer to a `GET` may be stored; if not, why not.
 pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refusal> {
     let stated = Stated::of(reply.headers, &policy.targets);
-    if let Some(why) = personal(reply, &stated) {
+    if let Some(why) = request_obstacle(reply, &stated) {
         return Err(Refusal::Request(why));
     }
-    obstacle(reply, &stated, policy).map_or(Ok(()), |why| Err(Refusal::Response(why)))?;
+    response_obstacle(reply, &stated, policy).map_or(Ok(()), |why| Err(Refusal::Response(why)))?;
     let life = life(reply, &stated, policy).map_err(Refusal::Response)?;
     // One that a purge cannot reach must not be there.
     if life.tags.len() > MOST_TAGS {
@@ -91,20 +91,20 @@ pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refus
 }
 
 /// What of the request keeps its answer out of the cache.
-fn personal(reply: &Reply<'_>, stated: &Stated) -> Option<&'static str> {
+fn request_obstacle(reply: &Reply<'_>, stated: &Stated) -> Option<&'static str> {
     let directives = &stated.directives;
     let shareable =
         directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     let rules = [
         // RFC 9111 §5.2.1.5: no part of this request or of any response to it
-        (reply.demands.no_store, "request-no-store"),
+        (reply.request.no_store, "request-no-store"),
         // RFC 9111 §3.5: only with leave to share it
-        (reply.demands.authorization && !shareable, "authorization"),
+        (reply.request.authorization && !shareable, "authorization"),
     ];
     first(&rules)
 }
 
-fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'static str> {
+fn response_obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'static str> {
     let (status, directives) = (reply.status, &stated.directives);
     let understood = status.canonical_reason().is_some();
     first(&[
