@@ -1,40 +1,41 @@
-//! Asking the handler whether a stored answer still holds (RFC 9111 §4.3).
+//! Validation: asks the handler whether a stored answer is still current (RFC 9111 §4.3), and reads its reply.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::condition;
 use crate::cache::rfc::{date, stored_fields};
 
-/// How the handler was asked while something was stored.
+/// How the handler was asked while an answer was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Whether what is stored still holds.
+    /// With the validators of the stored answer.
     Conditional,
-    /// With the client's `HEAD`; what is stored is so long.
+    /// With the client's `HEAD`, while the stored body has `length` bytes.
     Head { length: usize },
-    /// With the client's request as it was.
+    /// With the client's request, unchanged.
     Plain,
 }
 
-/// What the handler's answer means for what is stored.
+/// What the handler's answer means for the stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ValidationOutcome {
-    /// It still holds, and its fields are to be brought up to date.
+    /// The stored answer is current: its fields are updated.
     Confirmed,
-    /// It may still hold, but the 304 must not update it: the handler is to be asked without conditions.
+    /// It may be current, but the 304 must not update it: the handler is asked again without conditions.
     WeaklyConfirmed,
-    /// A 304 for something else: the handler is to be asked without conditions.
+    /// The 304 is about another answer: the handler is asked again without conditions.
     Contradicted,
-    /// The same, by an answer to `HEAD`.
+    /// An answer to `HEAD` agrees with the stored one.
     HeadConfirmed,
+    /// An answer to `HEAD` differs from the stored one.
     HeadContradicted,
-    /// The handler failed, and what is stored may stand in for it.
+    /// The handler failed, and the stored answer may be used in its place.
     Failed,
-    /// The answer stands for itself.
+    /// The answer replaces the stored one.
     New,
 }
 
-/// Compares an answer with what is stored (RFC 9111 §4.3.3 and §4.3.5).
+/// Compares an answer with the stored one (RFC 9111 §4.3.3 and §4.3.5).
 pub(crate) fn outcome(
     question: Question,
     stored: &HeaderMap,
@@ -53,10 +54,9 @@ pub(crate) fn outcome(
     }
 }
 
-/// Makes a request one that asks whether the stored answer with these fields still holds (RFC 9111 §4.3.1); false when
-/// there is nothing to ask by.
+/// Makes a request conditional on the validators of the stored answer (RFC 9111 §4.3.1); false if it has none.
 ///
-/// The client's own conditions and ranges go: they are met from what is stored afterwards.
+/// The client's own conditions and ranges are removed: they are evaluated against the stored answer afterwards.
 pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     let validators = [
         (header::IF_NONE_MATCH, stored.get(header::ETAG)),
@@ -77,10 +77,10 @@ pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     true
 }
 
-/// Whether a 304 with these fields is about the stored answer (RFC 9111 §4.3.4). One without validators answers the
-/// question that was asked.
+/// Whether a 304 with these fields is about the stored answer (RFC 9111 §4.3.4). One without validators confirms the
+/// validators that were sent.
 fn compare(stored: &HeaderMap, answer: &HeaderMap) -> ValidationOutcome {
-    // Two lines of a field that has one value say nothing.
+    // These fields have one value: with two lines the 304 is not used.
     let is_clear = |name| answer.get_all(name).iter().count() < 2;
     if !is_clear(header::ETAG) || !is_clear(header::LAST_MODIFIED) {
         return ValidationOutcome::Contradicted;
@@ -94,33 +94,32 @@ fn compare(stored: &HeaderMap, answer: &HeaderMap) -> ValidationOutcome {
             _ => ValidationOutcome::Confirmed,
         };
     };
-    // A tag counts for more than a date (RFC 9110 §13.2.2).
+    // A tag takes precedence over a date (RFC 9110 §13.2.2).
     let matches = match ours {
         Some(ours) if ours == theirs => return ValidationOutcome::Confirmed,
         Some(ours) => condition::weakly_equal(ours, theirs),
         None => is_same_date,
     };
     match matches {
-        // A strong tag must not come to stand for bytes that it was not sent with: an encoding may have made another
-        // representation of them.
+        // A strong tag must not be stored with bytes that it was not sent with: content coding may have changed them.
         true if theirs.starts_with(b"W/") => ValidationOutcome::Confirmed,
         true => ValidationOutcome::WeaklyConfirmed,
         false => ValidationOutcome::Contradicted,
     }
 }
 
-/// Whether both are one date, in whichever form, or the same text.
+/// Whether both are the same date, in any of the three formats, or the same text.
 fn is_same_date(ours: Option<&HeaderValue>, theirs: Option<&HeaderValue>) -> bool {
     let (Some(ours), Some(theirs)) = (ours, theirs) else {
         return false;
     };
-    // The second argument is for two-digit years only, which both have in the same century.
+    // `now` matters for two-digit years only; it puts both into the same century.
     let parse = |value: &HeaderValue| date::parse(value.as_bytes(), 0);
     ours == theirs || parse(ours).is_some_and(|ours| Some(ours) == parse(theirs))
 }
 
-/// Whether an answer to `HEAD` shows that the stored answer to `GET` still holds (RFC 9111 §4.3.5): what both have is the
-/// same.
+/// Whether an answer to `HEAD` confirms the stored answer to `GET` (RFC 9111 §4.3.5): the validators and the length that it
+/// has are the same.
 fn head_confirms(stored: &HeaderMap, length: usize, answer: &HeaderMap) -> bool {
     let same = |name: HeaderName| match answer.get(&name) {
         Some(value) => stored.get(name) == Some(value),
@@ -132,8 +131,8 @@ fn head_confirms(stored: &HeaderMap, length: usize, answer: &HeaderMap) -> bool 
     same(header::ETAG) && same(header::LAST_MODIFIED) && length_is_same
 }
 
-/// The stored fields, brought up to date by those of a 304 or an answer to `HEAD` (RFC 9111 §3.2): each field that it has
-/// replaces all lines of that name.
+/// The stored fields, updated with those of a 304 or of an answer to `HEAD` (RFC 9111 §3.2): each of its fields replaces all
+/// stored lines of that name.
 ///
 /// `received`, in seconds of Unix time, is the date of an answer that has none.
 pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -> HeaderMap {
@@ -141,7 +140,7 @@ pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -
     let stays = |name: &HeaderName| BOUND_TO_BODY.contains(name) || !news.contains_key(name);
     let mut all: HeaderMap = HeaderMap::with_capacity(stored.len() + news.len());
     for (name, value) in stored {
-        // What names an earlier time of receipt would make it old again.
+        // The old date would raise the age of the freshened answer.
         let outdated = name == header::DATE;
         if stays(name) && !outdated {
             all.append(name, value.clone());
@@ -160,12 +159,12 @@ pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -
     all
 }
 
-/// Whether the handler says that it cannot answer now (RFC 5861 §4).
+/// Whether a status is an error for which `stale-if-error` applies (RFC 5861 §4).
 pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// RFC 9111 §3.2: what describes the stored bytes, and stays with them.
+/// RFC 9111 §3.2: these fields describe the stored bytes, and are not updated.
 const BOUND_TO_BODY: [HeaderName; 3] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
