@@ -15,15 +15,23 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 
 use cache::{
-    cache_control::{CacheControl, MAX_SECONDS},
-    condition, date, fields, freshness,
-    freshness::Times,
-    groups,
-    key::{Target, key},
-    range::{self, Wanted},
-    targeted::Stated,
-    validation, vary,
-    vary_by::VaryBy,
+    conditional::{
+        condition,
+        range::{self, Wanted},
+        validation,
+    },
+    rfc::{
+        cache_control::{CacheControl, MAX_SECONDS},
+        date,
+        freshness::{self, Times},
+        groups, stored_fields,
+        targeted::Stated,
+        vary,
+    },
+    rules::{
+        key::{Target, key},
+        vary_by::VaryBy,
+    },
 };
 
 const NAMES: [&str; 22] = [
@@ -73,7 +81,7 @@ fuzz_target!(|bytes: &[u8]| {
     check_lifetimes(&answer, now_ms);
     check_requests(&request, &answer, now_ms / 1000);
     check_keys(&request, &answer);
-    let stored = fields::stored(&answer, &[], 0);
+    let stored = stored_fields::stored(&answer, &[], 0);
     assert!(!stored.contains_key("connection") && !stored.contains_key("age"));
     let _ = validation::freshened(&stored, &answer, 0);
 });

@@ -1,4 +1,4 @@
-//! The service: look up, or ask the handler and store.
+//! The service: answers from the cache, or calls the handler.
 
 use std::{
     mem,
@@ -14,9 +14,9 @@ use super::{
     fill::body::CacheBody,
     flow::{
         answer,
-        intent::{Besides, Intent, is_done, outdated},
+        intent::{Intent, RequestFacts, is_done, outdated},
+        near_hit::near_hit,
         pass::{Answer, pass},
-        peek::peek,
         read::read,
     },
     rfc::cache_status::{CacheStatus, Forward},
@@ -62,9 +62,9 @@ where
         let inner = mem::replace(&mut self.inner, clone);
         let (mut parts, body) = request.into_parts();
         let config = &self.shared.config;
-        let besides = Besides::of(&mut parts, &body, config);
+        let besides = RequestFacts::of(&mut parts, &body, config);
         let intent = Intent::of(&parts, besides, config);
-        if let Some((mut response, status)) = peek(&intent, &parts, &self.shared) {
+        if let Some((mut response, status)) = near_hit(&intent, &parts, &self.shared) {
             tell(&mut response, status, config);
             return ResponseFuture::ready(response);
         }
@@ -103,7 +103,7 @@ where
     Ok(response)
 }
 
-/// Says in the response what the cache did.
+/// Adds what the cache did to the response: the `Cache-Status` field and the extension.
 fn tell<B>(response: &mut Response<B>, status: CacheStatus, config: &Config) {
     tracing::debug!(target: "tower_fred::cache", %status, "answered");
     if config.status_field {
@@ -112,7 +112,7 @@ fn tell<B>(response: &mut Response<B>, status: CacheStatus, config: &Config) {
     response.extensions_mut().insert(status);
 }
 
-/// Lets the handler change something, then forgets what it was before.
+/// Calls the handler with an unsafe request, then purges what the request has changed (RFC 9111 §4.4).
 async fn write<S, ReqBody, B>(
     inner: S,
     request: Request<ReqBody>,
@@ -129,7 +129,7 @@ where
     let vary_by = &shared.config.vary_by;
     let of = |target| outdated(target, vary_by, response.headers());
     let tags = targets.iter().flat_map(of).collect();
-    // Not in the background: the client's next request is to see what it changed.
+    // Not in the background: the client's next request must see its change.
     if let Err(error) = shared.store.purge(tags).await {
         tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
     }

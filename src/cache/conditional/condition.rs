@@ -1,10 +1,10 @@
-//! Conditions that a client makes, met from what is stored (RFC 9110 §13, RFC 9111 §4.3.2).
+//! Evaluates a client's conditions against a stored answer (RFC 9110 §13, RFC 9111 §4.3.2).
 
 use http::{HeaderMap, header};
 
 use crate::cache::rfc::date;
 
-/// Whether a client that sent these fields has the stored answer already, so that 304 will do.
+/// Whether a client that sent these fields already has the stored answer and gets 304.
 ///
 /// `now`, in seconds of Unix time, is for dates with two-digit years.
 pub(crate) fn is_not_modified(request: &HeaderMap, stored: &HeaderMap, now: i64) -> bool {
@@ -16,7 +16,7 @@ pub(crate) fn is_not_modified(request: &HeaderMap, stored: &HeaderMap, now: i64)
     let (Some(since), None) = (lines.next(), lines.next()) else {
         return false;
     };
-    // RFC 9111 §4.3.2: without Last-Modified it is the date of the answer that counts
+    // RFC 9111 §4.3.2: without Last-Modified, the Date of the answer counts
     let changed = stored
         .get(header::LAST_MODIFIED)
         .or(stored.get(header::DATE));
@@ -39,14 +39,13 @@ fn is_listed(request: &HeaderMap, stored: &HeaderMap) -> bool {
     lines().any(|line| tags(line.as_bytes()).any(|tag| weakly_equal(tag, ours.as_bytes())))
 }
 
-/// RFC 9110 §8.8.3.2: the weakness of either makes no difference. Bytes are compared, valid tags or not.
+/// Weak comparison (RFC 9110 §8.8.3.2). Tags that are not valid are compared as bytes too.
 pub(crate) fn weakly_equal(one: &[u8], other: &[u8]) -> bool {
     let opaque = |tag| <[u8]>::strip_prefix(tag, b"W/").unwrap_or(tag);
     opaque(one) == opaque(other)
 }
 
-/// Whether the parts that a client has are of the stored answer (RFC 9110 §13.1.5); true when it does not say which parts
-/// it has.
+/// Whether `If-Range` matches the stored answer (RFC 9110 §13.1.5); true without that field.
 pub(crate) fn allows_range(request: &HeaderMap, stored: &HeaderMap, now: i64) -> bool {
     let mut lines = request.get_all(header::IF_RANGE).iter();
     let condition = match (lines.next(), lines.next()) {
@@ -55,7 +54,7 @@ pub(crate) fn allows_range(request: &HeaderMap, stored: &HeaderMap, now: i64) ->
         (Some(_), Some(_)) => return false,
     };
     if condition.starts_with(b"\"") {
-        // Strong comparison: a stored tag that is weak does not begin so.
+        // Strong comparison: a weak tag begins with `W/` and is never equal.
         return stored
             .get(header::ETAG)
             .is_some_and(|tag| tag.as_bytes() == condition);
@@ -68,7 +67,7 @@ pub(crate) fn allows_range(request: &HeaderMap, stored: &HeaderMap, now: i64) ->
     else {
         return false;
     };
-    // RFC 9110 §8.8.2.2: a date is a strong validator when the answer was made later than that
+    // RFC 9110 §8.8.2.2: a Last-Modified that is earlier than Date is a strong validator
     date::parse(condition, now) == Some(modified) && date > modified
 }
 

@@ -1,6 +1,7 @@
 //! Conditional requests and ranges (RFC 9110 §13 and §14), and validation (RFC 9111 §4.3). Pure.
 //!
-//! Fields of requests and responses come in; what they ask for, or how they differ, goes out. Imported by all rooms above.
+//! In: fields of requests and responses. Out: whether conditions hold, which ranges are sent, what a validation means. `flow`
+//! imports this room.
 
 pub(crate) mod condition;
 pub(crate) mod range;

@@ -1,4 +1,4 @@
-//! Parts of a stored answer (RFC 9110 §14).
+//! Range requests for a stored answer (RFC 9110 §14).
 
 use std::ops::Range;
 
@@ -8,21 +8,21 @@ use http::{HeaderMap, HeaderValue, header};
 /// Which parts of a body a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// All of it: it asks for no part, or in a way that this cache does not know.
+    /// The whole body: there is no `Range`, or one that is invalid, unknown or too expensive.
     Whole,
-    /// These, in the order of the request, none empty.
+    /// These parts, in the order of the request; none is empty.
     Parts(Vec<Range<usize>>),
-    /// Nothing that there is.
+    /// No part that the body has: 416.
     Nothing,
 }
 
-/// What a request with these fields wants of a body of `length` bytes.
+/// The parts that a request asks for of a body of `length` bytes.
 pub(crate) fn wanted(request: &HeaderMap, length: usize) -> Wanted {
     let mut lines = request.get_all(header::RANGE).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return Wanted::Whole;
     };
-    // RFC 9110 §14.2: a unit that is not known and what cannot be read are ignored
+    // RFC 9110 §14.2: an unknown unit and an invalid field are ignored
     let Some(specs) = std::str::from_utf8(line.as_bytes()).ok().and_then(specs) else {
         return Wanted::Whole;
     };
@@ -31,7 +31,7 @@ pub(crate) fn wanted(request: &HeaderMap, length: usize) -> Wanted {
         .filter_map(|spec| spec.within(length))
         .collect();
     if parts.is_empty() {
-        // RFC 9110 §14.1.2: the last bytes of nothing are nothing
+        // RFC 9110 §14.1.2: a suffix range of an empty body is satisfiable
         let is_suffix = |spec: &Spec| matches!(spec, Spec::Last(count) if *count > 0);
         return match length {
             0 if specs.iter().any(is_suffix) => Wanted::Whole,
@@ -46,7 +46,7 @@ pub(crate) fn wanted(request: &HeaderMap, length: usize) -> Wanted {
     Wanted::Parts(parts)
 }
 
-/// `first-last`, `first-` or `-suffix`; numbers too great for the machine are as good as endless.
+/// `first-last`, `first-` or `-suffix`. A number that does not fit counts as `usize::MAX`.
 #[derive(Clone, Copy, Debug)]
 enum Spec {
     From(usize, Option<usize>),
@@ -106,7 +106,7 @@ pub(crate) fn content_range(part: &Range<usize>, length: usize) -> String {
     )
 }
 
-/// `Content-Range` when there is nothing of what was asked for (RFC 9110 §15.5.17).
+/// The `Content-Range` of a 416 (RFC 9110 §15.5.17).
 pub(crate) fn unsatisfied(length: usize) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("bytes */{length}")).ok()
 }

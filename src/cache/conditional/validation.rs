@@ -1,62 +1,62 @@
-//! Asking the handler whether a stored answer still holds (RFC 9111 §4.3).
+//! Validation: asks the handler whether a stored answer is still current (RFC 9111 §4.3), and reads its reply.
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::condition;
 use crate::cache::rfc::{date, stored_fields};
 
-/// How the handler was asked while something was stored.
+/// How the handler was asked while an answer was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Question {
-    /// Whether what is stored still holds.
+    /// With the validators of the stored answer.
     Conditional,
-    /// With the client's `HEAD`; what is stored is so long.
+    /// With the client's `HEAD`, while the stored body has `length` bytes.
     Head { length: usize },
-    /// With the client's request as it was.
+    /// With the client's request, unchanged.
     Plain,
 }
 
-/// What the handler's answer means for what is stored.
+/// What the handler's answer means for the stored one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// It still holds, and its fields are to be brought up to date.
+pub(crate) enum ValidationOutcome {
+    /// The stored answer is current: its fields are updated.
     Confirmed,
-    /// It may still hold, but the 304 must not update it: the handler is to be asked without conditions.
+    /// It may be current, but the 304 must not update it: the handler is asked again without conditions.
     WeaklyConfirmed,
-    /// A 304 for something else: the handler is to be asked without conditions.
+    /// The 304 is about another answer: the handler is asked again without conditions.
     Contradicted,
-    /// The same, by an answer to `HEAD`.
+    /// An answer to `HEAD` agrees with the stored one.
     HeadConfirmed,
+    /// An answer to `HEAD` differs from the stored one.
     HeadContradicted,
-    /// The handler failed, and what is stored may stand in for it.
+    /// The handler failed, and the stored answer may be used in its place.
     Failed,
-    /// The answer stands for itself.
+    /// The answer replaces the stored one.
     New,
 }
 
-/// Compares an answer with what is stored (RFC 9111 §4.3.3 and §4.3.5).
-pub(crate) fn after(
+/// Compares an answer with the stored one (RFC 9111 §4.3.3 and §4.3.5).
+pub(crate) fn outcome(
     question: Question,
     stored: &HeaderMap,
     status: StatusCode,
     answer: &HeaderMap,
     stands_in: impl FnOnce() -> bool,
-) -> After {
+) -> ValidationOutcome {
     match (question, status) {
         (Question::Conditional, StatusCode::NOT_MODIFIED) => compare(stored, answer),
         (Question::Head { length }, StatusCode::OK) if head_confirms(stored, length, answer) => {
-            After::HeadConfirmed
+            ValidationOutcome::HeadConfirmed
         }
-        (Question::Head { .. }, StatusCode::OK) => After::HeadContradicted,
-        _ if is_failure(status) && stands_in() => After::Failed,
-        _ => After::New,
+        (Question::Head { .. }, StatusCode::OK) => ValidationOutcome::HeadContradicted,
+        _ if is_failure(status) && stands_in() => ValidationOutcome::Failed,
+        _ => ValidationOutcome::New,
     }
 }
 
-/// Makes a request one that asks whether the stored answer with these fields still holds (RFC 9111 §4.3.1); false when
-/// there is nothing to ask by.
+/// Makes a request conditional on the validators of the stored answer (RFC 9111 §4.3.1); false if it has none.
 ///
-/// The client's own conditions and ranges go: they are met from what is stored afterwards.
+/// The client's own conditions and ranges are removed: they are evaluated against the stored answer afterwards.
 pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     let validators = [
         (header::IF_NONE_MATCH, stored.get(header::ETAG)),
@@ -77,50 +77,49 @@ pub(crate) fn ask(request: &mut HeaderMap, stored: &HeaderMap) -> bool {
     true
 }
 
-/// Whether a 304 with these fields is about the stored answer (RFC 9111 §4.3.4). One without validators answers the
-/// question that was asked.
-fn compare(stored: &HeaderMap, answer: &HeaderMap) -> After {
-    // Two lines of a field that has one value say nothing.
+/// Whether a 304 with these fields is about the stored answer (RFC 9111 §4.3.4). One without validators confirms the
+/// validators that were sent.
+fn compare(stored: &HeaderMap, answer: &HeaderMap) -> ValidationOutcome {
+    // These fields have one value: with two lines the 304 is not used.
     let is_clear = |name| answer.get_all(name).iter().count() < 2;
     if !is_clear(header::ETAG) || !is_clear(header::LAST_MODIFIED) {
-        return After::Contradicted;
+        return ValidationOutcome::Contradicted;
     }
     let changed = answer.get(header::LAST_MODIFIED);
     let is_same_date = is_same_date(stored.get(header::LAST_MODIFIED), changed);
     let ours = stored.get(header::ETAG).map(HeaderValue::as_bytes);
     let Some(theirs) = answer.get(header::ETAG).map(HeaderValue::as_bytes) else {
         return match changed {
-            Some(_) if !is_same_date => After::Contradicted,
-            _ => After::Confirmed,
+            Some(_) if !is_same_date => ValidationOutcome::Contradicted,
+            _ => ValidationOutcome::Confirmed,
         };
     };
-    // A tag counts for more than a date (RFC 9110 §13.2.2).
+    // A tag takes precedence over a date (RFC 9110 §13.2.2).
     let matches = match ours {
-        Some(ours) if ours == theirs => return After::Confirmed,
+        Some(ours) if ours == theirs => return ValidationOutcome::Confirmed,
         Some(ours) => condition::weakly_equal(ours, theirs),
         None => is_same_date,
     };
     match matches {
-        // A strong tag must not come to stand for bytes that it was not sent with: an encoding may have made another
-        // representation of them.
-        true if theirs.starts_with(b"W/") => After::Confirmed,
-        true => After::WeaklyConfirmed,
-        false => After::Contradicted,
+        // A strong tag must not be stored with bytes that it was not sent with: content coding may have changed them.
+        true if theirs.starts_with(b"W/") => ValidationOutcome::Confirmed,
+        true => ValidationOutcome::WeaklyConfirmed,
+        false => ValidationOutcome::Contradicted,
     }
 }
 
-/// Whether both are one date, in whichever form, or the same text.
+/// Whether both are the same date, in any of the three formats, or the same text.
 fn is_same_date(ours: Option<&HeaderValue>, theirs: Option<&HeaderValue>) -> bool {
     let (Some(ours), Some(theirs)) = (ours, theirs) else {
         return false;
     };
-    // The second argument is for two-digit years only, which both have in the same century.
+    // `now` matters for two-digit years only; it puts both into the same century.
     let parse = |value: &HeaderValue| date::parse(value.as_bytes(), 0);
     ours == theirs || parse(ours).is_some_and(|ours| Some(ours) == parse(theirs))
 }
 
-/// Whether an answer to `HEAD` shows that the stored answer to `GET` still holds (RFC 9111 §4.3.5): what both have is the
-/// same.
+/// Whether an answer to `HEAD` confirms the stored answer to `GET` (RFC 9111 §4.3.5): the validators and the length that it
+/// has are the same.
 fn head_confirms(stored: &HeaderMap, length: usize, answer: &HeaderMap) -> bool {
     let same = |name: HeaderName| match answer.get(&name) {
         Some(value) => stored.get(name) == Some(value),
@@ -132,8 +131,8 @@ fn head_confirms(stored: &HeaderMap, length: usize, answer: &HeaderMap) -> bool 
     same(header::ETAG) && same(header::LAST_MODIFIED) && length_is_same
 }
 
-/// The stored fields, brought up to date by those of a 304 or an answer to `HEAD` (RFC 9111 §3.2): each field that it has
-/// replaces all lines of that name.
+/// The stored fields, updated with those of a 304 or of an answer to `HEAD` (RFC 9111 §3.2): each of its fields replaces all
+/// stored lines of that name.
 ///
 /// `received`, in seconds of Unix time, is the date of an answer that has none.
 pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -> HeaderMap {
@@ -141,7 +140,7 @@ pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -
     let stays = |name: &HeaderName| BOUND_TO_BODY.contains(name) || !news.contains_key(name);
     let mut all: HeaderMap = HeaderMap::with_capacity(stored.len() + news.len());
     for (name, value) in stored {
-        // What names an earlier time of receipt would make it old again.
+        // The old date would raise the age of the freshened answer.
         let outdated = name == header::DATE;
         if stays(name) && !outdated {
             all.append(name, value.clone());
@@ -160,12 +159,12 @@ pub(crate) fn freshened(stored: &HeaderMap, answer: &HeaderMap, received: i64) -
     all
 }
 
-/// Whether the handler says that it cannot answer now (RFC 5861 §4).
+/// Whether a status is an error for which `stale-if-error` applies (RFC 5861 §4).
 pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// RFC 9111 §3.2: what describes the stored bytes, and stays with them.
+/// RFC 9111 §3.2: these fields describe the stored bytes, and are not updated.
 const BOUND_TO_BODY: [HeaderName; 3] = [
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
@@ -223,7 +222,7 @@ mod tests {
     /// A strong tag once took the place of a weak one, and a date that is another one confirmed.
     #[test]
     fn what_a_304_says_of_each_combination_of_validators() {
-        use After::{Confirmed, Contradicted, WeaklyConfirmed};
+        use ValidationOutcome::{Confirmed, Contradicted, WeaklyConfirmed};
         const THEN: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
         const SAME: (&str, &str) = ("last-modified", "Sunday, 06-Nov-94 08:49:37 GMT");
         const LATER: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT");
@@ -300,27 +299,37 @@ mod tests {
         let stored = headers(&[("etag", "\"a\"")]);
         let other = headers(&[("etag", "\"b\"")]);
         for (question, status, answer, after_it) in [
-            (Conditional, 304, &stored, After::Confirmed),
-            (Conditional, 304, &other, After::Contradicted),
-            (Conditional, 200, &other, After::New),
-            (Conditional, 503, &other, After::Failed),
-            (Conditional, 501, &other, After::New),
-            (Head { length: 7 }, 200, &stored, After::HeadConfirmed),
-            (Head { length: 7 }, 200, &other, After::HeadContradicted),
-            (Head { length: 7 }, 404, &other, After::New),
-            (Head { length: 7 }, 500, &other, After::Failed),
+            (Conditional, 304, &stored, ValidationOutcome::Confirmed),
+            (Conditional, 304, &other, ValidationOutcome::Contradicted),
+            (Conditional, 200, &other, ValidationOutcome::New),
+            (Conditional, 503, &other, ValidationOutcome::Failed),
+            (Conditional, 501, &other, ValidationOutcome::New),
+            (
+                Head { length: 7 },
+                200,
+                &stored,
+                ValidationOutcome::HeadConfirmed,
+            ),
+            (
+                Head { length: 7 },
+                200,
+                &other,
+                ValidationOutcome::HeadContradicted,
+            ),
+            (Head { length: 7 }, 404, &other, ValidationOutcome::New),
+            (Head { length: 7 }, 500, &other, ValidationOutcome::Failed),
             // The client's own condition.
-            (Plain, 304, &stored, After::New),
-            (Plain, 504, &other, After::Failed),
+            (Plain, 304, &stored, ValidationOutcome::New),
+            (Plain, 504, &other, ValidationOutcome::Failed),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             assert_eq!(
-                after(question, &stored, status, answer, || true),
+                outcome(question, &stored, status, answer, || true),
                 after_it,
                 "{question:?} {status}"
             );
-            let alone = after(question, &stored, status, answer, || false);
-            assert_ne!(alone, After::Failed);
+            let alone = outcome(question, &stored, status, answer, || false);
+            assert_ne!(alone, ValidationOutcome::Failed);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The response body: what the handler sent, or what is stored.
+//! The response body: the handler's, or a stored one.
 
 use std::{
     pin::Pin,
@@ -16,13 +16,13 @@ use crate::body::ResponseBody;
 pin_project! {
     /// The wrapped service's body, or a stored one.
     ///
-    /// Data, trailers, errors, size hint and end of the wrapped body are passed on as they are; nothing is held back. While
-    /// it is copied into the cache, what the client has not read yet may be passed on in fewer and longer frames.
+    /// Data, trailers, errors, size hint and end of the wrapped body are passed on as they are, without delay. While the body
+    /// is copied into the cache, data that the client has not read yet may come in fewer and longer frames.
     #[derive(Debug)]
     pub struct CacheBody<B> {
         #[pin]
         inner: ResponseBody<B>,
-        // In the place of the other: what is being copied, or was.
+        // If set, the body is read from here and not from `inner`: it is copied, or was.
         reader: Option<Reader<B>>,
     }
 }
@@ -42,7 +42,7 @@ impl<B> CacheBody<B> {
         }
     }
 
-    /// Whether what is read is still to be stored.
+    /// Whether the body may still be stored.
     pub(crate) fn is_copied(&self) -> bool {
         self.reader.as_ref().is_some_and(Reader::is_copied)
     }
@@ -53,12 +53,12 @@ where
     B: Body + Send + 'static,
     B::Error: Send,
 {
-    /// What was read of a body and is read by the client alone from now on.
+    /// A body that only the client reads from now on.
     pub(crate) fn read(shared: Shared<B, B::Error>) -> Self {
         Self::read_from(Arc::new(shared))
     }
 
-    /// What is read of a body by a task.
+    /// A body that a task reads for the client.
     pub(crate) fn read_from(shared: Arc<Shared<B, B::Error>>) -> Self {
         Self {
             inner: ResponseBody::own(Bytes::new()),

@@ -1,8 +1,8 @@
-//! Reading the handler's body into the cache, at the body's own pace and not at the client's.
+//! Reads the handler's body into the cache, at the pace of the handler and not of the client.
 //!
-//! What is there without waiting is read before the head is sent: most bodies are complete then. The rest is read by a task,
-//! and the [`reader`](super::reader) is what the client has of it. When it turns out that the answer cannot be stored, or
-//! when there is no task, the client reads the handler's body itself.
+//! The frames that are ready are read before the head is sent; most bodies are complete then. A task reads the rest, and the
+//! client reads from the buffer that they share, by a [`reader`](super::reader). The client reads the handler's body itself
+//! when the answer cannot be stored, or when no task can be started.
 
 use std::{
     future::poll_fn,
@@ -17,14 +17,14 @@ use tokio::{sync::OwnedSemaphorePermit, task::coop::consume_budget, time::timeou
 
 use super::{
     body::CacheBody,
-    draft::{Draft, Next},
-    fill::Fill,
-    piece::{Piece, poll_piece},
+    body_frame::{BodyFrame, poll_body_frame},
+    entry::Fill,
+    incomplete_body::{IncompleteBody, Next},
     reader::Shared,
 };
 use crate::cache::{rules::body_limits::Limits, state::fill_tasks::FillTasks};
 
-/// Has `body` copied into `fill`. The second value is whether it is stored already.
+/// Starts to copy `body` into `fill`. The second value says whether the copy is complete and stored already.
 pub(crate) async fn copied<B>(
     body: B,
     fill: Fill,
@@ -35,30 +35,30 @@ where
     B: Body + Send + 'static,
     B::Error: Send,
 {
-    let mut draft = Draft::new(fill, limits, body.size_hint());
+    let mut incomplete = IncompleteBody::new(fill, limits, body.size_hint());
     let mut body = Box::pin(body);
     let next = match body.is_end_stream() {
-        true => draft.end(),
-        false => poll_fn(|cx| Poll::Ready(read_ready(body.as_mut(), &mut draft, cx))).await,
+        true => incomplete.end(),
+        false => poll_fn(|cx| Poll::Ready(read_ready(body.as_mut(), &mut incomplete, cx))).await,
     };
     match next {
         Next::More => {}
         Next::End => {
-            return match draft.whole() {
+            return match incomplete.whole() {
                 Some((body, is_stored)) => (CacheBody::own(body), is_stored),
-                None => (CacheBody::read(Shared::new(draft)), false),
+                None => (CacheBody::read(Shared::new(incomplete)), false),
             };
         }
         Next::Rest => {
-            let shared = Shared::new(draft.followed_by(body));
+            let shared = Shared::new(incomplete.followed_by(body));
             return (CacheBody::read(shared), false);
         }
     }
     let Some((runtime, permit)) = fill_tasks.room() else {
-        let shared = Shared::new(draft.followed_by(body));
+        let shared = Shared::new(incomplete.followed_by(body));
         return (CacheBody::read(shared), false);
     };
-    let shared = Arc::new(Shared::new(draft));
+    let shared = Arc::new(Shared::new(incomplete));
     let task = Task {
         body: Some(body),
         shared: Arc::clone(&shared),
@@ -68,17 +68,17 @@ where
     (CacheBody::read_from(shared), false)
 }
 
-/// Reads until nothing is there without waiting, or there is so much that others have to have their turn.
+/// Reads frames until one is not ready, or until it is time to let other tasks run.
 fn read_ready<B: Body>(
     mut body: Pin<&mut B>,
-    draft: &mut Draft<B, B::Error>,
+    incomplete: &mut IncompleteBody<B, B::Error>,
     cx: &mut Context<'_>,
 ) -> Next {
     for _ in 0..MOST_READY {
-        let Poll::Ready(piece) = poll_piece(body.as_mut(), cx) else {
+        let Poll::Ready(piece) = poll_body_frame(body.as_mut(), cx) else {
             return Next::More;
         };
-        match draft.take_in(piece) {
+        match incomplete.take_in(piece) {
             Next::More => {}
             last => return last,
         }
@@ -86,9 +86,9 @@ fn read_ready<B: Body>(
     Next::More
 }
 
-/// Reads a body to its end, for a client or after it has left.
+/// The task that reads a body to its end, also after its client has left.
 struct Task<B, E> {
-    /// Until it is at its end, or the client is to read it.
+    /// `None` after its end, or when the client reads it.
     body: Option<Pin<Box<B>>>,
     shared: Arc<Shared<B, E>>,
     _permit: OwnedSemaphorePermit,
@@ -97,7 +97,7 @@ struct Task<B, E> {
 impl<B: Body> Task<B, B::Error> {
     async fn run(mut self) {
         while let Some(body) = &mut self.body {
-            let piece = poll_fn(|cx| poll_piece(body.as_mut(), cx));
+            let piece = poll_fn(|cx| poll_body_frame(body.as_mut(), cx));
             let is_silent = match timeout(SILENCE, piece).await {
                 Ok(piece) => {
                     self.take_in(piece);
@@ -115,31 +115,31 @@ impl<B: Body> Task<B, B::Error> {
         }
     }
 
-    fn take_in(&mut self, piece: Piece<B::Error>) {
-        let mut draft = self.shared.lock();
-        match draft.take_in(piece) {
+    fn take_in(&mut self, piece: BodyFrame<B::Error>) {
+        let mut incomplete = self.shared.lock();
+        match incomplete.take_in(piece) {
             Next::More => {}
             Next::End => self.body = None,
-            Next::Rest => draft.body = self.body.take(),
+            Next::Rest => incomplete.body = self.body.take(),
         }
-        Shared::wake(draft);
+        Shared::wake(incomplete);
     }
 }
 
-/// When the runtime ends, or the body panics, the client goes on by itself.
+/// When the runtime shuts down, or the body panics, the client reads the rest itself.
 impl<B, E> Drop for Task<B, E> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take() {
-            let mut draft = self.shared.lock();
-            draft.body = Some(body);
-            Shared::wake(draft);
+            let mut incomplete = self.shared.lock();
+            incomplete.body = Some(body);
+            Shared::wake(incomplete);
         }
     }
 }
 
-/// How many frames are read before the head is sent.
+/// At most so many frames are read before the head is sent.
 const MOST_READY: usize = 128;
-/// For how long a body whose client has left may give nothing.
+/// After the client has left: the longest wait for a frame.
 const SILENCE: Duration = Duration::from_secs(1);
-/// For how long a body is read whose client has left.
+/// After the client has left: the longest time to read the rest.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,5 @@
-//! A lead that a cache further in may take over: two caches in a row file the same answer under the same key.
+//! Lets an inner cache take over the lead of an outer one: both store the same answer under the same key, and without this
+//! the inner cache would wait for the outer one's lead.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,19 +7,19 @@ use http::Extensions;
 
 use crate::store::{Digest, Lead, Slot};
 
-/// A lead on its way through the layers to the handler, in the request's extensions.
+/// A lead in the request's extensions, which an inner cache may take.
 #[derive(Clone, Debug)]
 pub(crate) struct Handover(Arc<Mutex<Option<(Digest, Lead)>>>);
 
 impl Handover {
-    /// Offers the lead for what is in `slot`.
+    /// Offers the lead for `slot`.
     pub(crate) fn offer(extensions: &mut Extensions, slot: &Slot, lead: Lead) -> Self {
         let offer = Self(Arc::new(Mutex::new(Some((*slot.digest(), lead)))));
         extensions.insert(offer.clone());
         offer
     }
 
-    /// The lead for `slot`, if a cache further out has offered it.
+    /// Takes the lead for `slot`, if an outer cache has offered it.
     pub(crate) fn accept(extensions: &mut Extensions, slot: &Slot) -> Option<Lead> {
         let offer: Self = extensions.remove()?;
         let (_, lead) = offer
@@ -31,7 +32,7 @@ impl Handover {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the lead back, unless it was taken over.
+    /// Takes the lead back, unless an inner cache has it.
     pub(crate) fn withdraw(self) -> Option<Lead> {
         self.offered().take().map(|(_, lead)| lead)
     }

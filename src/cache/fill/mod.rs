@@ -1,11 +1,11 @@
-//! A response's way from the handler to the client and into the store.
+//! Copies the handler's body into the store while the client reads it.
 //!
-//! The handler's body comes in; what the client reads goes out, and the complete entry into the store. Imported by flow.
+//! In: the handler's response. Out: the client's body, and an entry for the store. Only `flow` and the service import this.
 
 pub(crate) mod body;
+pub(crate) mod body_frame;
 pub(crate) mod copy;
-pub(crate) mod draft;
-pub(crate) mod fill;
+pub(crate) mod entry;
 pub(crate) mod handover;
-pub(crate) mod piece;
+pub(crate) mod incomplete_body;
 pub(crate) mod reader;

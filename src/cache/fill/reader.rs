@@ -1,4 +1,4 @@
-//! What a client reads while its answer is copied into the cache.
+//! The client's side of a body that is copied into the cache.
 
 use std::{
     fmt,
@@ -11,37 +11,37 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::{
-    draft::{Draft, Next},
-    piece::poll_piece,
+    body_frame::poll_body_frame,
+    incomplete_body::{IncompleteBody, Next},
 };
 
-/// A draft that a task and a client have in common.
-pub(crate) struct Shared<B, E>(Mutex<Draft<B, E>>);
+/// The buffer that the task and the client share.
+pub(crate) struct Shared<B, E>(Mutex<IncompleteBody<B, E>>);
 
 impl<B, E> Shared<B, E> {
-    pub(crate) fn new(draft: Draft<B, E>) -> Self {
-        Self(Mutex::new(draft))
+    pub(crate) fn new(incomplete: IncompleteBody<B, E>) -> Self {
+        Self(Mutex::new(incomplete))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Draft<B, E>> {
-        // A body that panics while it is read is as it was left.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, IncompleteBody<B, E>> {
+        // If the body panicked, the buffer is as it was before that frame.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the client when the draft is unlocked.
-    pub(crate) fn wake(mut draft: MutexGuard<'_, Draft<B, E>>) {
-        let client = draft.client.take();
-        drop(draft);
+    /// Unlocks the buffer, then wakes the client.
+    pub(crate) fn wake(mut incomplete: MutexGuard<'_, IncompleteBody<B, E>>) {
+        let client = incomplete.client.take();
+        drop(incomplete);
         if let Some(client) = client {
             client.wake();
         }
     }
 }
 
-/// The client's side of a draft. It ends the reading when it is dropped, if nobody else goes on.
+/// The client's side. When it is dropped and no task reads, the reading ends.
 pub(crate) struct Reader<B>(Arc<dyn Source<B>>);
 
-/// A [`Shared`] draft, whatever its errors are: their type is known only where `B` is a body.
+/// [`Shared`] without the type of its errors, which can be named only where `B` is a body.
 trait Source<B>: Send + Sync {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Polled<B>
     where
@@ -68,29 +68,29 @@ where
     where
         B::Data: From<Bytes>,
     {
-        let mut draft = self.lock();
+        let mut incomplete = self.lock();
         loop {
-            if let Some(data) = draft.data(MOST_COPIED) {
+            if let Some(data) = incomplete.data(MOST_COPIED) {
                 return Poll::Ready(Some(Ok(Frame::data(data.into()))));
             }
-            if let Some(last) = draft.last() {
+            if let Some(last) = incomplete.last() {
                 return Poll::Ready(Some(last.map(Frame::trailers)));
             }
-            let is_copied = draft.is_copied();
-            let Some(body) = &mut draft.body else {
-                if draft.is_ended() {
+            let is_copied = incomplete.is_copied();
+            let Some(body) = &mut incomplete.body else {
+                if incomplete.is_ended() {
                     return Poll::Ready(None);
                 }
-                draft.client = Some(cx.waker().clone());
+                incomplete.client = Some(cx.waker().clone());
                 return Poll::Pending;
             };
-            // Nobody else reads it.
+            // Nothing more is copied: the client reads the handler's body directly.
             if !is_copied {
                 return body.as_mut().poll_frame(cx);
             }
-            let piece = ready!(poll_piece(body.as_mut(), cx));
-            if let Next::End = draft.take_in(piece) {
-                draft.body = None;
+            let piece = ready!(poll_body_frame(body.as_mut(), cx));
+            if let Next::End = incomplete.take_in(piece) {
+                incomplete.body = None;
             }
         }
     }
@@ -108,10 +108,10 @@ where
     }
 
     fn leave(&self) {
-        let mut draft = self.lock();
-        draft.left = Some(Instant::now());
-        if draft.body.is_some() {
-            draft.abandon();
+        let mut incomplete = self.lock();
+        incomplete.left = Some(Instant::now());
+        if incomplete.body.is_some() {
+            incomplete.abandon();
         }
     }
 }
@@ -125,7 +125,7 @@ impl<B> Reader<B> {
         Self(shared)
     }
 
-    /// Whether what is read is still to be stored.
+    /// Whether the body may still be stored.
     pub(crate) fn is_copied(&self) -> bool {
         self.0.is_copied()
     }
@@ -159,5 +159,5 @@ impl<B> fmt::Debug for Reader<B> {
     }
 }
 
-/// How much is copied for a frame.
+/// The most bytes that are copied for one frame.
 const MOST_COPIED: usize = 64 * 1024;

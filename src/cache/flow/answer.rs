@@ -1,4 +1,4 @@
-//! The answers that the cache gives itself.
+//! Responses that the cache makes itself: from stored answers, and 504 and 502.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -15,14 +15,14 @@ use crate::{
     store::Stored,
 };
 
-/// What of a request decides how much of a stored answer it gets.
+/// The parts of a request that decide whether a stored answer is sent whole, in part, or as 304.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) is_head: bool,
     pub(crate) headers: &'a HeaderMap,
 }
 
-/// A stored answer as an answer to `asked` (RFC 9111 §4): whole, in part, or only confirmed.
+/// Makes the response to a request from a stored answer (RFC 9111 §4): the whole answer, parts of it, or 304.
 pub(crate) fn from_stored<B>(
     stored: &Stored,
     asked: Asked<'_>,
@@ -33,9 +33,9 @@ pub(crate) fn from_stored<B>(
     let now = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
     // RFC 9111 §5.1
     let age = cache_status::seconds(head.life.age_ms(now_ms) / 1000);
-    // RFC 9110 §13.2.1: conditions are for what would otherwise be a success
+    // RFC 9110 §13.2.1: conditions apply only if the response would otherwise be a success
     if head.status.is_success() && condition::is_not_modified(fields, &head.headers, now) {
-        // RFC 9110 §15.4.5: without what describes a body that is not there
+        // RFC 9110 §15.4.5: without the fields that describe the content
         let mut headers = without(&head.headers, |name| CONTENT_FIELDS.contains(name));
         headers.insert(header::AGE, age);
         return response(StatusCode::NOT_MODIFIED, headers, Bytes::new());
@@ -91,7 +91,7 @@ fn partial<B>(
         }
         parts => {
             let mut random = [0; 16];
-            // Without randomness the boundary is a constant, which only who controls the body could abuse.
+            // If this fails the boundary is a constant, which only somebody who controls the stored body could abuse.
             let _ = getrandom::fill(&mut random);
             let boundary = format!("{:032x}", u128::from_le_bytes(random));
             let kind = headers.get(header::CONTENT_TYPE);
@@ -107,7 +107,7 @@ fn partial<B>(
         Some(range) => headers.insert(header::CONTENT_RANGE, range),
         None => headers.remove(header::CONTENT_RANGE),
     };
-    // RFC 9530 §2: of the content, which is another one
+    // RFC 9530 §2: the digest is of the whole content, not of these parts
     headers.remove(CONTENT_DIGEST);
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
     response(StatusCode::PARTIAL_CONTENT, headers, content)
@@ -121,12 +121,12 @@ fn without(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> Header
     kept
 }
 
-/// RFC 9111 §5.2.1.7: the client wants a stored answer only, and there is none.
+/// RFC 9111 §5.2.1.7: the client wants only a stored answer, and there is none.
 pub(crate) fn refused<B>() -> Response<CacheBody<B>> {
     response(StatusCode::GATEWAY_TIMEOUT, HeaderMap::new(), Bytes::new())
 }
 
-/// The handler's answer cannot be what was asked for.
+/// The handler's 304 contradicts the stored answer, and it cannot be asked again.
 pub(crate) fn bad_gateway<B>() -> Response<CacheBody<B>> {
     response(StatusCode::BAD_GATEWAY, HeaderMap::new(), Bytes::new())
 }
@@ -148,7 +148,7 @@ const CONTENT_FIELDS: [HeaderName; 5] = [
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
-/// What would let a cache further out keep an error for this URL.
+/// With these fields a cache between this one and the client might store the 416 for this URL.
 const FRESHNESS_FIELDS: [HeaderName; 5] = [
     header::CACHE_CONTROL,
     header::EXPIRES,

@@ -1,4 +1,4 @@
-//! Asking the handler, and what its answer means for the cache.
+//! Calls the handler, and decides what its answer means for the stored one.
 
 use http::{Request, Response, StatusCode, response::Parts};
 use http_body::Body;
@@ -6,12 +6,12 @@ use tower_service::Service;
 
 use super::{
     answer,
-    exchange::{Exchange, Inquiry},
+    exchange::{Exchange, Forwarding},
     pass::Answer,
 };
 use crate::{
     cache::{
-        conditional::validation::{self, After, Question},
+        conditional::validation::{self, Question, ValidationOutcome},
         fill::{body::CacheBody, handover::Handover},
         rfc::{cache_status::CacheStatus, freshness::Times},
         rules::control::Control,
@@ -22,13 +22,13 @@ use crate::{
 };
 
 impl Exchange {
-    /// Lets the handler answer, validates what is stored by it, or has its answer copied into the cache on its way to the
-    /// client if it may be stored.
+    /// Calls the handler, with the validators of the stored answer if there is one (RFC 9111 §4.3.1). Its answer confirms the
+    /// stored one, or is copied into the cache while the client reads it.
     pub(crate) async fn ask<S, ReqBody, B>(
         self,
         mut inner: S,
         mut request: Request<ReqBody>,
-        mut inquiry: Inquiry,
+        mut forwarding: Forwarding,
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
@@ -36,7 +36,7 @@ impl Exchange {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let stored = inquiry.answer.as_ref().map(|answer| &answer.stored);
+        let stored = forwarding.answer.as_ref().map(|answer| &answer.stored);
         // RFC 9110 §15.4.5: 304 stands for a 200
         let stored = stored.filter(|stored| stored.head.status == StatusCode::OK);
         let validates = !self.asked().is_head
@@ -46,47 +46,55 @@ impl Exchange {
         if self.shared.config.vary_by.behind_guard {
             personal = personal.starting_now();
         }
-        // With the same mark, and without the lead.
+        // Made here: it shares the mark for personal answers, and the lead is put into the first request only.
         let again = validates.then(|| self.unconditional(&request)).flatten();
-        let watch = inquiry.lead.watch();
-        let offer = Handover::offer(request.extensions_mut(), &inquiry.place.slot, inquiry.lead);
+        let watch = forwarding.lead.watch();
+        let offer = Handover::offer(
+            request.extensions_mut(),
+            &forwarding.place.slot,
+            forwarding.lead,
+        );
         let sent_ms = unix_millis();
         let (mut answer, body) = match watch.during(inner.call(request)).await {
             Ok(answered) => answered.into_parts(),
             Err(error) => {
-                inquiry.lead = self.withdraw(offer, &inquiry.place);
-                return self.out_of_reach(inquiry).ok_or(error);
+                forwarding.lead = self.withdraw(offer, &forwarding.place);
+                return self.out_of_reach(forwarding).ok_or(error);
             }
         };
-        inquiry.lead = self.withdraw(offer, &inquiry.place);
+        forwarding.lead = self.withdraw(offer, &forwarding.place);
         let times = Times {
             sent_ms,
             received_ms: unix_millis(),
         };
         if !validation::is_failure(answer.status) {
             let failures = &self.shared.failures;
-            failures.forget(inquiry.place.slot.digest());
+            failures.forget(forwarding.place.slot.digest());
         }
-        let news = News {
+        let notes = ResponseNotes {
             times,
             personal,
             control: Control::take(&mut answer.extensions),
         };
-        let after = self.after(validates, &inquiry, &answer, times);
-        if let (After::Contradicted | After::WeaklyConfirmed, Some(request)) = (after, again) {
-            // What the first answer holds on to ends with it.
+        let outcome = self.validation_outcome(validates, &forwarding, &answer, times);
+        if let (
+            ValidationOutcome::Contradicted | ValidationOutcome::WeaklyConfirmed,
+            Some(request),
+        ) = (outcome, again)
+        {
+            // Frees what the first answer holds, such as a connection, before the second request.
             drop(body);
-            return Box::pin(self.ask_again(inner, request, news.personal, inquiry)).await;
+            return Box::pin(self.ask_again(inner, request, notes.personal, forwarding)).await;
         }
-        Ok(self.settle(after, news, inquiry, answer, body).await)
+        Ok(self.settle(outcome, notes, forwarding, answer, body).await)
     }
 
-    /// The answer to the client, and what becomes of what is stored.
+    /// Updates or replaces the stored answer, and makes the answer to the client.
     async fn settle<B>(
         self,
-        after: After,
-        news: News,
-        inquiry: Inquiry,
+        outcome: ValidationOutcome,
+        notes: ResponseNotes,
+        forwarding: Forwarding,
         answer: Parts,
         body: B,
     ) -> (Response<CacheBody<B>>, CacheStatus)
@@ -94,61 +102,72 @@ impl Exchange {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let status = CacheStatus::forwarded(inquiry.why);
-        match after {
-            After::Confirmed => self.freshen(news, inquiry, &answer).await,
-            After::Contradicted => self.cannot_ask_again(inquiry).await,
-            After::WeaklyConfirmed => self.stand_in(inquiry, status.status(answer.status)),
-            After::Failed => {
-                self.note_failure(&inquiry, Kind::Status);
-                let status = status.status(answer.status).detail("stale-if-error");
-                self.stand_in(inquiry, status)
+        let status = CacheStatus::forwarded(forwarding.why);
+        match outcome {
+            ValidationOutcome::Confirmed => self.freshen(notes, forwarding, &answer).await,
+            ValidationOutcome::Contradicted => self.cannot_ask_again(forwarding).await,
+            ValidationOutcome::WeaklyConfirmed => {
+                self.stand_in(forwarding, status.status(answer.status))
             }
-            After::HeadConfirmed => {
-                let (_, status) = self.freshen::<B>(news, inquiry, &answer).await;
+            ValidationOutcome::Failed => {
+                self.note_failure(&forwarding, Kind::Status);
+                let status = status.status(answer.status).detail("stale-if-error");
+                self.stand_in(forwarding, status)
+            }
+            ValidationOutcome::HeadConfirmed => {
+                let (_, status) = self.freshen::<B>(notes, forwarding, &answer).await;
                 let body = CacheBody::wrapped(body);
                 (Response::from_parts(answer, body), status)
             }
-            After::HeadContradicted => {
-                self.forget(&inquiry).await;
+            ValidationOutcome::HeadContradicted => {
+                self.forget(&forwarding).await;
                 let body = CacheBody::wrapped(body);
                 (Response::from_parts(answer, body), status.detail("head"))
             }
-            After::New => {
-                let watch = inquiry.lead.watch();
+            ValidationOutcome::New => {
+                let watch = forwarding.lead.watch();
                 watch
-                    .during(self.pass_on(news, inquiry, answer, body))
+                    .during(self.pass_on(notes, forwarding, answer, body))
                     .await
             }
         }
     }
 
-    /// The lead that was offered; if it was taken over, one by which nothing is stored.
+    /// Takes back the lead that was offered to an inner cache. If that cache took it, returns one that stores nothing.
     fn withdraw(&self, offer: Handover, place: &Place) -> Lead {
         let nothing = || self.shared.store.aside(&place.slot, Seen::Unknown);
         offer.withdraw().unwrap_or_else(nothing)
     }
 
-    /// RFC 9111 §4.2.4: a stale answer if that is not forbidden, when the handler gives none.
-    fn out_of_reach<B>(&self, inquiry: Inquiry) -> Option<(Response<CacheBody<B>>, CacheStatus)> {
-        let usable = inquiry
+    /// The service returned an error: the stored answer, unless using it stale is forbidden (RFC 9111 §4.2.4).
+    fn out_of_reach<B>(
+        &self,
+        forwarding: Forwarding,
+    ) -> Option<(Response<CacheBody<B>>, CacheStatus)> {
+        let usable = forwarding
             .answer
             .as_ref()
             .is_some_and(|answer| self.stands_in(answer, Kind::Service, unix_millis()));
         if !usable {
-            // Who waits need not wait for one another.
-            inquiry.lead.uncacheable();
+            // The requests that wait now ask the handler at once, and do not wait for each other.
+            forwarding.lead.uncacheable();
             return None;
         }
-        self.note_failure(&inquiry, Kind::Service);
-        let status = CacheStatus::forwarded(inquiry.why).detail("stale-if-error");
-        Some(self.stand_in(inquiry, status))
+        self.note_failure(&forwarding, Kind::Service);
+        let status = CacheStatus::forwarded(forwarding.why).detail("stale-if-error");
+        Some(self.stand_in(forwarding, status))
     }
 
-    /// What an answer means for what is stored.
-    fn after(&self, validates: bool, inquiry: &Inquiry, answer: &Parts, times: Times) -> After {
-        let Some(known) = &inquiry.answer else {
-            return After::New;
+    /// What an answer means for the stored one.
+    fn validation_outcome(
+        &self,
+        validates: bool,
+        forwarding: &Forwarding,
+        answer: &Parts,
+        times: Times,
+    ) -> ValidationOutcome {
+        let Some(known) = &forwarding.answer else {
+            return ValidationOutcome::New;
         };
         let Stored { head, body } = &known.stored;
         let stands_in = || self.stands_in(known, Kind::Status, times.received_ms);
@@ -160,37 +179,37 @@ impl Exchange {
             Question::Plain
         };
         let (status, fields) = (answer.status, &answer.headers);
-        validation::after(question, &head.headers, status, fields, stands_in)
+        validation::outcome(question, &head.headers, status, fields, stands_in)
     }
 
-    /// What is stored, in place of what the handler said.
+    /// Answers with the stored answer in place of the handler's.
     pub(crate) fn stand_in<B>(
         &self,
-        inquiry: Inquiry,
+        forwarding: Forwarding,
         status: CacheStatus,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
-        inquiry.lead.uncacheable();
-        let response = match inquiry.answer {
+        forwarding.lead.uncacheable();
+        let response = match forwarding.answer {
             Some(answer) => answer::from_stored(&answer.stored, self.asked(), unix_millis()),
             None => answer::refused(),
         };
         (response, status)
     }
 
-    /// Takes out what was found.
-    pub(crate) async fn forget(&self, inquiry: &Inquiry) {
-        let Some(answer) = &inquiry.answer else {
+    /// Removes the stored answer that this request found.
+    pub(crate) async fn forget(&self, forwarding: &Forwarding) {
+        let Some(answer) = &forwarding.answer else {
             return;
         };
-        let slot = &inquiry.place.slot;
+        let slot = &forwarding.place.slot;
         if let Err(error) = self.shared.store.discard(slot, &answer.usable).await {
             tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
         }
     }
 }
 
-/// What came with the handler's answer.
-pub(crate) struct News {
+/// What the cache knows of the handler's answer besides its head and body.
+pub(crate) struct ResponseNotes {
     pub(crate) times: Times,
     pub(crate) personal: Personal,
     pub(crate) control: Control,

@@ -1,4 +1,4 @@
-//! A request that may be answered from the cache, and the way to its answer.
+//! Decides how a request that may be answered from the cache gets its answer.
 
 use http::{Extensions, HeaderMap, HeaderName, Method, header};
 
@@ -8,7 +8,7 @@ use crate::{
         fill::handover::Handover,
         rfc::{
             cache_status::Forward,
-            request_directives::{Choice, Demands},
+            request_directives::{Choice, RequestDirectives},
             targeted::Stated,
         },
         state::{
@@ -25,33 +25,34 @@ use crate::{
 pub(crate) struct Exchange {
     pub(crate) shared: Shared,
     pub(crate) key: Key,
-    /// What cache groups are confined to.
+    /// Cache groups are valid within this origin only.
     pub(crate) origin: Digest,
-    pub(crate) demands: Demands,
+    pub(crate) directives: RequestDirectives,
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
 }
 
-/// Why the handler is asked, and with what right to store what it says.
-pub(crate) struct Inquiry {
+/// A request to the handler: why it is made, and the lead by which its answer is stored.
+pub(crate) struct Forwarding {
     pub(crate) why: Forward,
     pub(crate) place: Place,
     pub(crate) lead: Lead,
     pub(crate) answer: Option<lookup::Answer>,
-    /// Set when the handler has failed, and is asked by this request alone.
+    /// Set when the handler has failed before; then only the request with the probe asks it.
     pub(crate) _probe: Option<Probe>,
 }
 
 /// How a request is to be answered.
 pub(crate) enum Next {
-    /// With what is stored.
+    /// With the stored answer.
     Use(Stored),
-    /// With what is stored, as the handler failed a moment ago.
+    /// With the stored answer, because the handler failed a moment ago.
     StandIn(Stored),
-    /// With what is stored, which is to be made anew.
+    /// With the stored answer, which is refreshed in the background.
     Refresh(Place, lookup::Answer),
-    Ask(Inquiry),
-    /// Not at all: the client wants what is stored, and nothing is.
+    /// By the handler, whose answer may be stored.
+    Ask(Forwarding),
+    /// With 504: the client wants only a stored answer, and there is none.
     Refuse,
     /// By the handler, without the cache.
     Pass,
@@ -65,15 +66,15 @@ impl Exchange {
         }
     }
 
-    /// Looks for an answer, and waits for one that another request is getting. The second value says why that was asked
-    /// for, if it was waited for.
+    /// Looks for a stored answer, or waits for one that another request is getting. The second value is set if this request
+    /// has waited: it says why it needed an answer of the handler.
     pub(crate) async fn decide(&self, extensions: &mut Extensions) -> (Next, Option<Forward>) {
         let (mut waited, mut followed) = (None, None);
         for turns_left in (0..MOST_WAITS).rev() {
             let has_followed = followed.is_some();
             let Found { answer, place } = match self.lookup(followed.take()).await {
                 Ok(found) => found,
-                Err(_) if self.demands.only_if_cached() => return (Next::Refuse, waited),
+                Err(_) if self.directives.only_if_cached() => return (Next::Refuse, waited),
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::cache", %error, "the cache is unavailable");
                     return (Next::Pass, waited);
@@ -87,29 +88,29 @@ impl Exchange {
                     Choice::UseAndRefresh => return (Next::Refresh(place, answer), waited),
                 },
             };
-            if self.demands.only_if_cached() {
+            if self.directives.only_if_cached() {
                 return (Next::Refuse, waited);
             }
             if let Some(next) = self.spared(why, &place, answer.as_ref()).await {
                 return (next, waited);
             }
-            // What was waited for has to be asked about: so will the next one have to be.
+            // The answer that this request waited for is no use to it; another one would not be either.
             let in_vain = has_followed && answer.is_some();
-            let may_wait = turns_left > 0 && !in_vain && self.may_wait(why);
-            match self.turn(extensions, &place, may_wait).await {
+            let may_collapse = turns_left > 0 && !in_vain && self.may_collapse(why);
+            match self.turn(extensions, &place, may_collapse).await {
                 Turn::Lead(lead) => {
-                    // Whom this one has waited for may have found that the handler fails.
+                    // The request that this one waited for may have noted a failure of the handler.
                     if let Some(next) = self.spared(why, &place, answer.as_ref()).await {
                         return (next, waited);
                     }
-                    let inquiry = Inquiry {
+                    let forwarding = Forwarding {
                         why,
                         place,
                         lead,
                         answer,
                         _probe: None,
                     };
-                    return (Next::Ask(inquiry), waited);
+                    return (Next::Ask(forwarding), waited);
                 }
                 Turn::Follow(usable) => {
                     waited = waited.or(Some(why));
@@ -117,24 +118,24 @@ impl Exchange {
                 }
             }
         }
-        // The last turn always leads.
+        // Not reached: in the last turn this request does not wait, and becomes the leader.
         (Next::Pass, waited)
     }
 
-    /// The lead, or what another leader has found.
-    async fn turn(&self, extensions: &mut Extensions, place: &Place, may_wait: bool) -> Turn {
+    /// Makes this request the leader, or waits for the answer of another leader.
+    async fn turn(&self, extensions: &mut Extensions, place: &Place, may_collapse: bool) -> Turn {
         let store = &self.shared.store;
         if let Some(lead) = Handover::accept(extensions, &place.slot) {
             return Turn::Lead(lead);
         }
-        if may_wait {
-            // In a box, as it is large and seldom needed.
+        if may_collapse {
+            // Boxed: the future is large, and most requests do not need it.
             return Box::pin(store.begin(&place.slot, Some(place.seen.clone()))).await;
         }
         Turn::Lead(store.aside(&place.slot, place.seen.clone()))
     }
 
-    /// What there is, beginning with what one who waited was given.
+    /// Looks up what is stored. A request that has waited begins with the entry that it was given.
     async fn lookup(&self, followed: Option<(Place, Usable)>) -> Result<Found, Error> {
         let (shared, key, request) = (&self.shared, &self.key, &self.headers);
         match followed {
@@ -146,15 +147,20 @@ impl Exchange {
     fn choose(&self, answer: &lookup::Answer) -> Choice {
         let head = &answer.stored.head;
         let forbids = || self.forbids_stale(&head.headers);
-        self.demands
+        self.directives
             .choose(&head.life, answer.state(), unix_millis(), forbids)
     }
 
-    /// Whether the answer to another request will do, if it may be stored. Not for a client that wants a new one, or whose
-    /// request the handler may answer in a way that is no use to others.
-    fn may_wait(&self, why: Forward) -> bool {
-        let is_plain = PECULIAR.iter().all(|name| !self.headers.contains_key(name));
-        why != Forward::Request && !self.asked().is_head && is_plain && !self.demands.are_peculiar()
+    /// Whether this request may wait for the answer to another one (RFC 9211 §2.7 calls it collapsed). It may not if the
+    /// client wants a new answer, or if the handler may answer it in a way that other requests cannot use.
+    fn may_collapse(&self, why: Forward) -> bool {
+        let is_plain = REQUEST_SPECIFIC
+            .iter()
+            .all(|name| !self.headers.contains_key(name));
+        why != Forward::Request
+            && !self.asked().is_head
+            && is_plain
+            && !self.directives.prevents_collapsing()
     }
 
     pub(crate) fn forbids_stale(&self, stored: &HeaderMap) -> bool {
@@ -163,13 +169,13 @@ impl Exchange {
     }
 }
 
-/// What a request may have that others do not.
-const PECULIAR: [HeaderName; 4] = [
+/// With these fields the handler may give an answer that other requests cannot use.
+const REQUEST_SPECIFIC: [HeaderName; 4] = [
     header::AUTHORIZATION,
     header::IF_MODIFIED_SINCE,
     header::IF_NONE_MATCH,
     header::RANGE,
 ];
 
-/// For the list of fields that an answer depends on, then for the answer.
+/// How often a request looks up: it may wait for the list of `Vary` fields, and then for the answer.
 const MOST_WAITS: usize = 3;

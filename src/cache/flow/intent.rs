@@ -1,4 +1,4 @@
-//! What the cache has to do with a request, and with the answer to one that changes something.
+//! Decides what the cache does with a request, and what the answer to an unsafe request invalidates.
 
 use http::{HeaderMap, HeaderName, Method, StatusCode, header, request::Parts};
 use http_body::Body;
@@ -7,7 +7,7 @@ use crate::{
     cache::{
         rfc::{
             cache_status::Forward, groups, request_content::has_content,
-            request_directives::Demands,
+            request_directives::RequestDirectives,
         },
         rules::{
             config::Config,
@@ -18,27 +18,27 @@ use crate::{
     store::{Digest, Key, Tag},
 };
 
-/// What the cache is to do with a request.
+/// What the cache does with a request.
 #[derive(Debug)]
 pub(crate) enum Intent<'a> {
-    /// Look for a stored answer.
+    /// It looks for a stored answer.
     Read(Key, Target<'a>),
-    /// Forget what is stored if the handler does not report a failure.
+    /// It asks the handler, and purges these targets unless the handler reports an error.
     Write(Vec<Target<'a>>),
-    /// Nothing.
+    /// It only asks the handler.
     Pass(Forward, Option<&'static str>),
-    /// Nothing, and no handler either: the client wants what is stored, and such answers are not.
+    /// It answers with 504: the client wants only a stored answer, and the cache does not store answers to this request.
     Refuse,
 }
 
-/// What the head of a request does not tell by itself.
+/// Facts about a request that need its body or its mutable extensions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Besides {
+pub(crate) struct RequestFacts {
     has_content: bool,
     rewritten: Option<Digest>,
 }
 
-impl Besides {
+impl RequestFacts {
     pub(crate) fn of<B: Body>(parts: &mut Parts, body: &B, config: &Config) -> Self {
         #[cfg(feature = "axum")]
         let rewritten =
@@ -53,16 +53,16 @@ impl Besides {
 }
 
 impl<'a> Intent<'a> {
-    pub(crate) fn of(parts: &'a Parts, besides: Besides, config: &Config) -> Self {
+    pub(crate) fn of(parts: &'a Parts, besides: RequestFacts, config: &Config) -> Self {
         let intent = Self::of_kind(parts, besides, config);
-        // RFC 9111 §5.2.1.7, and §4 for unsafe methods, which are always written through
+        // RFC 9111 §5.2.1.7. Unsafe methods always reach the handler (§4).
         let is_refused = matches!(intent, Self::Pass(..))
             && parts.method.is_safe()
-            && Demands::of(&parts.headers, config.client_directives).only_if_cached();
+            && RequestDirectives::of(&parts.headers, config.client_directives).only_if_cached();
         if is_refused { Self::Refuse } else { intent }
     }
 
-    fn of_kind(parts: &'a Parts, besides: Besides, config: &Config) -> Self {
+    fn of_kind(parts: &'a Parts, besides: RequestFacts, config: &Config) -> Self {
         match parts.method {
             Method::GET | Method::HEAD => {}
             Method::OPTIONS | Method::TRACE | Method::CONNECT => {
@@ -77,7 +77,7 @@ impl<'a> Intent<'a> {
         {
             return Self::Pass(Forward::Bypass, Some(why));
         }
-        // RFC 9110 §9.3.1: what a handler makes of content is in no key
+        // RFC 9110 §9.3.1: the answer may depend on the content, which is not part of the key
         if besides.has_content {
             return Self::Pass(Forward::Bypass, Some("content"));
         }
@@ -93,7 +93,7 @@ impl<'a> Intent<'a> {
         }
     }
 
-    /// The same when the request it is for goes on.
+    /// The intent without its borrow of the request, which is sent to the handler next.
     pub(crate) fn into_owned(self) -> Intent<'static> {
         match self {
             Self::Read(key, target) => Intent::Read(key, target.into_owned()),
@@ -106,8 +106,8 @@ impl<'a> Intent<'a> {
     }
 }
 
-/// What an answer to an unsafe request for `target` makes outdated: resources (RFC 9111 §4.4), and cache groups (RFC 9875
-/// §3).
+/// The tags that an answer to an unsafe request for `target` invalidates: those of resources (RFC 9111 §4.4) and those of
+/// cache groups (RFC 9875 §3).
 pub(crate) fn outdated(target: &Target<'_>, vary_by: &VaryBy, headers: &HeaderMap) -> Vec<Tag> {
     let mut tags = vec![Tag::of_group(&target.group(vary_by))];
     for name in [header::LOCATION, header::CONTENT_LOCATION] {
@@ -122,12 +122,12 @@ pub(crate) fn outdated(target: &Target<'_>, vary_by: &VaryBy, headers: &HeaderMa
     tags
 }
 
-/// Whether a request changed something: RFC 9111 §4.4 calls it a non-error response.
+/// Whether the answer to an unsafe request is a "non-error response" (RFC 9111 §4.4), which invalidates.
 pub(crate) fn is_done(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
 
-/// Requests that only the handler can answer. RFC 9111 §4.3.2: the last two conditions are not for caches to evaluate.
+/// Requests with these fields go to the handler. RFC 9111 §4.3.2: a cache does not evaluate the last two.
 const BYPASS: [(HeaderName, &str); 3] = [
     (header::UPGRADE, "upgrade"),
     (header::IF_MATCH, "conditional"),

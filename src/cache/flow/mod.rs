@@ -1,14 +1,14 @@
-//! A request's way: what is to be done with it, whether a stored response answers it, and else the handler.
+//! The steps that answer a request: decide what to do with it, look for a stored response, or ask the handler.
 //!
-//! A request comes in; a response and its `Cache-Status` go out. Imported by the service only.
+//! In: a request. Out: a response and its [`CacheStatus`](crate::cache::CacheStatus). Only the service imports this room.
 
 pub(crate) mod answer;
 pub(crate) mod ask;
 pub(crate) mod exchange;
 pub(crate) mod intent;
+pub(crate) mod near_hit;
 pub(crate) mod outcome;
 pub(crate) mod pass;
-pub(crate) mod peek;
 pub(crate) mod read;
 pub(crate) mod stale_if_error;
 pub(crate) mod unconditional;

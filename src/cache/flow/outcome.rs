@@ -1,12 +1,12 @@
-//! What comes into the cache of a handler's answer.
+//! Stores the handler's answer, or freshens the stored one with it.
 
 use http::{Response, StatusCode, header, response::Parts};
 use http_body::Body;
 
 use super::{
     answer,
-    ask::News,
-    exchange::{Exchange, Inquiry},
+    ask::ResponseNotes,
+    exchange::{Exchange, Forwarding},
 };
 use crate::{
     cache::{
@@ -14,7 +14,7 @@ use crate::{
         fill::{
             body::CacheBody,
             copy::copied,
-            fill::{self, Fill},
+            entry::{self, Fill},
         },
         rfc::{
             cache_status::{CacheStatus, Forward},
@@ -31,26 +31,27 @@ use crate::{
 };
 
 impl Exchange {
-    /// The handler confirmed what is stored: brings its fields up to date, and answers with it (RFC 9111 §4.3.4).
+    /// The handler confirmed the stored answer: updates its fields, stores it again, and answers with it (RFC 9111 §4.3.4).
     pub(crate) async fn freshen<B>(
         &self,
-        mut news: News,
-        inquiry: Inquiry,
+        mut notes: ResponseNotes,
+        forwarding: Forwarding,
         answer: &Parts,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
-        let status = CacheStatus::forwarded(inquiry.why).status(answer.status);
-        let Some(Stored { head, body }) = inquiry.answer.as_ref().map(|known| &known.stored) else {
-            return self.stand_in(inquiry, status);
+        let status = CacheStatus::forwarded(forwarding.why).status(answer.status);
+        let Some(Stored { head, body }) = forwarding.answer.as_ref().map(|known| &known.stored)
+        else {
+            return self.stand_in(forwarding, status);
         };
-        let received = news.times.received_seconds();
+        let received = notes.times.received_seconds();
         let fields = validation::freshened(&head.headers, &answer.headers, received);
         let mut parts = Response::new(()).into_parts().0;
         (parts.status, parts.headers) = (head.status, fields.clone());
-        // For this client, as in any other answer.
+        // The cookie is for this client: it is in the answer, but does not prevent storing.
         parts.headers.remove(header::SET_COOKIE);
         let mut life = head.life.clone();
-        life.born_ms = news.times.received_ms;
-        life.initial_age_ms = initial_age_ms(&fields, news.times);
+        life.born_ms = notes.times.received_ms;
+        life.initial_age_ms = initial_age_ms(&fields, notes.times);
         let shown = Stored {
             head: Head {
                 status: head.status,
@@ -59,19 +60,19 @@ impl Exchange {
             },
             body: body.clone(),
         };
-        // What the handler said of it holds until it says something else.
-        if let (Control::Nothing, Some(said)) = (&news.control, CacheFor::remembered(&head.life)) {
-            news.control = Control::Store(said);
+        // The `CacheFor` of the stored answer stays valid until the handler sends another one.
+        if let (Control::Nothing, Some(said)) = (&notes.control, CacheFor::remembered(&head.life)) {
+            notes.control = Control::Store(said);
         }
-        let verdict = self.judge(&news, &parts);
+        let verdict = self.judge(&notes, &parts);
         let outcome = match verdict {
             Ok(mut verdict) => {
-                // Nor does a tag end because nobody repeats it.
+                // The tags stay too, even if the handler does not repeat them.
                 verdict.life.tags.extend(&head.life.tags);
                 verdict.life.tags.sort_unstable();
                 verdict.life.tags.dedup();
-                let context = self.context(&news, &inquiry.place);
-                let begun = Fill::begin(&self.shared, context, inquiry.lead, &parts, &verdict);
+                let context = self.context(&notes, &forwarding.place);
+                let begun = Fill::begin(&self.shared, context, forwarding.lead, &parts, &verdict);
                 begun.await.map(|mut fill| {
                     fill.push(&shown.body);
                     fill.finish().is_stored
@@ -79,21 +80,21 @@ impl Exchange {
             }
             Err(refusal) => {
                 if matches!(refusal, Refusal::Response(_)) {
-                    self.forget(&inquiry).await;
+                    self.forget(&forwarding).await;
                 }
-                inquiry.lead.uncacheable();
+                forwarding.lead.uncacheable();
                 Err(refusal.why())
             }
         };
-        let response = answer::from_stored(&shown, self.asked(), news.times.received_ms);
+        let response = answer::from_stored(&shown, self.asked(), notes.times.received_ms);
         (response, tell(status, outcome))
     }
 
-    /// The handler's own answer, copied into the cache if it may be.
+    /// Passes the handler's answer on, and copies it into the cache if it may be stored.
     pub(crate) async fn pass_on<B>(
         &self,
-        news: News,
-        inquiry: Inquiry,
+        notes: ResponseNotes,
+        forwarding: Forwarding,
         answer: Parts,
         body: B,
     ) -> (Response<CacheBody<B>>, CacheStatus)
@@ -101,30 +102,30 @@ impl Exchange {
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        let status = CacheStatus::forwarded(inquiry.why);
-        // An answer to HEAD says too little to be stored.
+        let status = CacheStatus::forwarded(forwarding.why);
+        // An answer to HEAD has no body to store.
         let verdict = if self.asked().is_head {
             Err(Refusal::Request("head"))
         } else {
-            self.judge(&news, &answer)
+            self.judge(&notes, &answer)
         };
         let limit = self.shared.config.max_body;
         let limits = Limits::of(&answer.headers, &body.size_hint(), limit);
         let fill = match (verdict, limits) {
             (Ok(verdict), Some(limits)) => {
-                let context = self.context(&news, &inquiry.place);
-                let begun = Fill::begin(&self.shared, context, inquiry.lead, &answer, &verdict);
+                let context = self.context(&notes, &forwarding.place);
+                let begun = Fill::begin(&self.shared, context, forwarding.lead, &answer, &verdict);
                 begun.await.map(|fill| (fill, limits))
             }
             (verdict, _) => {
                 let refusal = verdict.err().unwrap_or(Refusal::Response("length"));
                 tracing::debug!(target: "tower_fred::cache", why = refusal.why(), "not stored");
-                if outdates(refusal, inquiry.why, &answer) {
-                    self.forget(&inquiry).await;
+                if outdates(refusal, forwarding.why, &answer) {
+                    self.forget(&forwarding).await;
                 }
-                // An answer to what others do not ask says nothing of theirs.
-                if !is_peculiar(refusal, &answer) {
-                    inquiry.lead.uncacheable();
+                // Other requests may get an answer that can be stored, and still wait for one another.
+                if !is_request_specific(refusal, &answer) {
+                    forwarding.lead.uncacheable();
                 }
                 Err(refusal.why())
             }
@@ -139,34 +140,34 @@ impl Exchange {
         (Response::from_parts(answer, body), tell(status, outcome))
     }
 
-    fn context<'a>(&'a self, news: &'a News, place: &'a Place) -> fill::Context<'a> {
-        fill::Context {
+    fn context<'a>(&'a self, notes: &'a ResponseNotes, place: &'a Place) -> entry::Context<'a> {
+        entry::Context {
             key: &self.key,
             request: &self.headers,
             place,
-            times: news.times,
-            personal: &news.personal,
+            times: notes.times,
+            personal: &notes.personal,
         }
     }
 
-    fn judge(&self, news: &News, answer: &Parts) -> Result<Verdict, Refusal> {
-        let control = match &news.control {
-            Control::Leave => return Err(Refusal::Response("handler")),
-            // What it has stored or not is its decision.
+    fn judge(&self, notes: &ResponseNotes, answer: &Parts) -> Result<Verdict, Refusal> {
+        let control = match &notes.control {
+            Control::NoCache => return Err(Refusal::Response("handler")),
+            // An inner cache has already decided whether this answer is stored.
             Control::Decided => return Err(Refusal::Personal("inner-cache")),
             Control::Store(control) => Some(control),
             Control::Nothing => None,
         };
-        // The handler used the session, so its answer is for nobody else.
-        if news.personal.is_set() {
+        // The handler used the session: its answer is for this client only.
+        if notes.personal.is_set() {
             return Err(Refusal::Personal("session"));
         }
         let reply = Reply {
-            demands: &self.demands,
+            request: &self.directives,
             origin: &self.origin,
             status: answer.status,
             headers: &answer.headers,
-            times: news.times,
+            times: notes.times,
             control,
         };
         judge(&reply, &self.shared.config.policy)
@@ -181,18 +182,18 @@ fn tell(status: CacheStatus, outcome: Result<bool, &'static str>) -> CacheStatus
     }
 }
 
-/// Whether an answer that is not stored makes what is stored outdated: one that says what there is now, and not what is
-/// wrong with this client, or with the handler.
+/// Whether an answer that is not stored shows that the stored one is outdated. It does if it describes the current state of
+/// the resource, and not an error of this client or of the handler.
 fn outdates(refusal: Refusal, why: Forward, answer: &Parts) -> bool {
     let status = answer.status;
-    let says_what_there_is = (status.is_success() && status != StatusCode::PARTIAL_CONTENT)
+    let describes_resource = (status.is_success() && status != StatusCode::PARTIAL_CONTENT)
         || (status.is_redirection() && status != StatusCode::NOT_MODIFIED)
         || matches!(status.as_u16(), 404 | 405 | 410 | 414 | 451);
-    why == Forward::Stale && says_what_there_is && matches!(refusal, Refusal::Response(_))
+    why == Forward::Stale && describes_resource && matches!(refusal, Refusal::Response(_))
 }
 
-/// Whether it is for what this client asked that an answer is not stored.
-fn is_peculiar(refusal: Refusal, answer: &Parts) -> bool {
+/// Whether an answer is not stored because of this client's request, so that answers to others may be.
+fn is_request_specific(refusal: Refusal, answer: &Parts) -> bool {
     matches!(refusal, Refusal::Request(_))
         || matches!(answer.status.as_u16(), 206 | 304 | 412 | 416)
 }

@@ -1,4 +1,4 @@
-//! Requests that the handler answers without the cache.
+//! Answers a request without the cache.
 
 use http::{Request, Response};
 use tower_service::Service;
@@ -11,7 +11,7 @@ use crate::cache::{
 /// A response and what the cache did for it, or the error of the service.
 pub(crate) type Answer<B, E> = Result<(Response<CacheBody<B>>, CacheStatus), E>;
 
-/// Lets the handler answer.
+/// Calls the handler and passes its answer on.
 pub(crate) async fn pass<S, ReqBody, B>(
     mut inner: S,
     request: Request<ReqBody>,

@@ -1,4 +1,4 @@
-//! Reading: from the cache, or from the handler and into the cache.
+//! Answers a `GET` or `HEAD` from the cache, or from the handler.
 
 use std::{
     future::poll_fn,
@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use super::{
     answer,
-    exchange::{Exchange, Inquiry, Next},
+    exchange::{Exchange, Forwarding, Next},
     pass::{Answer, pass},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
         fill::body::CacheBody,
         rfc::{
             cache_status::{CacheStatus, Forward},
-            request_directives::Demands,
+            request_directives::RequestDirectives,
         },
         state::{
             lookup::{self, Place},
@@ -31,7 +31,7 @@ use crate::{
     store::{Digest, Key, Stored, unix_millis},
 };
 
-/// Answers from the cache, or lets the handler answer and stores that.
+/// Answers from the cache; if it cannot, calls the handler and stores its answer.
 pub(crate) async fn read<S, ReqBody, B>(
     inner: S,
     mut request: Request<ReqBody>,
@@ -48,7 +48,7 @@ where
     B::Error: Send,
 {
     let exchange = Exchange {
-        demands: Demands::of(request.headers(), shared.config.client_directives),
+        directives: RequestDirectives::of(request.headers(), shared.config.client_directives),
         method: request.method().clone(),
         headers: request.headers().clone(),
         shared,
@@ -67,8 +67,8 @@ where
             exchange.refresh(inner, request, place, answer);
             Ok(response)
         }
-        // In a box, as it is large and hits do not need it.
-        Next::Ask(inquiry) => Box::pin(exchange.ask(inner, request, inquiry)).await,
+        // Boxed: the future is large, and hits do not need it.
+        Next::Ask(forwarding) => Box::pin(exchange.ask(inner, request, forwarding)).await,
         // RFC 9111 §5.2.1.7
         Next::Refuse => Ok((answer::refused(), CacheStatus::refused())),
         Next::Pass => pass(inner, request, Forward::Bypass, Some("unavailable")).await,
@@ -89,8 +89,8 @@ impl Exchange {
         (answer::from_stored(stored, self.asked(), now_ms), status)
     }
 
-    /// Makes a stale entry anew in the background, unless that is being done already. The request is not needed for
-    /// anything else: its client has its answer.
+    /// Refreshes a stale entry in the background, unless a refresh is already running. The client has its answer, so that
+    /// its request can be used for this.
     fn refresh<S, ReqBody, B>(
         self,
         inner: S,
@@ -107,7 +107,7 @@ impl Exchange {
     {
         let store = self.shared.store.clone();
         let (slot, usable) = (place.slot.clone(), answer.usable.clone());
-        // What one client wants is nothing to the others. HEAD would make only half of it.
+        // The new answer is for all clients: without this client's directives and conditions, and with a body.
         *request.method_mut() = Method::GET;
         for name in CLIENTS_OWN {
             request.headers_mut().remove(name);
@@ -115,24 +115,24 @@ impl Exchange {
         let mut shared = self.shared;
         shared.store = store.without_tasks();
         let exchange = Self {
-            demands: Demands::of(request.headers(), false),
+            directives: RequestDirectives::of(request.headers(), false),
             method: Method::GET,
             shared,
             ..self
         };
         store.refresh(slot, usable, |lead, _| async move {
-            let inquiry = Inquiry {
+            let forwarding = Forwarding {
                 why: Forward::Stale,
                 place,
                 lead,
                 answer: Some(answer),
                 _probe: None,
             };
-            let Ok((response, _)) = exchange.ask(inner, request, inquiry).await else {
+            let Ok((response, _)) = exchange.ask(inner, request, forwarding).await else {
                 return;
             };
             let mut body = pin!(response.into_body());
-            // A body is stored when it is read, if it is to be.
+            // The answer is stored when its body has been read; one that is not copied need not be read.
             poll_fn(|cx| {
                 while body.is_copied() {
                     if !matches!(ready!(body.as_mut().poll_frame(cx)), Some(Ok(_))) {
@@ -146,7 +146,7 @@ impl Exchange {
     }
 }
 
-/// What would make the answer to a refresh one for a single client.
+/// With these fields the answer to a refresh could be one for this client only.
 const CLIENTS_OWN: [HeaderName; 8] = [
     header::CACHE_CONTROL,
     header::IF_MATCH,

@@ -1,13 +1,13 @@
-//! Sparing a handler that fails: what is stored stands in, and one request at a time asks whether it is well again.
+//! While the handler fails, stored answers are used in its place (RFC 5861 §4), and one request at a time asks it again.
 
 use std::time::Instant;
 
-use super::exchange::{Exchange, Inquiry, Next};
+use super::exchange::{Exchange, Forwarding, Next};
 use crate::{
     cache::{
         rfc::cache_status::Forward,
         state::{
-            failures::{Kind, Leave},
+            failures::{Kind, Permission},
             lookup::{self, Place},
         },
     },
@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl Exchange {
-    /// What this request, which is about to ask the handler, does instead; `None` when it is to ask as usual.
+    /// For a request that is about to ask the handler: what it does instead if the handler has failed lately; `None` if it
+    /// asks as usual.
     pub(crate) async fn spared(
         &self,
         why: Forward,
@@ -24,18 +25,18 @@ impl Exchange {
     ) -> Option<Next> {
         let (shared, answer) = (&self.shared, answer?);
         let stand_in = || Some(Next::StandIn(answer.stored.clone()));
-        let probe = match self.leave(place, answer) {
-            Leave::Ask => return None,
-            Leave::Wait => return stand_in(),
-            Leave::Probe(probe) => probe,
+        let probe = match self.permission(place, answer) {
+            Permission::Ask => return None,
+            Permission::UseStored => return stand_in(),
+            Permission::Probe(probe) => probe,
         };
-        // Of several processes one asks. In a box, as it is large and seldom needed.
+        // Only one process asks. Boxed: the future is large, and most requests do not need it.
         let lead = match Box::pin(shared.store.renew(&place.slot, &answer.usable)).await {
             Some(lead) => lead,
             None if probe.yields(Instant::now(), shared.config.error_pause) => return stand_in(),
             None => shared.store.aside(&place.slot, place.seen.clone()),
         };
-        Some(Next::Ask(Inquiry {
+        Some(Next::Ask(Forwarding {
             why,
             place: place.clone(),
             lead,
@@ -44,10 +45,10 @@ impl Exchange {
         }))
     }
 
-    fn leave(&self, place: &Place, answer: &lookup::Answer) -> Leave {
+    fn permission(&self, place: &Place, answer: &lookup::Answer) -> Permission {
         let stands_in = |kind| self.stands_in(answer, kind, unix_millis());
         let failures = &self.shared.failures;
-        failures.leave(place.slot.digest(), Instant::now(), stands_in)
+        failures.permission(place.slot.digest(), Instant::now(), stands_in)
     }
 
     /// Whether a stored answer may be used after a failure of this kind (RFC 5861 §4, RFC 9111 §4.2.4).
@@ -57,15 +58,15 @@ impl Exchange {
         match kind {
             Kind::Service => !forbids(),
             Kind::Status => self
-                .demands
+                .directives
                 .stands_in(&head.life, answer.state(), now_ms, forbids),
         }
     }
 
-    /// The handler failed, and what is stored stands in: it is left alone for a while.
-    pub(crate) fn note_failure(&self, inquiry: &Inquiry, kind: Kind) {
+    /// Notes that the handler failed and a stored answer was used: the handler is not asked during the pause.
+    pub(crate) fn note_failure(&self, forwarding: &Forwarding, kind: Kind) {
         let Self { shared, .. } = self;
-        let (pause, key) = (shared.config.error_pause, inquiry.place.slot.digest());
+        let (pause, key) = (shared.config.error_pause, forwarding.place.slot.digest());
         shared.failures.note(key, kind, Instant::now(), pause);
     }
 }

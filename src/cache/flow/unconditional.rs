@@ -1,4 +1,5 @@
-//! Asking the handler a second time, without conditions, when its 304 is not about what is stored (RFC 9111 §4.3.4).
+//! The second request to the handler, without conditions: it is needed when the 304 to the first one does not select the
+//! stored answer (RFC 9111 §4.3.4).
 
 use std::{any::Any, future::poll_fn, mem};
 
@@ -8,8 +9,8 @@ use tower_service::Service;
 
 use super::{
     answer,
-    ask::News,
-    exchange::{Exchange, Inquiry},
+    ask::ResponseNotes,
+    exchange::{Exchange, Forwarding},
     pass::Answer,
 };
 use crate::{
@@ -23,7 +24,8 @@ use crate::{
 };
 
 impl Exchange {
-    /// The request without the conditions of the client and of this cache; `None` when there is no body to send it with.
+    /// A copy of the request without the conditions of the client and of this cache; `None` if the cache cannot make a body
+    /// of this type.
     pub(crate) fn unconditional<ReqBody: 'static>(
         &self,
         request: &Request<ReqBody>,
@@ -41,23 +43,27 @@ impl Exchange {
         Some(again)
     }
 
-    /// Lets the handler answer `request`, and has the answer stored in the place of the one that it contradicted.
+    /// Sends `request` to the handler. Its answer replaces the stored one, which the 304 contradicted.
     pub(crate) async fn ask_again<S, ReqBody, B>(
         self,
         mut inner: S,
         request: Request<ReqBody>,
         personal: Personal,
-        mut inquiry: Inquiry,
+        mut forwarding: Forwarding,
     ) -> Answer<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
         B: Body + Send + 'static,
         B::Error: Send,
     {
-        self.forget(&inquiry).await;
-        // Who waits for this request may hold what the service needs to become ready: nobody is to wait any longer.
-        let aside = self.shared.store.aside(&inquiry.place.slot, Seen::Nothing);
-        mem::replace(&mut inquiry.lead, aside).uncacheable();
+        self.forget(&forwarding).await;
+        // A request that waits for this one may hold what the service needs to become ready, such as a permit. To prevent
+        // a deadlock, no request waits any longer.
+        let aside = self
+            .shared
+            .store
+            .aside(&forwarding.place.slot, Seen::Nothing);
+        mem::replace(&mut forwarding.lead, aside).uncacheable();
         poll_fn(|cx| inner.poll_ready(cx)).await?;
         let sent_ms = unix_millis();
         let (mut answer, body) = inner.call(request).await?.into_parts();
@@ -66,45 +72,45 @@ impl Exchange {
             received_ms: unix_millis(),
         };
         if answer.status == StatusCode::NOT_MODIFIED {
-            // Nobody asked for that, and nobody could make anything of it.
-            return Ok(self.cannot_ask_again(inquiry).await);
+            // There was no condition in the request: the client cannot use a 304.
+            return Ok(self.cannot_ask_again(forwarding).await);
         }
-        let news = News {
+        let notes = ResponseNotes {
             times,
             personal,
             control: Control::take(&mut answer.extensions),
         };
-        Ok(self.pass_on(news, inquiry, answer, body).await)
+        Ok(self.pass_on(notes, forwarding, answer, body).await)
     }
 
-    /// What to answer when the handler cannot be asked again, or says the same again: what is stored if that may be used
-    /// stale, else 502. It is taken out, so that the next request is without conditions.
+    /// Answers when the cache cannot ask again, or got a 304 again: with the stored answer if it may be used stale, else with
+    /// 502. The stored answer is removed, so that the next request has no conditions.
     pub(crate) async fn cannot_ask_again<B>(
         &self,
-        inquiry: Inquiry,
+        forwarding: Forwarding,
     ) -> (Response<CacheBody<B>>, CacheStatus) {
-        self.forget(&inquiry).await;
-        let answer = inquiry.answer.as_ref();
+        self.forget(&forwarding).await;
+        let answer = forwarding.answer.as_ref();
         if answer.is_none_or(|known| self.forbids_stale(&known.stored.head.headers)) {
-            return contradicted(inquiry);
+            return contradicted(forwarding);
         }
-        let status = CacheStatus::forwarded(inquiry.why)
+        let status = CacheStatus::forwarded(forwarding.why)
             .status(StatusCode::NOT_MODIFIED)
             .detail(CONTRADICTED);
-        self.stand_in(inquiry, status)
+        self.stand_in(forwarding, status)
     }
 }
 
-/// RFC 9111 §5.2.2.2: an error rather than what must not be used without a successful validation.
-fn contradicted<B>(inquiry: Inquiry) -> (Response<CacheBody<B>>, CacheStatus) {
-    inquiry.lead.uncacheable();
-    let status = CacheStatus::forwarded(inquiry.why)
+/// RFC 9111 §5.2.2.2: an error, because the stored answer must not be used without a successful validation.
+fn contradicted<B>(forwarding: Forwarding) -> (Response<CacheBody<B>>, CacheStatus) {
+    forwarding.lead.uncacheable();
+    let status = CacheStatus::forwarded(forwarding.why)
         .status(StatusCode::NOT_MODIFIED)
         .detail(CONTRADICTED);
     (answer::bad_gateway(), status)
 }
 
-/// A body for a request without content, if this type of bodies is known.
+/// An empty body of type `B`, if the cache knows how to make one.
 fn empty_body<B: 'static>(config: &Config) -> Option<B> {
     let text: fn() -> String = String::new;
     #[cfg(feature = "axum")]
@@ -121,7 +127,7 @@ fn empty_body<B: 'static>(config: &Config) -> Option<B> {
     Some(make())
 }
 
-/// With these an answer may be one that is of no use to others.
+/// With these fields the handler may give an answer that other requests cannot use.
 const CONDITIONS: [HeaderName; 4] = [
     header::IF_MODIFIED_SINCE,
     header::IF_NONE_MATCH,

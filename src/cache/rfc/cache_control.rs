@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, header};
 
-/// What all `Cache-Control` lines of one message say together. Unknown directives are ignored.
+/// The directives of all `Cache-Control` lines of one message. Unknown ones are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheControl {
     pub(crate) no_store: bool,
@@ -16,13 +16,13 @@ pub(crate) struct CacheControl {
     pub(crate) max_age: Option<u32>,
     pub(crate) s_maxage: Option<u32>,
     pub(crate) min_fresh: Option<u32>,
-    /// `u32::MAX` when it is said without a number: any staleness will do.
+    /// `u32::MAX` if it has no argument: any staleness is accepted.
     pub(crate) max_stale: Option<u32>,
     pub(crate) stale_while_revalidate: Option<u32>,
     pub(crate) stale_if_error: Option<u32>,
 }
 
-/// What a directive that may name fields applies to.
+/// What `no-cache` or `private` applies to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Scope {
     #[default]
@@ -43,7 +43,7 @@ impl Scope {
         }
     }
 
-    /// Widens the scope by a directive with this argument. One that cannot be read restricts everything.
+    /// Widens the scope by a directive with this argument. An invalid argument applies to everything.
     fn widen(&mut self, argument: &Argument<'_>) {
         let names = match argument {
             Argument::Text(text) => field_names(text),
@@ -74,7 +74,7 @@ impl CacheControl {
         while !rest.is_empty() {
             let (directive, closed, after) = next_member(rest);
             if !closed {
-                // An open quotation mark may hide a restriction behind it.
+                // The text after an open quotation mark may contain a restriction.
                 self.no_store = true;
             }
             self.read_directive(directive);
@@ -87,7 +87,7 @@ impl CacheControl {
             Some(at) => (&directive[..at], Argument::parse(&directive[at + 1..])),
             None => (directive, Argument::Missing),
         };
-        // RFC 9111 §5.2: no blanks around the equals sign. A restriction holds all the same, a permission does not.
+        // RFC 9111 §5.2: no space around the equals sign. With one, a restriction still applies, a permission does not.
         let strict = !name.ends_with(b" ") && !name.ends_with(b"\t");
         let argument = if strict {
             argument
@@ -119,9 +119,9 @@ impl CacheControl {
         }
     }
 
-    /// Whether a stale answer may not be used, whatever else permits it (RFC 9111 §4.2.4).
+    /// Whether the answer must not be used stale (RFC 9111 §4.2.4).
     pub(crate) fn forbids_stale(&self) -> bool {
-        // RFC 9111 §5.2.2.2, §5.2.2.8, and §5.2.2.10, by which s-maxage has the meaning of proxy-revalidate
+        // RFC 9111 §5.2.2.2, §5.2.2.8, and §5.2.2.10: s-maxage implies proxy-revalidate
         self.must_revalidate
             || self.proxy_revalidate
             || self.s_maxage.is_some()
@@ -130,11 +130,11 @@ impl CacheControl {
     }
 }
 
-/// The part after the equals sign.
+/// The argument of a directive: the part after the equals sign.
 pub(crate) enum Argument<'a> {
     Missing,
     Malformed,
-    /// A token, or what is between the quotation marks.
+    /// A token, or the text between quotation marks.
     Text(&'a [u8]),
 }
 
@@ -148,7 +148,7 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// Splits off the text up to the next comma outside quotation marks; false when a quotation mark stays open.
+/// Splits a list at its first comma outside quotation marks; false if a quotation mark is not closed.
 pub(crate) fn next_member(list: &[u8]) -> (&[u8], bool, &[u8]) {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in list.iter().enumerate() {
@@ -163,7 +163,7 @@ pub(crate) fn next_member(list: &[u8]) -> (&[u8], bool, &[u8]) {
     (list.trim_ascii(), !quoted, &[])
 }
 
-/// Keeps the first value of a directive that is repeated (RFC 9111 §4.2.1), and 0 for one that cannot be read.
+/// Keeps the first value of a repeated directive (RFC 9111 §4.2.1), and 0 for an invalid one.
 fn seconds(value: &mut Option<u32>, argument: &Argument<'_>) {
     let read = match argument {
         Argument::Text(text) => delta_seconds(text).unwrap_or(0),
@@ -185,14 +185,14 @@ pub(crate) fn delta_seconds(text: &[u8]) -> Option<u32> {
     Some(value.min(MAX_SECONDS))
 }
 
-/// A list of at least one field name, or nothing when any member is not one.
+/// A list of at least one field name; `None` if a member is not one.
 fn field_names(list: &[u8]) -> Option<Vec<HeaderName>> {
     list.split(|byte| *byte == b',')
         .map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect()
 }
 
-/// RFC 9111 §1.2.2: a greater number is taken for this one.
+/// RFC 9111 §1.2.2: a greater number counts as this one.
 pub(crate) const MAX_SECONDS: u32 = 1 << 31;
 
 #[cfg(test)]

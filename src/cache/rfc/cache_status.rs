@@ -1,4 +1,4 @@
-//! What the cache did, for clients (RFC 9211) and for layers outside it.
+//! `Cache-Status` (RFC 9211): tells clients and outer layers what the cache did.
 
 use std::{
     fmt::{self, Write},
@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::structured_text::{identifier, is_token};
 use crate::store::Life;
 
-/// What the cache did with a request. It is in the extensions of every response that a [`Cache`](crate::cache::Cache) gives, and
-/// in its `Cache-Status` field (RFC 9211).
+/// What the cache did with a request. It is in the extensions of every response of a [`Cache`](crate::cache::Cache), and in its
+/// `Cache-Status` field (RFC 9211).
 ///
 /// ```
 /// use http::Response;
@@ -102,13 +102,13 @@ pub struct CacheStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Hit {
-        /// Less than zero when it was stale.
+        /// Negative for a stale answer.
         ttl_ms: i64,
         detail: Option<&'static str>,
     },
     Forwarded {
         why: Forward,
-        /// The handler's, when the client got another one.
+        /// The handler's status, if the client got another one.
         status: Option<StatusCode>,
         stored: bool,
         collapsed: bool,
@@ -172,7 +172,7 @@ impl CacheStatus {
         self
     }
 
-    /// Another request led to the answer.
+    /// The answer is the one to another request.
     pub(crate) fn collapsed(mut self) -> Self {
         if let Outcome::Forwarded { collapsed, .. } = &mut self.outcome {
             *collapsed = true;
@@ -187,7 +187,7 @@ impl CacheStatus {
         self
     }
 
-    /// The client wanted a stored answer or none.
+    /// The client wanted only a stored answer, and there was none.
     pub(crate) fn refused() -> Self {
         let outcome = Outcome::Refused;
         Self { outcome }
@@ -247,7 +247,7 @@ impl CacheStatus {
 
     /// Appends this to the `Cache-Status` field under the cache's `name`.
     pub(crate) fn write(&self, name: &str, headers: &mut HeaderMap) {
-        // RFC 9211 §2: not on a response that the cache made up itself
+        // RFC 9211 §2: not on a response that the cache generated itself
         if self.outcome == Outcome::Refused {
             return;
         }
@@ -261,9 +261,9 @@ impl CacheStatus {
         }
     }
 
-    /// As it is displayed; `None` when it is too long.
+    /// Writes the parameters as `Display` does; `None` if they are too long.
     fn push_to(&self, line: &mut Line) -> Option<()> {
-        // By hand what is to be fast.
+        // Hits are written without `fmt`, which is faster.
         if let Outcome::Hit {
             ttl_ms: 0..,
             detail: None,
@@ -284,7 +284,7 @@ pub(crate) fn seconds(number: u64) -> HeaderValue {
     value.unwrap_or_else(|| HeaderValue::from(number))
 }
 
-/// A short text in the making, which takes no memory of its own until it is a field value.
+/// A buffer on the stack for a short field value, which needs one allocation less than a `String`.
 struct Line {
     bytes: [u8; 128],
     length: usize,

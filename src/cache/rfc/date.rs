@@ -1,6 +1,6 @@
 //! Dates in header fields (RFC 9110 §5.6.7).
 
-/// Reads a date in any of the three formats, in seconds of Unix time. Strict in everything but letter case.
+/// Parses a date in any of the three formats, to seconds of Unix time. Only letter case may differ from the grammar.
 ///
 /// `now`, in seconds of Unix time, decides the century of the two-digit years of RFC 850.
 pub(crate) fn parse(text: &[u8], now: i64) -> Option<i64> {
@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &[u8], now: i64) -> Option<i64> {
 
 /// Writes a date as IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(crate) fn format(unix_seconds: i64) -> String {
-    // The years 1970 to 9999: what four digits can say and what clocks show.
+    // The years 1970 to 9999: the format has four digits, and Unix time begins in 1970.
     let unix_seconds = unix_seconds.clamp(0, 253_402_300_799);
     let (days, second) = (unix_seconds / DAY, unix_seconds % DAY);
     let (year, month, day) = civil_from_days(days);
@@ -85,7 +85,7 @@ fn asctime(text: &str) -> Option<i64> {
     unix(digits(year, 4)?, month_number(month)?, day, time)
 }
 
-/// Exactly `N` words with one blank between them.
+/// Exactly `N` words with one space between them.
 fn words<const N: usize>(text: &str) -> Option<[&str; N]> {
     let words: Vec<&str> = text.split(' ').collect();
     words.try_into().ok()
@@ -101,7 +101,7 @@ fn unix(year: i64, month: i64, day: i64, time: &str) -> Option<i64> {
         digits(&time[3..5], 2)?,
         digits(&time[6..], 2)?,
     );
-    // A leap second is within the grammar.
+    // The grammar allows a leap second.
     let real =
         (1..=days_in(year, month)).contains(&day) && hour < 24 && minute < 60 && second <= 60;
     real.then(|| days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second)

@@ -1,10 +1,10 @@
-//! How old an answer is, and for how long it is fresh (RFC 9111 §4.2).
+//! The age and the freshness lifetime of an answer (RFC 9111 §4.2).
 
 use http::{HeaderMap, header};
 
 use super::{cache_control::delta_seconds, date, targeted::Stated};
 
-/// When a request was sent on and its answer came, in milliseconds of Unix time.
+/// When a request was sent to the handler and when its answer came, in milliseconds of Unix time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) sent_ms: u64,
@@ -17,21 +17,21 @@ impl Times {
     }
 }
 
-/// The lifetime that the answer itself states, in seconds: `None` if it says nothing, 0 if it says something invalid.
+/// The lifetime that the answer states, in seconds: `None` if it states none, 0 if it states an invalid one.
 pub(crate) fn explicit_lifetime(headers: &HeaderMap, stated: &Stated, times: Times) -> Option<u64> {
     let directives = &stated.directives;
     // RFC 9111 §4.2.1: s-maxage, then max-age, then Expires
     if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
         return Some(seconds.into());
     }
-    // RFC 9213 §2.2: a targeted field overrules Expires too
+    // RFC 9213 §2.2: a targeted field replaces Expires too
     if stated.is_targeted {
         return None;
     }
     let mut lines = headers.get_all(header::EXPIRES).iter();
     let expires = lines.next()?;
     let now = times.received_seconds();
-    // RFC 9111 §5.3: an invalid date, also several, is one in the past
+    // RFC 9111 §5.3: an invalid date, or more than one line, counts as a date in the past
     let expires = match lines.next() {
         None => date::parse(expires.as_bytes(), now),
         Some(_) => None,
@@ -213,7 +213,7 @@ mod tests {
             let lifetime = explicit_lifetime(&all, &stated, times);
             prop_assert!(lifetime.is_some());
             let _ = heuristic_lifetime(&all, times);
-            // Never younger than the time it took to come.
+            // The age is at least the response delay.
             prop_assert!(initial_age_ms(&all, times) >= received_ms.saturating_sub(sent_ms));
         }
 

@@ -1,4 +1,4 @@
-//! Cache groups (RFC 9875): answers of one origin that are outdated together.
+//! Cache groups (RFC 9875): answers of one origin that are invalidated together.
 
 use http::{HeaderMap, HeaderName};
 use sfv::{List, ListEntry, Parser};
@@ -10,12 +10,12 @@ pub(crate) fn members(origin: &Digest, headers: &HeaderMap) -> Vec<Tag> {
     tags(origin, headers, &CACHE_GROUPS)
 }
 
-/// The groups that an answer to an unsafe request makes outdated.
+/// The groups that an answer to an unsafe request invalidates.
 pub(crate) fn invalidated(origin: &Digest, headers: &HeaderMap) -> Vec<Tag> {
     tags(origin, headers, &CACHE_GROUP_INVALIDATION)
 }
 
-/// RFC 9875 §2 and §3: a list of strings, compared byte for byte. A field that is not one is ignored.
+/// RFC 9875 §2 and §3: a list of strings, compared byte for byte. A field that is not such a list is ignored.
 fn tags(origin: &Digest, headers: &HeaderMap, name: &HeaderName) -> Vec<Tag> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(AsRef::as_ref).collect();
     if lines.is_empty() {
@@ -46,7 +46,7 @@ fn string(member: &ListEntry) -> Option<&str> {
 
 const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
 const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
-/// RFC 9875 §2: at least 32.
+/// RFC 9875 §2 requires at least 32.
 const MOST_GROUPS: usize = 64;
 
 #[cfg(test)]

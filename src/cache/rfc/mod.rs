@@ -1,6 +1,6 @@
-//! What HTTP says: header fields, dates, ages and directives (RFC 9110, 9111, 9211, 9213, 9875). Pure.
+//! The syntax and meaning of HTTP's fields: dates, ages, directives (RFC 9110, 9111, 9211, 9213, 9875). Pure.
 //!
-//! Fields come in; their meaning goes out. Imported by all rooms above.
+//! In: header fields. Out: their meaning. All rooms of the cache import this one.
 
 pub(crate) mod cache_control;
 pub(crate) mod cache_status;

@@ -3,10 +3,10 @@
 use http::{HeaderMap, header};
 use http_body::Body;
 
-/// Whether a handler may get content with a request. The header fields alone do not tell: HTTP/2 and HTTP/3 need none of
-/// them for it, and a layer outside may have put another body in.
+/// Whether a request may have content. The header fields are not enough: HTTP/2 and HTTP/3 send content without them, and a
+/// layer outside may have replaced the body.
 ///
-/// A body that does not say that it is empty counts as content, even if it ends without a byte.
+/// A body that does not state that it is empty counts as content, even if it then ends without a byte.
 pub(crate) fn has_content<B: Body>(headers: &HeaderMap, body: &B) -> bool {
     is_framed(headers) || !is_empty(body)
 }
@@ -17,7 +17,7 @@ fn is_framed(headers: &HeaderMap) -> bool {
     lengths.any(|length| length != "0") || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
-/// Many bodies that wrap another one do not pass on that it is at its end, but pass on its length.
+/// Both are asked: many bodies that wrap another one pass on its size hint, but not that it is at its end.
 fn is_empty<B: Body>(body: &B) -> bool {
     body.is_end_stream() || body.size_hint().exact() == Some(0)
 }

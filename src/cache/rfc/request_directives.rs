@@ -1,4 +1,4 @@
-//! What a request wants of the cache (RFC 9111 §5.2.1).
+//! The directives of a request (RFC 9111 §5.2.1), and whether a stored answer satisfies them.
 
 use http::{HeaderMap, header};
 
@@ -8,9 +8,9 @@ use super::{
 };
 use crate::store::{Life, State};
 
-/// What of a request decides whether its answer may be stored, and whether a stored one may answer it.
+/// The directives and fields of a request that decide whether its answer may be stored, and whether a stored one may be used.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Demands {
+pub(crate) struct RequestDirectives {
     pub(crate) authorization: bool,
     pub(crate) no_store: bool,
     only_if_cached: bool,
@@ -21,19 +21,19 @@ pub(crate) struct Demands {
     stale_if_error: Option<u32>,
 }
 
-/// What is to become of a request for which something is stored.
+/// How a request is answered for which an answer is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// Answer with what is stored.
+    /// With the stored answer.
     Use,
-    /// Answer with what is stored, and have it made anew meanwhile.
+    /// With the stored answer, which is refreshed in the background.
     UseAndRefresh,
-    /// Ask the handler.
+    /// By the handler.
     Ask(Forward),
 }
 
-impl Demands {
-    /// Reads a request. Without `directives` the client cannot force the handler to run, or forbid it.
+impl RequestDirectives {
+    /// Reads a request. If `directives` is false, of the client's directives only `no-store` counts.
     pub(crate) fn of(headers: &HeaderMap, directives: bool) -> Self {
         // Few requests have the field.
         let has_field = headers.contains_key(header::CACHE_CONTROL);
@@ -62,20 +62,20 @@ impl Demands {
         }
     }
 
-    /// RFC 9111 §5.2.1.7: without a stored answer there is to be none.
+    /// RFC 9111 §5.2.1.7: the client wants only a stored answer.
     pub(crate) fn only_if_cached(&self) -> bool {
         self.only_if_cached
     }
 
-    /// Whether the client wants something newer than others do, or nothing of it stored.
-    pub(crate) fn are_peculiar(&self) -> bool {
+    /// Whether the answer to another request may be too old for this one, or the answer to this one may not be shared.
+    pub(crate) fn prevents_collapsing(&self) -> bool {
         self.no_store || self.no_cache || self.max_age.is_some() || self.min_fresh.is_some()
     }
 
-    /// Whether a stored answer will do (RFC 9111 §4).
+    /// Whether a stored answer may be used (RFC 9111 §4).
     ///
-    /// `state` is what its deadlines and the purges say of it. `forbids_stale` says whether the answer itself forbids to use
-    /// it stale; it is asked only if that matters.
+    /// `state` is its state by its deadlines and the purges. `forbids_stale` says whether the answer's directives forbid to
+    /// use it stale; it is called only if needed.
     pub(crate) fn choose(
         &self,
         life: &Life,
@@ -108,15 +108,15 @@ impl Demands {
             };
         }
         let staleness = age_ms.saturating_sub(life.lifetime_ms);
-        // RFC 9111 §5.2.1.1 and §5.2.1.3: neither asks for less than a fresh one
+        // RFC 9111 §5.2.1.1 and §5.2.1.3: both require a fresh answer
         if self.min_fresh.is_some() || (self.max_age.is_some() && self.max_stale.is_none()) {
             return Choice::Ask(Forward::Stale);
         }
-        // RFC 5861 §3: its deadline is zero when staleness is forbidden
+        // RFC 5861 §3: the window is zero if the answer must not be used stale
         if state == State::WhileRevalidate {
             return Choice::UseAndRefresh;
         }
-        // RFC 9111 §5.2.1.2, and §4.2.4 for what it cannot permit
+        // RFC 9111 §5.2.1.2; the answer's own directives take precedence (§4.2.4)
         let permitted = self.max_stale.is_some_and(|most| staleness <= millis(most));
         if permitted && !forbids_stale() {
             return Choice::Use;
@@ -134,7 +134,7 @@ impl Demands {
     ) -> bool {
         let staleness = life.age_ms(now_ms).saturating_sub(life.lifetime_ms);
         let asked = self.stale_if_error.map_or(0, millis);
-        // A fresh one that the client did not want is still better than an error, if the answer allows that.
+        // A fresh answer that the client's directives rejected is used too, if the answer permits it in place of errors.
         let allowed = match state {
             State::Fresh | State::Early => life.sie_ms > 0,
             State::WhileRevalidate | State::IfError => staleness < life.sie_ms,
@@ -189,13 +189,13 @@ mod tests {
         }
     }
 
-    fn demands(name: &'static str, value: &'static str) -> Demands {
+    fn demands(name: &'static str, value: &'static str) -> RequestDirectives {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_static(value));
-        Demands::of(&headers, true)
+        RequestDirectives::of(&headers, true)
     }
 
-    fn said(value: &'static str) -> Demands {
+    fn said(value: &'static str) -> RequestDirectives {
         demands("cache-control", value)
     }
 
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_stale_answer_stands_in_for_an_error_while_it_may() {
-        let none = Demands::default();
+        let none = RequestDirectives::default();
         assert!(none.stands_in(&life(), State::IfError, STALER, || false));
         assert!(none.stands_in(&life(), State::WhileRevalidate, STALE, || false));
         assert!(!none.stands_in(&life(), State::Kept, STALER + 10_000, || false));
@@ -265,7 +265,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let all = "no-cache, max-age=0, only-if-cached, min-fresh=1000, no-store, max-stale";
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(all));
-        let demands = Demands::of(&headers, false);
+        let demands = RequestDirectives::of(&headers, false);
         assert_eq!(
             demands.choose(&life(), State::Fresh, THEN, || false),
             Choice::Use

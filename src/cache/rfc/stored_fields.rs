@@ -1,12 +1,12 @@
-//! Which fields of an answer are stored (RFC 9111 §3.1).
+//! The fields of an answer that are stored (RFC 9111 §3.1).
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::date;
 
-/// The fields to store: all but those of the connection, of one exchange, and the `withheld` ones.
+/// The fields to store: all but those of the connection, those of one exchange, and the `withheld` ones.
 ///
-/// `Date` is added if there is none, with the time of receipt in seconds of Unix time.
+/// If there is no `Date`, it is added: the time of receipt, `received`, in seconds of Unix time.
 pub(crate) fn stored(headers: &HeaderMap, withheld: &[HeaderName], received: i64) -> HeaderMap {
     let mut stored = without(headers, |name| {
         withheld.contains(name) || EXCHANGE_FIELDS.contains(&name.as_str())
@@ -24,7 +24,7 @@ pub(crate) fn forwarded(headers: &HeaderMap) -> HeaderMap {
     without(headers, |_| false)
 }
 
-/// Keeps the order of the fields, as removing some would not.
+/// Copies the fields, because removing some from a `HeaderMap` would change the order of the others.
 fn without(headers: &HeaderMap, dropped: impl Fn(&HeaderName) -> bool) -> HeaderMap {
     let named: Vec<HeaderName> = connection_options(headers).collect();
     let mut kept = HeaderMap::with_capacity(headers.len());
@@ -46,7 +46,7 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> +
         .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
 }
 
-/// RFC 9110 §7.6.1 and RFC 9111 §3.1: what is between two neighbours only.
+/// RFC 9110 §7.6.1 and RFC 9111 §3.1: the fields of one connection.
 const CONNECTION_FIELDS: [&str; 10] = [
     "connection",
     "keep-alive",
@@ -60,8 +60,8 @@ const CONNECTION_FIELDS: [&str; 10] = [
     "upgrade",
 ];
 
-/// What tells of one exchange. `Age` is written anew on each hit; the others would be wrong in any other answer, so that
-/// they are left out although RFC 9111 §3.1 has a cache store all fields.
+/// Fields about one exchange. `Age` is computed on each hit. The others would be wrong in any other answer; they are left
+/// out although RFC 9111 §3.1 tells a cache to store all fields.
 const EXCHANGE_FIELDS: [&str; 11] = [
     "age",
     "ratelimit",

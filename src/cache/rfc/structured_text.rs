@@ -1,7 +1,6 @@
-//! Text as a token or a string of structured fields.
+//! Tokens and strings of structured fields (RFC 9651).
 
-/// A cache's name as a structured field: a token if it can be one, else a string (RFC 9651 §3.3). `None` if it can be
-/// neither.
+/// Writes a text as a token if it is one, else as a string (RFC 9651 §3.3); `None` if it can be neither.
 pub(crate) fn identifier(name: &str) -> Option<String> {
     if is_token(name) {
         return Some(name.to_owned());

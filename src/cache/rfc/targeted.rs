@@ -1,15 +1,15 @@
-//! `Cache-Control` for certain caches only (RFC 9213).
+//! Targeted cache control (RFC 9213): fields that replace `Cache-Control` for certain caches.
 
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use super::cache_control::{Argument, CacheControl, MAX_SECONDS};
 
-/// What an answer says to this cache.
+/// The directives of an answer that apply to this cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stated {
     pub(crate) directives: CacheControl,
-    /// By a targeted field, so that `Expires` counts no more than `Cache-Control` does (RFC 9213 §2.2).
+    /// Whether they are from a targeted field: then `Expires` and `Cache-Control` are ignored (RFC 9213 §2.2).
     pub(crate) is_targeted: bool,
 }
 
@@ -25,8 +25,7 @@ impl Stated {
     }
 }
 
-/// RFC 9213 §2.1: a dictionary. One that is empty, cannot be read, or gives a directive a value of the wrong type, is as
-/// good as none.
+/// RFC 9213 §2.1: a dictionary. It is ignored if it is empty or invalid, or if a directive has a value of the wrong type.
 fn field(headers: &HeaderMap, name: &HeaderName) -> Option<CacheControl> {
     let lines: Vec<&[u8]> = headers.get_all(name).iter().map(AsRef::as_ref).collect();
     let all = lines.join(&b","[..]);
@@ -54,7 +53,7 @@ fn apply(directives: &mut CacheControl, key: &str, value: &ListEntry) -> Option<
         match item? {
             BareItem::Boolean(true) => directives.apply(name, &Argument::Missing),
             BareItem::Boolean(false) => {}
-            // RFC 9111 §5.2.2.4 and §5.2.2.7: the fields it means
+            // RFC 9111 §5.2.2.4 and §5.2.2.7: the names of fields
             BareItem::String(fields) => {
                 directives.apply(name, &Argument::Text(fields.as_str().as_bytes()));
             }

@@ -1,4 +1,4 @@
-//! The request fields that an answer depends on (RFC 9111 §4.1).
+//! `Vary`: the request fields that select a stored answer (RFC 9111 §4.1).
 
 use std::cmp::Reverse;
 
@@ -7,14 +7,14 @@ use http::{HeaderMap, HeaderName, header};
 use super::cache_control::next_member;
 use crate::store::{Digest, KeyBuilder};
 
-/// The fields that an answer depends on, sorted, each once; `None` when it fits no other request at all.
+/// The request fields that an answer depends on, sorted, each once; `None` if it matches no other request (`*`).
 pub(crate) fn names(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     let mut names = Vec::new();
     for line in headers.get_all(header::VARY) {
         for member in line.as_bytes().split(|byte| *byte == b',') {
             match member.trim_ascii() {
                 b"" => {}
-                // `*`, or what no request can have.
+                // `*` and invalid names match no request.
                 name => names.push(field(name)?),
             }
         }
@@ -25,14 +25,14 @@ pub(crate) fn names(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     Some(sorted(names))
 }
 
-/// In the order that lists have, each once.
+/// The names in the order of stored lists, each once.
 pub(crate) fn sorted(mut names: Vec<HeaderName>) -> Vec<HeaderName> {
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     names
 }
 
-/// Names the variant that fits a request with these fields.
+/// The digest of the variant for a request with these fields.
 pub(crate) fn variant(
     resource: &Digest,
     generation: &[u8; 16],
@@ -48,9 +48,9 @@ pub(crate) fn variant(
     key.finish()
 }
 
-/// All lines of a field in one; `None` when the request does not have it, which is not the same as empty.
+/// All lines of a field joined; `None` if the request does not have it, which differs from an empty value.
 ///
-/// RFC 9111 §4.1: lines may be joined whatever the field, but only where its syntax is known may anything else be changed.
+/// RFC 9111 §4.1: lines of any field may be joined. Other normalization needs a field of known syntax.
 pub(crate) fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let lines: Vec<&[u8]> = request.get_all(name).iter().map(AsRef::as_ref).collect();
     if lines.is_empty() {
@@ -64,8 +64,8 @@ pub(crate) fn value(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     Some(languages.flatten().unwrap_or_else(|| without_blanks(&all)))
 }
 
-/// Ranges of languages by their weights and then by name, as among equals neither order nor letter case says anything
-/// (RFC 9110 §12.5.4); `None` when a weight cannot be read.
+/// Language ranges sorted by weight, then by name: among equal weights order has no meaning, and case never has (RFC 9110
+/// §12.5.4). `None` if a weight is invalid.
 fn languages(list: &[u8]) -> Option<Vec<u8>> {
     let mut ranges = Vec::new();
     for member in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
@@ -101,7 +101,7 @@ fn weight(parameter: &[u8]) -> Option<u16> {
 
 const MOST_WEIGHT: u16 = 1000;
 
-/// A list with exactly one blank after each comma outside quotation marks, and none elsewhere around its members.
+/// A list with one space after each comma outside quotation marks, and no other space around its members.
 fn without_blanks(list: &[u8]) -> Vec<u8> {
     let mut normal = Vec::with_capacity(list.len());
     let mut rest = list;
@@ -116,8 +116,8 @@ fn without_blanks(list: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Request fields whose syntax is a list with quoted strings at most, so that blanks around its commas say nothing (RFC
-/// 9110 §5.6.1, RFC 9651 §3.1).
+/// Request fields that are lists, so that spaces around commas outside quoted strings have no meaning (RFC 9110 §5.6.1, RFC
+/// 9651 §3.1).
 const LISTS: [&str; 19] = [
     "accept",
     "accept-charset",
@@ -141,11 +141,11 @@ const LISTS: [&str; 19] = [
 ];
 
 fn field(name: &[u8]) -> Option<HeaderName> {
-    // `*` is a valid field name to the parser.
+    // The parser accepts `*` as a field name.
     HeaderName::from_bytes(name).ok().filter(|name| name != "*")
 }
 
-/// An answer that allows one origin is of no use to another, even if it forgets to say so.
+/// An answer that allows one origin depends on `Origin`, even without `Vary`.
 fn depends_on_origin(headers: &HeaderMap) -> bool {
     headers
         .get(header::ACCESS_CONTROL_ALLOW_ORIGIN)

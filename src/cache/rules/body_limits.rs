@@ -1,9 +1,9 @@
-//! How long a body may be to be stored.
+//! The length that a body may have to be stored.
 
 use http::{HeaderMap, header};
 use http_body::SizeHint;
 
-/// How much of a body may be copied, and how long it is to be.
+/// The most bytes that may be copied of a body, and its stated length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     limit: usize,
@@ -11,7 +11,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// `None` if it is known from the start that the body is too long, or not of the stated length.
+    /// `None` if the head and the hint show that the body is too long, or that its length is not the stated one.
     pub(crate) fn of(headers: &HeaderMap, hint: &SizeHint, limit: usize) -> Option<Self> {
         let length = match stated_length(headers) {
             Ok(length) => length.or(hint.exact()),
@@ -24,18 +24,18 @@ impl Limits {
         (!is_too_long && !is_wrong).then_some(Self { limit, length })
     }
 
-    /// Whether so many bytes are not too many.
+    /// Whether `length` bytes are within the limit and the stated length.
     pub(crate) fn allow(&self, length: usize) -> bool {
         let is_too_long = |stated| length as u64 > stated;
         length <= self.limit && !self.length.is_some_and(is_too_long)
     }
 
-    /// Whether so many bytes are a whole body that has come to its end.
+    /// Whether a body that ended after so many bytes is complete.
     pub(crate) fn is_whole(&self, length: usize) -> bool {
         self.length.is_none_or(|stated| length as u64 == stated)
     }
 
-    /// Whether so many bytes are a whole body, wherever its end is.
+    /// Whether a body is complete with so many bytes although it has not reported its end.
     pub(crate) fn is_surely_whole(&self, length: usize) -> bool {
         self.length == Some(length as u64)
     }

@@ -12,14 +12,14 @@ pub(crate) struct Config {
     pub(crate) vary_by: VaryBy,
     pub(crate) methods: Option<Vec<Method>>,
     pub(crate) max_body: usize,
-    /// How long the handler is left alone after it failed to make anew what can stand in for it.
+    /// How long the handler is not asked after it failed to refresh an answer that can be used in place of the error.
     pub(crate) error_pause: Duration,
     pub(crate) compress_above: Option<usize>,
     /// A `fn() -> B` for one type of request bodies.
     pub(crate) empty_body: Option<Arc<dyn Any + Send + Sync>>,
-    /// As it is written in `Cache-Status`.
+    /// The cache's name, as a structured field.
     pub(crate) name: String,
-    /// Whether that field is written.
+    /// Whether `Cache-Status` is written.
     pub(crate) status_field: bool,
     pub(crate) client_directives: bool,
     pub(crate) bypass: Option<Arc<Predicate>>,
@@ -27,7 +27,7 @@ pub(crate) struct Config {
 
 type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// What the server decides about storing its answers.
+/// The settings that decide which answers are stored, and for how long.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) ttl: Option<Duration>,
@@ -37,14 +37,14 @@ pub(crate) struct Policy {
     pub(crate) stale_if_error: Option<Duration>,
     pub(crate) keep: Option<Duration>,
     pub(crate) statuses: Option<Vec<StatusCode>>,
-    /// Fields that overrule `Cache-Control`, the most specific first.
+    /// The targeted fields (RFC 9213), the most specific first.
     pub(crate) targets: Vec<HeaderName>,
-    /// Request fields that are in the key, so that answers may vary by them.
+    /// Request fields that the key has already: `Vary` may name them.
     pub(crate) keyed: Vec<HeaderName>,
 }
 
 impl Policy {
-    /// The server's own lifetime, for what is usually the same for everybody and for a while.
+    /// The layer's lifetime for an answer that states none.
     pub(crate) fn ttl(&self, status: StatusCode) -> Option<Duration> {
         let negative = matches!(status.as_u16(), 404 | 405 | 410 | 414 | 501);
         let usual = matches!(status.as_u16(), 200 | 203 | 204 | 301 | 308 | 404 | 410);
@@ -60,7 +60,7 @@ impl Policy {
             .is_none_or(|statuses| statuses.contains(&status))
     }
 
-    /// How long past its lifetime an answer is kept.
+    /// How long after its lifetime an answer stays in Redis.
     pub(crate) fn keep(&self, has_validator: bool) -> Duration {
         let usual = if has_validator {
             KEEP_VALIDATED
@@ -70,7 +70,7 @@ impl Policy {
         self.keep.unwrap_or(usual)
     }
 
-    /// Whether the policy's key takes care of this request field.
+    /// Whether the key has this request field.
     pub(crate) fn covers(&self, name: &HeaderName) -> bool {
         self.keyed.contains(name)
     }
@@ -88,14 +88,14 @@ impl Config {
         }
     }
 
-    /// Notes that the key has what varies by this field.
+    /// Notes that the key has this field.
     pub(crate) fn key_has(&mut self, name: HeaderName) {
         if !self.policy.keyed.contains(&name) {
             self.policy.keyed.push(name);
         }
     }
 
-    /// The field that is for this cache alone: `Shop-Cache-Control` for one that is called `shop` (RFC 9213 §2).
+    /// Sets the name, and the targeted field of this cache alone: `Shop-Cache-Control` for the name `shop` (RFC 9213 §2).
     pub(crate) fn named(&mut self, name: String) {
         let field = |name: &str| {
             let text = format!("{name}-cache-control");

@@ -1,4 +1,4 @@
-//! What a handler says of one answer, to this process alone.
+//! Control of one answer by its handler, in the response's extensions.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use http::Extensions;
 
 use crate::store::Life;
 
-/// Stores this one answer for a time that its header fields need not tell: put it in the response's extensions.
+/// Stores this answer for a time that its header fields do not state: put it in the response's extensions.
 ///
-/// It counts for more than `max-age`, `s-maxage`, `Expires` and the layer's own [`ttl`](crate::cache::CacheLayer::ttl), and
-/// clients never see it. It permits nothing that is forbidden: an answer with `no-store`, `private` or `Set-Cookie`, or to
-/// a request with `Authorization` that does not say `public`, is not stored with it either.
+/// It overrides `max-age`, `s-maxage`, `Expires` and the layer's own [`ttl`](crate::cache::CacheLayer::ttl). Clients do not
+/// see it. It does not override what forbids storing: an answer with `no-store`, `private` or `Set-Cookie` is still not
+/// stored, nor is one to a request with `Authorization` without `public`, `must-revalidate` or `s-maxage`.
 ///
 /// ```
 /// use http::Response;
@@ -20,7 +20,7 @@ use crate::store::Life;
 /// response.extensions_mut().insert(CacheFor::secs(300));
 /// ```
 ///
-/// With the feature `axum` it is a part of a response: `(CacheFor::secs(300), Json(products))`.
+/// With the feature `axum` it can be a part of a response: `(CacheFor::secs(300), Json(products))`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it does nothing until it is in a response"]
 pub struct CacheFor {
@@ -30,7 +30,7 @@ pub struct CacheFor {
     tags: Vec<String>,
 }
 
-/// Keeps this one answer out of the cache, whatever its header fields and the layer say: put it in the response's
+/// Keeps this answer out of the cache, whatever its header fields and the layer's settings are: put it in the response's
 /// extensions.
 ///
 /// ```
@@ -54,32 +54,33 @@ impl CacheFor {
         }
     }
 
-    /// Fresh for so many seconds from now.
+    /// Fresh for `seconds` from now.
     pub fn secs(seconds: u64) -> Self {
         Self::new(Duration::from_secs(seconds))
     }
 
-    /// For how long after that it may be used while it is made anew; default: what the header fields or the layer say.
+    /// How long after that it may be used while it is refreshed in the background; default: as the header fields or the layer
+    /// say.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale_while_revalidate = Some(window);
         self
     }
 
-    /// For how long after that it may be used in place of an error; default: what the header fields or the layer say.
+    /// How long after that it may be used in place of an error; default: as the header fields or the layer say.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale_if_error = Some(window);
         self
     }
 
-    /// Names by which [`Purge::tag`](crate::cache::Purge::tag) takes it out again, with everything else that has them.
+    /// Adds tags. [`Purge::tag`](crate::cache::Purge::tag) removes all answers that have a tag.
     ///
-    /// 128 at most, its cache groups among them: an answer that has more is not stored.
+    /// An answer may have 128 at most, its cache groups included; one with more is not stored.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
-    /// What was said of an answer when it was stored, but for its tags, to be said of it again; `None` if nothing was.
+    /// The `CacheFor` with which an answer was stored, without its tags; `None` if there was none.
     pub(crate) fn remembered(life: &Life) -> Option<Self> {
         let fresh_ms = life.lifetime_ms.saturating_sub(life.initial_age_ms);
         life.is_told.then(|| {
@@ -106,13 +107,13 @@ impl CacheFor {
     }
 }
 
-/// What a handler said, taken out of its answer.
+/// The handler's control of an answer, taken out of its extensions.
 #[derive(Clone, Debug)]
 pub(crate) enum Control {
     Nothing,
     Store(CacheFor),
-    Leave,
-    /// A cache further in has decided about the answer.
+    NoCache,
+    /// An inner cache has decided whether the answer is stored.
     Decided,
 }
 
@@ -120,7 +121,7 @@ impl Control {
     pub(crate) fn take(extensions: &mut Extensions) -> Self {
         let (store, leave) = (extensions.remove(), extensions.remove::<NoCache>());
         if leave.is_some() {
-            Self::Leave
+            Self::NoCache
         } else if extensions.get::<crate::cache::CacheStatus>().is_some() {
             Self::Decided
         } else {

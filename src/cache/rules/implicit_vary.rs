@@ -1,6 +1,6 @@
-//! Request fields that handlers are known to make links and redirects of, and that answers forget to name in `Vary`.
+//! Request fields from which handlers make links and redirects, although their answers do not name them in `Vary`.
 //!
-//! What a handler made of one request must not reach another (web cache poisoning), so that they are part of each key.
+//! They are part of each key. Otherwise a client could store an answer with its links for others (web cache poisoning).
 
 use http::{HeaderMap, HeaderName};
 
@@ -11,12 +11,12 @@ pub(crate) fn has_any(request: &HeaderMap) -> bool {
     request
         .keys()
         .map(HeaderName::as_str)
-        .any(|name| may_be(name) && UNNAMED.contains(&name))
+        .any(|name| may_be(name) && IMPLICIT.contains(&name))
 }
 
-/// Adds those that a request has.
+/// Adds those that a request has to the key.
 pub(crate) fn add(key: &mut KeyBuilder, request: &HeaderMap) {
-    for name in UNNAMED {
+    for name in IMPLICIT {
         for line in request.get_all(name) {
             key.part(name.as_bytes());
             match name {
@@ -27,7 +27,8 @@ pub(crate) fn add(key: &mut KeyBuilder, request: &HeaderMap) {
     }
 }
 
-/// What of `Forwarded` names the site (RFC 7239 §5.3 and §5.4), and not the client.
+/// The parameters of `Forwarded` without those that name the client and the proxy: `host` and `proto` (RFC 7239 §5.3, §5.4)
+/// and unknown ones stay.
 fn of_site(value: &[u8]) -> Vec<u8> {
     let mut site = Vec::new();
     let mut rest = value;
@@ -50,7 +51,7 @@ fn of_site(value: &[u8]) -> Vec<u8> {
     site
 }
 
-/// Split at semicolons outside quotation marks.
+/// Splits at semicolons outside quotation marks.
 fn pairs(element: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escaped) = (false, false);
     element.split(move |byte| {
@@ -67,7 +68,7 @@ fn pairs(element: &[u8]) -> impl Iterator<Item = &[u8]> {
 const FORWARDED: &str = "forwarded";
 const OF_CLIENT: [&[u8]; 2] = [b"for", b"by"];
 
-const UNNAMED: [&str; 19] = [
+const IMPLICIT: [&str; 19] = [
     FORWARDED,
     "front-end-https",
     "x-forwarded-host",

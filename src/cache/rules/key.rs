@@ -1,4 +1,4 @@
-//! Which resource a request is about.
+//! The key of a request, and the target that purges and unsafe requests name.
 
 use std::borrow::Cow;
 
@@ -13,18 +13,18 @@ use crate::store::{
     uri::{group, normal_host, normal_octets, normal_path},
 };
 
-/// The host, path and query that a request is for.
+/// The host, path and query of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Target<'a> {
-    /// Without letter case and default port.
+    /// In lower case, without the default port.
     host: Cow<'a, str>,
     uri: Cow<'a, Uri>,
 }
 
-/// The key of a request that may be answered from the cache, and what it is for; `None` if it contradicts itself about its
-/// host.
+/// The key and the target of a request that may be answered from the cache; `None` if its URI and `Host` field disagree or
+/// name no valid host.
 ///
-/// `rewritten` is what the service sees of it besides.
+/// `rewritten` is the digest of the URI that a layer outside has made of the request's.
 pub(crate) fn key<'a>(
     parts: &'a Parts,
     rewritten: Option<&Digest>,
@@ -45,7 +45,7 @@ pub(crate) fn key<'a>(
         && normal_path(uri.path()) == uri.path()
         && query.is_none_or(|query| normal_octets(query) == query);
     if is_normal {
-        // As most requests are: one digest is enough.
+        // Most requests are normal: then one digest is enough.
         let resource = group;
         return Some((Key { resource, group }, target));
     }
@@ -61,7 +61,7 @@ pub(crate) fn key<'a>(
 }
 
 impl<'a> Target<'a> {
-    /// What an unsafe request may be for: one for each host that it names.
+    /// The targets of an unsafe request: one for each host that it names.
     pub(crate) fn all(parts: &'a Parts) -> Vec<Self> {
         let uri = requested(parts);
         let of = |host: String| Self {
@@ -71,7 +71,7 @@ impl<'a> Target<'a> {
         hosts(uri, &parts.headers).into_iter().map(of).collect()
     }
 
-    /// The same when the request it is of goes on.
+    /// The target without its borrow of the request.
     pub(crate) fn into_owned(self) -> Target<'static> {
         Target {
             host: self.host.into_owned().into(),
@@ -79,20 +79,21 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// What changes for this target make outdated: with a policy that names parameters, all queries of the path.
+    /// The group of entries that a change of this target outdates. If the policy names query parameters, it has all queries
+    /// of the path.
     pub(crate) fn group(&self, vary_by: &VaryBy) -> Digest {
         let query = self.uri.query().filter(|_| vary_by.query.is_none());
         group(&self.host, self.uri.path(), query)
     }
 
-    /// What cache groups are confined to (RFC 9875 §2.1).
+    /// The origin within which cache groups are valid (RFC 9875 §2.1).
     pub(crate) fn origin(&self) -> Digest {
         KeyBuilder::new("origin")
             .part(self.host.as_bytes())
             .finish()
     }
 
-    /// What a `Location` or `Content-Location` field of an answer refers to, if it is on the same host.
+    /// The target of a `Location` or `Content-Location` field, if it is on the same host.
     pub(crate) fn refer(&self, reference: &[u8]) -> Option<Target<'static>> {
         let reference = std::str::from_utf8(reference).ok()?.trim();
         let reference = reference
@@ -125,7 +126,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// RFC 3986 §5.2, for a reference without scheme, authority and fragment. Dots stay: normal forms have none.
+    /// RFC 3986 §5.2, for a reference without scheme, authority and fragment. Dot segments stay; normalizing removes them.
     fn resolve(&self, reference: &str) -> String {
         let path_end = reference.find('?').unwrap_or(reference.len());
         let (path, query) = reference.split_at(path_end);
@@ -138,7 +139,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The URI that the client asked for. axum takes the prefix of a nested router off the one in the request.
+/// The URI that the client sent. The URI in the request may lack the prefix of a nested axum router.
 fn requested(parts: &Parts) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
@@ -174,7 +175,7 @@ mod tests {
         all.pop().expect("a target").into_owned()
     }
 
-    /// Each was once filed under what another of them is filed under, and a handler may make links of what it sees.
+    /// Regression: some of these forms shared an entry, although a handler may make different links of each.
     #[test]
     fn what_a_handler_sees_is_kept_apart_and_purged_together() {
         let forms = [
@@ -198,9 +199,9 @@ mod tests {
             assert_eq!(forms.iter().find(same), Some(&forms[at]), "{at}");
             assert_eq!(one.group, forms[0].group, "{at}");
         }
-        // As most are: one digest is enough.
+        // A normal form needs one digest only.
         assert_eq!(forms[0].resource, forms[0].group);
-        // RFC 9110 §4.2.3: letter case says nothing.
+        // RFC 9110 §4.2.3: scheme and host are case-insensitive.
         assert_eq!(key_of("/~a?b", &["Shop.Example"]), forms[0]);
         assert_eq!(key_of("HTTP://SHOP.example/~a?b", &[]), forms[8]);
     }
@@ -251,7 +252,7 @@ mod tests {
             ("https://SHOP.example:443/abs", "/abs"),
             ("//shop.example/net", "/net"),
             ("/time/12:30", "/time/12:30"),
-            // Other forms of the same.
+            // Equivalent forms.
             ("http://shop.example:80", "/"),
             ("http://shop.example?x", "/?x"),
             ("/%7eann", "/~ann"),

@@ -1,6 +1,6 @@
-//! What this cache decides: the key of a request, and what may be stored for how long. Pure.
+//! The decisions of this cache: the key of a request, and which answers are stored for how long. Pure.
 //!
-//! Requests, responses and settings come in; keys and verdicts go out. Imported by all rooms above.
+//! In: requests, responses and settings. Out: keys and verdicts. `flow`, `fill`, `state` and the root import this room.
 
 pub(crate) mod body_limits;
 pub(crate) mod config;

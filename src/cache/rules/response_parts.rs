@@ -1,4 +1,4 @@
-//! Per-answer control as parts of axum responses.
+//! `CacheFor` and `NoCache` as parts of axum responses.
 
 use std::convert::Infallible;
 

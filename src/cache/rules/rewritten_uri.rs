@@ -1,7 +1,7 @@
-//! What a service sees of a request that its URI, as the client sent it, does not tell.
+//! Detects that a layer outside of the cache has changed the request's URI, which then has to be in the key.
 //!
-//! axum notes that URI before anything changes it, and takes the prefix of each nested router off the path. So the path
-//! that a service sees follows from the client's, unless a layer has put another one in.
+//! axum keeps the client's URI in the extensions, and each nested router removes its prefix from the path. So the path that
+//! a service sees follows from the client's, unless a layer has replaced it.
 
 use std::{
     pin::pin,
@@ -13,10 +13,10 @@ use http::{Uri, request::Parts};
 
 use crate::store::{Digest, KeyBuilder, uri::octets};
 
-/// What a layer outside has made of the request's URI; `None` where the URI is what nested routers leave of the client's.
+/// The digest of the URI that a layer outside has put in; `None` if the URI is what nested routers leave of the client's.
 ///
-/// It is the URI that the service sees, with its query only if that `has_query`, and the prefixes and parameters of the
-/// nested routers.
+/// The digest is of the URI that the service sees, with its query only if `has_query`, and of the prefixes and parameters of
+/// the nested routers.
 pub(crate) fn rewritten(parts: &mut Parts, has_query: bool) -> Option<Digest> {
     let nested = parts.extensions.get::<NestedPath>().cloned();
     let nested = nested.as_ref().map(NestedPath::as_str);
@@ -50,8 +50,8 @@ fn are_beside_path_equal(one: &Uri, other: &Uri) -> bool {
         && one.query() == other.query()
 }
 
-/// What a router that is nested at `prefix` leaves of a path; `None` if the path is not under it. `captured` are the values
-/// of the parameters in the prefix.
+/// The path after a router that is nested at `prefix`; `None` if the path is not under it. `captured` are the values of the
+/// parameters in the prefix.
 fn left<'a>(
     path: &'a str,
     prefix: &str,
@@ -77,9 +77,9 @@ fn left<'a>(
     Some(if rest.is_empty() { "/" } else { rest })
 }
 
-/// The parameters of the routes that led here; `None` when there are none, or handlers cannot read them either.
+/// The path parameters that axum has captured; `None` if there are none, or if they are invalid.
 fn path_params(parts: &mut Parts) -> Option<RawPathParams> {
-    // It waits for nothing.
+    // This future is ready at once.
     let params = pin!(RawPathParams::from_request_parts(parts, &()));
     match params.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(params) => params.ok(),
@@ -102,7 +102,7 @@ mod tests {
             ("/a/b/home", "/a/b", &[], Some("/home")),
             ("/t/ann/home", "/t/{tenant}", &["ann"], Some("/home")),
             ("/t/a%20b/home", "/t/{tenant}", &["a b"], Some("/home")),
-            // What was put in by a layer.
+            // Replaced by a layer.
             ("/home", "/a", &[], None),
             ("/ab/home", "/a", &[], None),
             ("/t/ann/home", "/t/{tenant}", &["bob"], None),

@@ -1,4 +1,4 @@
-//! What names the site in a request: the scheme and authority of its URI, and its `Host` field.
+//! The names of the site in a request: the scheme and authority of its URI, and its `Host` field.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::store::{
     uri::{in_lower_case, normal_host},
 };
 
-/// The names of a site as a handler sees them, which may make links of any of them.
+/// The names of a site as a handler sees them. It may make links from any of them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'a> {
     scheme: Option<&'a str>,
@@ -18,7 +18,7 @@ pub(crate) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// `None` if the request contradicts itself about its host, or names what is none: the handler may believe the other.
+    /// `None` if URI and `Host` disagree, or if one is not a valid host: the handler may use the other one.
     pub(crate) fn of(uri: &'a Uri, headers: &'a HeaderMap) -> Option<Self> {
         let mut lines = headers.get_all(header::HOST).iter();
         let (field, more) = (lines.next(), lines.next());
@@ -46,18 +46,18 @@ impl<'a> Site<'a> {
         })
     }
 
-    /// The host and port, as they came.
+    /// The host and port, as the client sent them.
     pub(crate) fn host(&self) -> &'a str {
         self.authority.or(self.field).unwrap_or_default()
     }
 
-    /// The only name there is, in lower case, if it comes as HTTP/1.1 has it: in the field, or not at all.
+    /// The host in lower case, if the request names it as HTTP/1.1 does: in the `Host` field only, or not at all.
     pub(crate) fn plain_host(&self) -> Option<Cow<'a, str>> {
         let is_plain = self.scheme.is_none() && self.authority.is_none() && self.field != Some("");
         is_plain.then(|| in_lower_case(self.host()))
     }
 
-    /// Adds all names, in which only the letter case makes no difference.
+    /// Adds all names to a key, in lower case.
     pub(crate) fn add(&self, key: &mut KeyBuilder) {
         for name in [self.scheme, self.authority, self.field] {
             key.optional(name.map(in_lower_case).as_deref().map(str::as_bytes));
@@ -65,10 +65,10 @@ impl<'a> Site<'a> {
     }
 }
 
-/// The normal hosts that a request names, whether or not they agree; the empty one when it names none.
+/// All hosts that a request names, normalized, whether or not they agree; the empty one if it names none.
 pub(crate) fn hosts(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
     let mut lines = headers.get_all(header::HOST).iter();
-    // A handler that takes the first of several lines, or the last one.
+    // Of several lines, handlers use the first or the last one.
     let fields = [lines.next(), lines.next_back()];
     let fields = fields.into_iter().flatten();
     let fields = fields.filter_map(|field| std::str::from_utf8(field.as_bytes()).ok());
@@ -83,15 +83,15 @@ pub(crate) fn hosts(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
     all
 }
 
-/// A `Host` field that is one (RFC 9112 §3.2), or empty. Others may mean one thing here and another to the handler.
+/// The text of a `Host` field that is valid (RFC 9112 §3.2) or empty. The handler may read an invalid one differently.
 fn host_of(field: &HeaderValue) -> Option<&str> {
     let text = std::str::from_utf8(field.as_bytes()).ok()?;
-    // What most are needs no parser, which takes memory.
+    // The parser allocates; most hosts do not need it.
     let is_host = || !text.contains('@') && text.parse::<Authority>().is_ok();
     (text.is_empty() || is_plain_name(text) || is_host()).then_some(text)
 }
 
-/// A name with or without a port, in letters that need no care.
+/// Whether it is a host name of letters, digits, `-` and `.`, with or without a port.
 fn is_plain_name(text: &str) -> bool {
     let (name, port) = text.split_once(':').unwrap_or((text, "80"));
     let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');

@@ -1,4 +1,4 @@
-//! What may be stored, and for how long (RFC 9111 §3 and §4.2). No clock, no I/O.
+//! Decides whether an answer is stored, and for how long (RFC 9111 §3 and §4.2).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     cache::rfc::{
         freshness::{Times, explicit_lifetime, heuristic_lifetime, initial_age_ms},
         groups,
-        request_directives::Demands,
+        request_directives::RequestDirectives,
         targeted::Stated,
         vary,
     },
@@ -20,32 +20,32 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) life: Life,
-    /// Fields that are for this client alone.
+    /// Fields that are not stored: those that `private="…"` and `no-cache="…"` name.
     pub(crate) withheld: Vec<HeaderName>,
     /// Request fields that the answer depends on.
     pub(crate) vary: Vec<HeaderName>,
 }
 
-/// An answer of the handler, and what it is an answer to.
+/// An answer of the handler, with what counts of its request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply<'a> {
-    pub(crate) demands: &'a Demands,
+    pub(crate) request: &'a RequestDirectives,
     pub(crate) origin: &'a Digest,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) times: Times,
-    /// What the handler said of it in the response's extensions.
+    /// The handler's `CacheFor`.
     pub(crate) control: Option<&'a CacheFor>,
 }
 
 /// Why an answer is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Because of what this client asked: what is stored stays, and another request may well be stored.
+    /// Because of this request. The stored answer stays, and the answer to another request may be stored.
     Request(&'static str),
-    /// It is for this client only, as it would be for others: what is stored stays, and nobody is to wait for it.
+    /// The answer is for this client only, and so are the answers to others. The stored answer stays; no request waits.
     Personal(&'static str),
-    /// Nobody is to have it from the cache: what is stored is outdated.
+    /// The answer forbids it. The stored answer is outdated.
     Response(&'static str),
 }
 
@@ -58,22 +58,22 @@ impl Refusal {
     }
 }
 
-/// Whether and how the answer to a `GET` may be stored; if not, why not.
+/// Decides how the answer to a `GET` is stored, or why it is not.
 pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refusal> {
     let stated = Stated::of(reply.headers, &policy.targets);
-    if let Some(why) = personal(reply, &stated) {
+    if let Some(why) = request_obstacle(reply, &stated) {
         return Err(Refusal::Request(why));
     }
-    obstacle(reply, &stated, policy).map_or(Ok(()), |why| Err(Refusal::Response(why)))?;
+    response_obstacle(reply, &stated, policy).map_or(Ok(()), |why| Err(Refusal::Response(why)))?;
     let life = life(reply, &stated, policy).map_err(Refusal::Response)?;
-    // One that a purge cannot reach must not be there.
+    // An answer must not be stored without all of its tags: a purge would not reach it.
     if life.tags.len() > MOST_TAGS {
         return Err(Refusal::Response("too-many-tags"));
     }
     let vary = vary::names(reply.headers).ok_or(Refusal::Response("vary-any"))?;
     let covered = |name: &HeaderName| policy.covers(name);
-    // Stricter than RFC 9111 §4.1: an answer for one visitor alone is of no use to a shared cache, and one entry for each
-    // would fill it. A policy that names what it varies by takes care of that.
+    // Stricter than RFC 9111 §4.1: each client would have an entry of its own, and these would fill the cache. With
+    // `vary_by_cookie` or `vary_by_header` the key has what counts.
     for (name, why) in [
         (header::COOKIE, "vary-cookie"),
         (header::AUTHORIZATION, "vary-authorization"),
@@ -90,30 +90,31 @@ pub(crate) fn judge(reply: &Reply<'_>, policy: &Policy) -> Result<Verdict, Refus
     })
 }
 
-/// What of the request keeps its answer out of the cache.
-fn personal(reply: &Reply<'_>, stated: &Stated) -> Option<&'static str> {
+/// Why the request forbids that its answer is stored.
+fn request_obstacle(reply: &Reply<'_>, stated: &Stated) -> Option<&'static str> {
     let directives = &stated.directives;
     let shareable =
         directives.public || directives.must_revalidate || directives.s_maxage.is_some();
     let rules = [
         // RFC 9111 §5.2.1.5: no part of this request or of any response to it
-        (reply.demands.no_store, "request-no-store"),
-        // RFC 9111 §3.5: only with leave to share it
-        (reply.demands.authorization && !shareable, "authorization"),
+        (reply.request.no_store, "request-no-store"),
+        // RFC 9111 §3.5: only if the answer permits sharing
+        (reply.request.authorization && !shareable, "authorization"),
     ];
     first(&rules)
 }
 
-fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'static str> {
+/// Why the response forbids that it is stored.
+fn response_obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'static str> {
     let (status, directives) = (reply.status, &stated.directives);
     let understood = status.canonical_reason().is_some();
     first(&[
         // RFC 9111 §3: the response status code is final
         (status.as_u16() < 200, "interim"),
-        // RFC 9111 §3: 206 and 304 only by a cache that combines them with what it has
+        // RFC 9111 §3: 206 and 304 only by a cache that combines them with stored answers
         (status == StatusCode::PARTIAL_CONTENT, "partial-content"),
         (status == StatusCode::NOT_MODIFIED, "not-modified"),
-        // RFC 9110 §15.5.13 and §15.5.17: about a condition or a range that other requests do not have
+        // RFC 9110 §15.5.13 and §15.5.17: about a condition or a range of this request
         (
             matches!(
                 status,
@@ -137,12 +138,12 @@ fn obstacle(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<&'sta
         (directives.private.is_everything(), "private"),
         // Stricter than RFC 9111 §7.3: a cookie is for one client, whatever the directives say
         (reply.headers.contains_key(header::SET_COOKIE), "set-cookie"),
-        // It tells one client to forget what it has; without it the answer would be another one
+        // It tells one client to delete its data
         (
             reply.headers.contains_key("clear-site-data"),
             "clear-site-data",
         ),
-        // An endless stream of events.
+        // It has no end
         (is_event_stream(reply.headers), "event-stream"),
     ])
 }
@@ -154,7 +155,7 @@ fn first(rules: &[(bool, &'static str)]) -> Option<&'static str> {
 /// The deadlines of an answer that nothing forbids to store.
 fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'static str> {
     let directives = &stated.directives;
-    // RFC 9111 §5.2.2.4: never to be used without asking the handler
+    // RFC 9111 §5.2.2.4: not used before the handler has confirmed it
     let always_ask = directives.no_cache.is_everything();
     let lifetime_ms = if always_ask {
         0
@@ -198,7 +199,7 @@ fn life(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Result<Life, &'s
     if is_of_use { Ok(life) } else { Err("expired") }
 }
 
-/// What purges may name it by.
+/// The tags by which a purge finds the answer.
 fn tags(reply: &Reply<'_>) -> Vec<Tag> {
     let names = reply.control.map_or(&[][..], CacheFor::names);
     let mut tags = groups::members(reply.origin, reply.headers);
@@ -206,10 +207,10 @@ fn tags(reply: &Reply<'_>) -> Vec<Tag> {
     tags
 }
 
-/// For how long it is fresh, from an age of zero; `None` when nobody says so.
+/// The freshness lifetime, counted from an age of zero; `None` if neither the answer nor the layer states one.
 fn lifetime_ms(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<u64> {
     if let Some(said) = reply.control {
-        // It counts from now, however old the answer is by its own account.
+        // It counts from now, whatever the `Age` and `Date` of the answer are.
         let age_ms = initial_age_ms(reply.headers, reply.times);
         return Some(whole_millis(said.ttl()).saturating_add(age_ms));
     }
@@ -218,7 +219,7 @@ fn lifetime_ms(reply: &Reply<'_>, stated: &Stated, policy: &Policy) -> Option<u6
         .map(|seconds| seconds.saturating_mul(1000))
         .or_else(|| policy.ttl(reply.status).map(whole_millis))
         .or_else(|| {
-            // RFC 9111 §4.2.2: a status that is cacheable by default, or one that is said to be
+            // RFC 9111 §4.2.2: the status is heuristically cacheable, or the answer is `public`
             let allowed = is_heuristic(reply.status) || stated.directives.public;
             let longest = policy.heuristic.filter(|_| allowed)?;
             let seconds = heuristic_lifetime(reply.headers, reply.times)?;
@@ -234,7 +235,7 @@ fn is_heuristic(status: StatusCode) -> bool {
     )
 }
 
-/// Whether the handler can be asked if it is still the same.
+/// Whether the answer can be validated (RFC 9111 §4.3.1).
 fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(header::ETAG) || headers.contains_key(header::LAST_MODIFIED)
 }
@@ -249,7 +250,7 @@ fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Each is looked up on each hit.
+/// Each hit checks all tags of an answer against the purges.
 pub(crate) const MOST_TAGS: usize = 128;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What of a request a policy makes part of the key.
+//! The parts of a request that the layer's `vary_by_…` settings add to the key.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -11,24 +11,24 @@ use crate::{
     store::{Digest, KeyBuilder, uri::octets},
 };
 
-/// What entries are kept apart by, besides host, path and query.
+/// The `vary_by_…` settings: the key has these besides host, path and query.
 #[derive(Clone, Default)]
 pub(crate) struct VaryBy {
     pub(crate) headers: Vec<HeaderName>,
-    /// `None`: by all of the query.
+    /// The parameters that count; `None`: the whole query.
     pub(crate) query: Option<Vec<String>>,
     pub(crate) cookies: Vec<String>,
     pub(crate) values: Vec<Arc<Value>>,
-    /// Answers do not depend on what was read of the session outside of this layer.
+    /// Whether the layer is inside a guard that reads the session: see `CacheLayer::behind_guard`.
     pub(crate) behind_guard: bool,
 }
 
 type Value = dyn Fn(&Parts) -> Vec<u8> + Send + Sync;
 
 impl VaryBy {
-    /// What this request has of it; `None` when there is nothing to keep apart by.
+    /// The digest of these parts of a request; `None` if nothing is added to the key.
     ///
-    /// `requested` is the query that the client sent. A layer outside may have put in another one.
+    /// `requested` is the query that the client sent; a layer outside may have replaced the one in `parts`.
     pub(crate) fn of(&self, parts: &Parts, requested: Option<&str>) -> Option<Digest> {
         let is_plain = self.headers.is_empty()
             && self.query.is_none()
@@ -62,7 +62,7 @@ impl VaryBy {
             }
         }
         for name in &self.cookies {
-            // How many there are is part of it: a value may look like what follows.
+            // The count is in the key, because a value may look like the part that follows.
             let values: Vec<&[u8]> = cookies(parts, name.as_bytes()).collect();
             key.part(b"cookie").part(name.as_bytes());
             key.part(&values.len().to_le_bytes());
@@ -76,15 +76,15 @@ impl VaryBy {
         Some(key.finish())
     }
 
-    /// Set when the session was read outside of this layer, as a guard does. What is stored then is found only by a layer
-    /// in the same place: one outside of the guard never finds it.
+    /// Set if the session was read outside of this layer, as a guard does. Then only a layer in the same place finds the
+    /// entry; one outside of the guard does not.
     fn guarded(&self, parts: &Parts) -> Option<u32> {
         let extensions = self.behind_guard.then_some(&parts.extensions)?;
         Personal::guarded(extensions)
     }
 }
 
-/// The parameters of a query whose names are wanted, as they are written. Names are compared as a handler sees them.
+/// The wanted parameters of a query, as the client wrote them. Their names are compared decoded, as a handler sees them.
 fn parameters<'a>(query: &'a str, wanted: &'a [String]) -> impl Iterator<Item = &'a str> {
     query.split('&').filter(|parameter| {
         let name = parameter.split('=').next().unwrap_or_default();
@@ -93,7 +93,7 @@ fn parameters<'a>(query: &'a str, wanted: &'a [String]) -> impl Iterator<Item = 
     })
 }
 
-/// What a parameter's name means: `+` is a blank, and `%41` is `A`.
+/// Decodes a parameter's name: `+` is a space, and `%41` is `A`.
 fn decoded(name: &str) -> Cow<'_, [u8]> {
     if !name.contains(['+', '%']) {
         return name.as_bytes().into();
@@ -160,12 +160,12 @@ mod tests {
         assert_ne!(by_query("page=1"), by_query("page=1&page=2"));
         assert_ne!(by_query("page=1"), by_query(""));
         assert_ne!(by_query("page="), by_query(""));
-        // What a handler takes for the same name is one.
+        // Names that a handler decodes to the same are equal.
         assert_ne!(by_query("p%61ge=2"), by_query(""));
         assert_ne!(by_query("a+b=2"), by_query(""));
         assert_ne!(by_query("a%20b=2"), by_query("a+b=3"));
         assert_eq!(by_query("p%6=2"), by_query(""));
-        // What a layer outside has made of it counts too.
+        // A query that a layer outside has replaced counts too.
         let vary_by = VaryBy {
             query: Some(vec!["page".into()]),
             ..VaryBy::default()
@@ -190,7 +190,7 @@ mod tests {
         assert_ne!(dark, of(&[]));
         assert_ne!(dark, of(&[("cookie", "xtheme=dark")]));
         assert_ne!(dark, of(&[("cookie", "theme=dark"), ("x-tenant", "")]));
-        // A value that is written like what comes after it.
+        // A value that looks like the part after it.
         let two = VaryBy {
             cookies: vec!["a".into(), "b".into()],
             ..VaryBy::default()

@@ -1,4 +1,5 @@
-//! Which stored answers the handler lately failed to make anew. It is asked for them by one request at a time, with a pause.
+//! The stored answers that the handler lately failed to refresh. Only one request at a time asks for each of them, with a
+//! pause after each failure.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,7 @@ use std::{
 
 use crate::store::Digest;
 
-/// Shared by all clones of a layer. All of it can be forgotten: the handler is asked once more then.
+/// Shared by all clones of a layer. A failure may be dropped: then the handler is asked once more.
 #[derive(Clone, Default)]
 pub(crate) struct Failures(Arc<Mutex<HashMap<Digest, Failure>>>);
 
@@ -25,25 +26,25 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 struct Failure {
     kind: Kind,
-    /// Nobody asks before this.
+    /// The end of the pause.
     until: Instant,
     is_probed: bool,
-    /// How often in a row another process had the right to ask.
+    /// How many times in a row another process held the lease.
     yielded: u8,
 }
 
-/// What a request may do for which a stored answer can stand in.
+/// What a request may do if a stored answer can be used in place of an error.
 #[derive(Debug)]
-pub(crate) enum Leave {
-    /// Ask the handler as usual: nothing is known of a failure.
+pub(crate) enum Permission {
+    /// Ask the handler as usual: no failure is known for which the stored answer could be used.
     Ask,
-    /// Ask the handler for all others, which meanwhile do not wait.
+    /// Ask the handler. Other requests use the stored answer meanwhile.
     Probe(Probe),
-    /// Use what is stored.
-    Wait,
+    /// Use the stored answer.
+    UseStored,
 }
 
-/// The right to ask, which ends when this is dropped.
+/// The right to ask the handler, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Probe {
     failures: Failures,
@@ -51,7 +52,7 @@ pub(crate) struct Probe {
 }
 
 impl Failures {
-    /// Takes note that the handler failed, and that it is not to be asked for the length of `pause`.
+    /// Notes a failure of the handler, which is not asked again for the length of `pause`.
     pub(crate) fn note(&self, key: &Digest, kind: Kind, now: Instant, pause: Duration) {
         let mut all = self.lock();
         if all.len() >= MOST && !all.contains_key(key) {
@@ -70,30 +71,30 @@ impl Failures {
         (failure.kind, failure.until) = (kind, until);
     }
 
-    /// The handler gave an answer.
+    /// Forgets the failure: the handler gave an answer.
     pub(crate) fn forget(&self, key: &Digest) {
         self.lock().remove(key);
     }
 
-    /// What to do when `stands_in` says that after a failure of this kind the stored answer may be used.
-    pub(crate) fn leave(
+    /// What a request may do. `stands_in` says whether the stored answer may be used after a failure of this kind.
+    pub(crate) fn permission(
         &self,
         key: &Digest,
         now: Instant,
         stands_in: impl FnOnce(Kind) -> bool,
-    ) -> Leave {
+    ) -> Permission {
         let mut all = self.lock();
         let Some(failure) = all.get_mut(key) else {
-            return Leave::Ask;
+            return Permission::Ask;
         };
         if !stands_in(failure.kind) {
-            return Leave::Ask;
+            return Permission::Ask;
         }
         if failure.is_probed || now < failure.until {
-            return Leave::Wait;
+            return Permission::UseStored;
         }
         failure.is_probed = true;
-        Leave::Probe(Probe {
+        Permission::Probe(Probe {
             failures: self.clone(),
             key: *key,
         })
@@ -106,8 +107,8 @@ impl Failures {
 }
 
 impl Probe {
-    /// Another process seems to be asking. True if this one is to wait as after a failure; false if it has done so a few
-    /// times and is to ask: the other process may be gone, or Redis may refuse to say.
+    /// Called when another process holds the lease. True: this process pauses, as after a failure. False: it has paused a few
+    /// times and asks now, because the other process may be gone, or Redis may refuse the lease.
     pub(crate) fn yields(&self, now: Instant, pause: Duration) -> bool {
         let mut all = self.failures.lock();
         let Some(failure) = all.get_mut(&self.key) else {
@@ -153,39 +154,42 @@ mod tests {
     #[test]
     fn one_asks_at_a_time_and_then_there_is_a_pause() {
         let (failures, now) = (Failures::default(), Instant::now());
-        let leave = |now| failures.leave(&key(1), now, |_| true);
-        assert!(matches!(leave(now), Leave::Ask));
+        let permission = |now| failures.permission(&key(1), now, |_| true);
+        assert!(matches!(permission(now), Permission::Ask));
         failures.note(&key(1), Kind::Status, now, PAUSE);
-        assert!(matches!(leave(now), Leave::Wait));
-        let Leave::Probe(probe) = leave(now + PAUSE) else {
+        assert!(matches!(permission(now), Permission::UseStored));
+        let Permission::Probe(probe) = permission(now + PAUSE) else {
             panic!("nobody asks");
         };
-        assert!(matches!(leave(now + 10 * PAUSE), Leave::Wait));
+        assert!(matches!(
+            permission(now + 10 * PAUSE),
+            Permission::UseStored
+        ));
         failures.note(&key(1), Kind::Status, now + PAUSE, PAUSE);
         drop(probe);
-        assert!(matches!(leave(now + PAUSE), Leave::Wait));
-        // Who goes away without an answer leaves the right to the next one.
+        assert!(matches!(permission(now + PAUSE), Permission::UseStored));
+        // A probe that is dropped without an answer lets the next request ask.
         for _ in 0..3 {
-            assert!(matches!(leave(now + 2 * PAUSE), Leave::Probe(_)));
+            assert!(matches!(permission(now + 2 * PAUSE), Permission::Probe(_)));
         }
         failures.forget(&key(1));
-        assert!(matches!(leave(now), Leave::Ask));
+        assert!(matches!(permission(now), Permission::Ask));
     }
 
     #[test]
     fn it_depends_on_the_failure_what_may_stand_in() {
         let (failures, now) = (Failures::default(), Instant::now());
         failures.note(&key(1), Kind::Service, now, PAUSE);
-        let leave = |kind| failures.leave(&key(1), now, |seen| seen == kind);
-        assert!(matches!(leave(Kind::Service), Leave::Wait));
-        assert!(matches!(leave(Kind::Status), Leave::Ask));
+        let permission = |kind| failures.permission(&key(1), now, |seen| seen == kind);
+        assert!(matches!(permission(Kind::Service), Permission::UseStored));
+        assert!(matches!(permission(Kind::Status), Permission::Ask));
     }
 
     #[test]
     fn another_process_is_waited_for_a_few_times() {
         let (failures, now) = (Failures::default(), Instant::now());
         failures.note(&key(1), Kind::Status, now, Duration::ZERO);
-        let Leave::Probe(probe) = failures.leave(&key(1), now, |_| true) else {
+        let Permission::Probe(probe) = failures.permission(&key(1), now, |_| true) else {
             panic!("nobody asks");
         };
         let yields: Vec<bool> = (0..8).map(|_| probe.yields(now, PAUSE)).collect();

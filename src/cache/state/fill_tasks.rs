@@ -1,4 +1,4 @@
-//! The bound on the tasks that read bodies into the cache.
+//! The limit on the tasks that read bodies into the cache.
 
 use std::{fmt, sync::Arc};
 
@@ -7,12 +7,12 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-/// Room for tasks that read bodies.
+/// Counts the tasks of one layer that read bodies.
 #[derive(Clone)]
 pub(crate) struct FillTasks(Arc<Semaphore>);
 
 impl FillTasks {
-    /// Room for one more task; `None` if there are too many, or there is no runtime.
+    /// A permit for one more task; `None` if too many run, or there is no runtime.
     pub(crate) fn room(&self) -> Option<(Handle, OwnedSemaphorePermit)> {
         let runtime = Handle::try_current().ok()?;
         let permit = Arc::clone(&self.0).try_acquire_owned().ok()?;
@@ -34,5 +34,5 @@ impl fmt::Debug for FillTasks {
     }
 }
 
-/// How many bodies one layer reads by tasks at the same time.
+/// The most tasks of one layer at the same time.
 const MOST_FILLS: usize = 1024;

@@ -1,4 +1,4 @@
-//! Looking for a stored answer.
+//! The lookup of a stored answer, through the list of `Vary` fields if the resource has one.
 
 use std::sync::Arc;
 
@@ -13,29 +13,29 @@ use crate::{
     store::{self, Entry, Key, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
 };
 
-/// What the cache has for a request.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) answer: Result<Answer, Forward>,
     pub(crate) place: Place,
 }
 
-/// A stored answer that may be used, in the way that its state says.
+/// A stored answer, which may be used as its state permits.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) stored: Stored,
     pub(crate) usable: Usable,
 }
 
-/// Where an answer is, or where it was looked for last.
+/// The slot of a stored answer, or the slot in which the lookup found none.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) slot: Slot,
-    /// What is there.
+    /// What the lookup saw in `slot`.
     pub(crate) seen: Seen,
-    /// What is in the resource's first slot.
+    /// What the lookup saw in the resource's primary slot.
     pub(crate) primary_seen: Seen,
-    /// What is known of the resource's variants.
+    /// The resource's list of `Vary` fields, if it has one.
     pub(crate) variants: Option<Variants>,
 }
 
@@ -58,14 +58,15 @@ impl Answer {
     }
 }
 
-/// Lets an answer that was purged before its time be as old as one that is stale by itself, so that no cache further out
-/// takes it for fresh.
+/// Raises the age of an answer that was purged while it was fresh to its lifetime, so that no cache outside of this one
+/// treats it as fresh.
 fn aged(life: &mut Life, now_ms: u64) {
     let missing_ms = life.lifetime_ms.saturating_sub(life.age_ms(now_ms));
     life.initial_age_ms = life.initial_age_ms.saturating_add(missing_ms);
 }
 
-/// One round trip, or none when this process has it; two for a resource whose variants this process does not know yet.
+/// Looks up the answer for a request: in one round trip, or in none if this process has it; in two for a resource whose list
+/// of `Vary` fields this process does not know yet.
 pub(crate) async fn lookup(
     shared: &Shared,
     key: &Key,
@@ -75,12 +76,12 @@ pub(crate) async fn lookup(
     let slot_of = |variants: &Variants| slot(shared, key, request, variants);
     let primary = store.remote().primary(key);
     let known = shared.memory.variants(&key.resource);
-    // Both at once, and the first says whether the second is what it was.
+    // Both at once: the first reply shows whether the known list, and so the second slot, is still the right one.
     let (first, guessed) = match &known {
         Some(known) => {
             let slot = slot_of(known);
             let both = async { tokio::try_join!(store.lookup(&primary), store.lookup(&slot)) };
-            // In a box, as it is large and most have no variants.
+            // Boxed: the future is large, and most resources have no variants.
             let (first, second) = Box::pin(both).await?;
             (first, Some(second))
         }
@@ -90,7 +91,7 @@ pub(crate) async fn lookup(
     beyond(shared, key, slot_of, first, guess).await
 }
 
-/// What one who waited was given, and what it leads to.
+/// Continues the lookup of a request that has waited, from the entry that the leader gave it.
 pub(crate) async fn follow(
     shared: &Shared,
     key: &Key,
@@ -113,7 +114,7 @@ pub(crate) async fn follow(
     })
 }
 
-/// Goes on from what is in the resource's first slot.
+/// Continues from the entry in the resource's primary slot: an answer, or the list that leads to one.
 async fn beyond(
     shared: &Shared,
     key: &Key,
@@ -154,7 +155,7 @@ async fn beyond(
     })
 }
 
-/// Where the variant for a request is.
+/// The slot of the variant for a request.
 pub(crate) fn slot(shared: &Shared, key: &Key, request: &HeaderMap, variants: &Variants) -> Slot {
     let variant = vary::variant(
         &key.resource,

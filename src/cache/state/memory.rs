@@ -1,4 +1,4 @@
-//! What a process remembers between requests, to ask Redis less. All of it can be forgotten at any time.
+//! What a process remembers between requests to save round trips. It may be dropped at any time.
 
 use std::{
     collections::HashMap,
@@ -16,9 +16,9 @@ pub(crate) struct Memory(Arc<Mutex<Remembered>>);
 
 #[derive(Default)]
 struct Remembered {
-    /// The request fields that answers for a resource depend on, by the last that was read of it.
+    /// For each resource, the list of `Vary` fields that was read last.
     variants: HashMap<Digest, Variants>,
-    /// The variants of a group that were stored here, and until when, in Unix milliseconds.
+    /// For each list, the variants that this process has stored, and until when, in Unix milliseconds.
     stored: HashMap<Digest, HashMap<Digest, u64>>,
 }
 
@@ -34,7 +34,7 @@ impl Memory {
         }
     }
 
-    /// Whether one more variant of a `group` may be stored, for `ttl`: there may be [`MOST_VARIANTS`].
+    /// Whether a `variant` of a `group` may be stored for `ttl`: at most [`MOST_VARIANTS`] are.
     pub(crate) fn admits(
         &self,
         group: Digest,
@@ -64,7 +64,7 @@ impl Memory {
     }
 }
 
-/// Forgets everything when there is too much of it: it is soon learned again.
+/// Clears a map that is full: its content is soon learned again.
 fn insert<K: Eq + Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
     if map.len() >= MOST_RESOURCES {
         map.clear();
@@ -78,7 +78,7 @@ impl fmt::Debug for Memory {
     }
 }
 
-/// Of one resource, stored by one process.
+/// The most variants of one resource that one process stores.
 pub(crate) const MOST_VARIANTS: usize = 32;
 const MOST_RESOURCES: usize = 4096;
 
@@ -108,7 +108,7 @@ mod tests {
         assert!(!admits(0, MOST_VARIANTS, 0));
         assert!(admits(0, 3, 500));
         assert!(admits(1, MOST_VARIANTS, 0));
-        // Those that have met their end make room.
+        // Expired variants make room.
         assert!(admits(0, MOST_VARIANTS, 1000));
         assert!(!memory.lock().stored[&digest(0)].contains_key(&digest(4)));
         assert!(memory.lock().stored[&digest(0)].contains_key(&digest(3)));

@@ -1,6 +1,6 @@
-//! What the requests of one layer share, and what is known of a stored response.
+//! The state that all requests of one layer share, and the lookup of stored responses.
 //!
-//! A key comes in; a stored response or the reason why there is none goes out. Imported by fill and flow.
+//! In: a key. Out: a stored response, or the reason why there is none. `flow`, `fill` and the root import this room.
 
 pub(crate) mod failures;
 pub(crate) mod fill_tasks;

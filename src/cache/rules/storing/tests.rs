@@ -40,7 +40,7 @@ fn by(
     let received_ms = NOW as u64 * 1000;
     let (request, response) = (headers(request), headers(response));
     let reply = Reply {
-        demands: &Demands::of(&request, true),
+        request: &RequestDirectives::of(&request, true),
         origin: &resource("host", "/", None),
         status: StatusCode::from_u16(status).expect("a status"),
         headers: &response,

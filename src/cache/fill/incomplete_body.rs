@@ -1,4 +1,4 @@
-//! What was read of a handler's body, and what is known of the rest.
+//! The part of a handler's body that was read so far, and what is known of the rest.
 
 use std::{fmt, mem, pin::Pin, task::Waker, time::Instant};
 
@@ -7,46 +7,48 @@ use http::HeaderMap;
 use http_body::{Body, SizeHint};
 
 use super::{
-    fill::{Fill, Finished},
-    piece::{Content, Piece},
+    body_frame::{BodyFrame, FrameContent},
+    entry::{Fill, Finished},
 };
 use crate::cache::rules::body_limits::Limits;
 
-/// An answer's body, as far as it was read. One side reads it from the handler, the client takes it from here.
-pub(crate) struct Draft<B, E> {
-    /// While it is to be stored: then what was read is in there.
+/// A body that is being read. A task (or the client) reads it from the handler into this buffer; the client takes it from
+/// here.
+pub(crate) struct IncompleteBody<B, E> {
+    /// The data read so far, as long as it may be stored.
     fill: Option<Fill>,
     limits: Limits,
-    /// How much of what is in there the client has.
+    /// How many bytes of `fill` the client has taken.
     taken: usize,
-    /// What the client does not have yet, once nothing more is copied.
+    /// After copying has ended: the copied bytes that the client has not taken yet.
     left_over: Bytes,
-    /// What came after that and was too much to be stored.
+    /// The frame after `left_over`, with which the body became too long to store.
     over: Bytes,
-    /// What came after that and was not data.
+    /// The trailers or the error after the data.
     last: Option<Result<HeaderMap, E>>,
-    /// The rest, if the client is to read it itself.
+    /// The handler's body, if the client reads the rest of it itself.
     pub(crate) body: Option<Pin<Box<B>>>,
     is_ended: bool,
     is_stored: bool,
-    /// How much comes after what was read.
+    /// The size hint of the part that was not read yet.
     hint: SizeHint,
-    /// Who waits for more.
+    /// Wakes the client when there is more.
     pub(crate) client: Option<Waker>,
     /// When the client left.
     pub(crate) left: Option<Instant>,
 }
 
-/// What follows from what was read.
+/// What to do after a frame was read.
 pub(crate) enum Next {
+    /// Read the next frame.
     More,
-    /// The body is at its end.
+    /// Stop: the body is at its end.
     End,
-    /// The rest is not to be stored: it is for the client to read.
+    /// Leave the rest to the client: the body is not stored.
     Rest,
 }
 
-impl<B, E> Draft<B, E> {
+impl<B, E> IncompleteBody<B, E> {
     pub(crate) fn new(fill: Fill, limits: Limits, hint: SizeHint) -> Self {
         Self {
             fill: Some(fill),
@@ -64,19 +66,19 @@ impl<B, E> Draft<B, E> {
         }
     }
 
-    /// Leaves the rest to the client.
+    /// Lets the client read the rest of `body` itself.
     pub(crate) fn followed_by(mut self, body: Pin<Box<B>>) -> Self {
         self.body = Some(body);
         self
     }
 
-    /// Whether what is read is still to be stored.
+    /// Whether the body may still be stored.
     pub(crate) fn is_copied(&self) -> bool {
         self.fill.is_some()
     }
 
-    /// Adds what was read.
-    pub(crate) fn take_in(&mut self, piece: Piece<E>) -> Next {
+    /// Adds a frame that was read.
+    pub(crate) fn take_in(&mut self, piece: BodyFrame<E>) -> Next {
         self.hint = piece.hint;
         match piece.frame {
             None => self.end(),
@@ -85,13 +87,13 @@ impl<B, E> Draft<B, E> {
                 self.last = Some(Err(error));
                 Next::Rest
             }
-            // Trailers are not stored, and an answer without them would be another one.
-            Some(Ok(Content::Trailers(trailers))) => {
+            // Trailers are not stored, and without them the stored answer would not be the handler's.
+            Some(Ok(FrameContent::Trailers(trailers))) => {
                 self.stop(|fill| (fill.refuse(), false));
                 self.last = Some(Ok(trailers));
                 Next::Rest
             }
-            Some(Ok(Content::Data(data))) => match &mut self.fill {
+            Some(Ok(FrameContent::Data(data))) => match &mut self.fill {
                 Some(fill)
                     if self
                         .limits
@@ -113,7 +115,7 @@ impl<B, E> Draft<B, E> {
         }
     }
 
-    /// The body is at its end: stores it, unless it is not as long as stated.
+    /// The body is at its end: stores it, if it has the length that the head states.
     pub(crate) fn end(&mut self) -> Next {
         self.is_ended = true;
         let length = self.fill.as_ref().map_or(0, |fill| fill.body().len());
@@ -124,43 +126,43 @@ impl<B, E> Draft<B, E> {
                 (body, is_stored)
             });
         } else {
-            // It contradicts `Content-Length`, of which a server is to hear only when it comes to the end.
+            // It contradicts `Content-Length`: without an exact hint, a server notices only when it reads the end.
             self.hint = SizeHint::new();
             self.stop(|fill| (fill.refuse(), false));
         }
         Next::End
     }
 
-    /// A body that was read to its end before the client had any of it, and whether it is stored.
+    /// The whole body, if it was read to a valid end before the client took any of it, and whether it is stored.
     pub(crate) fn whole(&self) -> Option<(Bytes, bool)> {
         let is_whole = self.is_ended && self.hint.exact().is_some();
         is_whole.then(|| (self.left_over.clone(), self.is_stored))
     }
 
-    /// Nobody is to wait any longer for the rest.
+    /// Stops copying a body that takes too long: other requests no longer wait for it.
     pub(crate) fn give_up(&mut self) {
         if let Some(fill) = self.fill.take() {
-            // A server reads no further than `Content-Length` says, and the body may not know its end before.
+            // All bytes that `Content-Length` states are here; the body has just not reported its end.
             if self.limits.is_surely_whole(fill.body().len()) {
                 fill.finish();
             } else {
-                // Those who wait are not to wait for one another as well.
+                // The waiting requests must not wait for each other next.
                 fill.refuse();
             }
         }
     }
 
-    /// The client has left, and there is nobody else who reads.
+    /// The client, which read the handler's body itself, has left.
     pub(crate) fn abandon(&mut self) {
         let is_whole = |fill: &mut Fill| self.limits.is_surely_whole(fill.body().len());
         if let Some(fill) = self.fill.take_if(is_whole) {
             fill.finish();
         }
-        // Perhaps another one can have it made.
+        // Dropping the lead lets a waiting request ask the handler.
         self.fill = None;
     }
 
-    /// Data that the client can have now: at most `most` bytes if they have to be copied for it.
+    /// The data that the client can take now; at most `most` bytes while they have to be copied for it.
     pub(crate) fn data(&mut self, most: usize) -> Option<Bytes> {
         if let Some(fill) = &self.fill {
             let new = &fill.body()[self.taken..];
@@ -174,7 +176,7 @@ impl<B, E> Draft<B, E> {
             .find(|data| !data.is_empty())
     }
 
-    /// What comes after the data.
+    /// Takes the trailers or the error after the data.
     pub(crate) fn last(&mut self) -> Option<Result<HeaderMap, E>> {
         self.last.take()
     }
@@ -183,7 +185,7 @@ impl<B, E> Draft<B, E> {
         self.is_ended
     }
 
-    /// How much is there for the client, and whether there is something else.
+    /// How many bytes the client has not taken yet, and whether trailers or an error follow.
     fn waiting(&self) -> (u64, bool) {
         let copied = self.fill.as_ref();
         let copied = copied.map_or(0, |fill| fill.body().len() - self.taken);
@@ -191,7 +193,7 @@ impl<B, E> Draft<B, E> {
         (bytes as u64, self.last.is_some())
     }
 
-    /// Copies no more. `stop` says what becomes of it: it returns all that was copied, and whether that is stored.
+    /// Ends the copying. `stop` stores or discards the copy; it returns all copied bytes, and whether they are stored.
     fn stop(&mut self, stop: impl FnOnce(Fill) -> (Bytes, bool)) {
         if let Some(fill) = self.fill.take() {
             let (mut body, is_stored) = stop(fill);
@@ -201,7 +203,7 @@ impl<B, E> Draft<B, E> {
     }
 }
 
-impl<B: Body, E> Draft<B, E> {
+impl<B: Body, E> IncompleteBody<B, E> {
     pub(crate) fn is_end_stream(&self) -> bool {
         let is_over = || match &self.body {
             Some(body) => body.is_end_stream(),
@@ -223,9 +225,9 @@ impl<B: Body, E> Draft<B, E> {
     }
 }
 
-impl<B, E> fmt::Debug for Draft<B, E> {
+impl<B, E> fmt::Debug for IncompleteBody<B, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Draft")
+        f.debug_struct("IncompleteBody")
             .field("is_copied", &self.is_copied())
             .field("is_ended", &self.is_ended)
             .finish_non_exhaustive()

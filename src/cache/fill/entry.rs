@@ -1,4 +1,4 @@
-//! Writing an answer into the cache once it is complete.
+//! An entry of the store while it is being written: it is stored when the response is complete.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// An answer on its way into the cache.
+/// An answer that is being copied into the cache.
 #[derive(Debug)]
 pub(crate) struct Fill {
     lead: Lead,
@@ -27,11 +27,11 @@ pub(crate) struct Fill {
     ttl: Duration,
     compress_above: Option<usize>,
     personal: Personal,
-    /// The list of fields that leads to it, to be kept as long as it is.
+    /// The slot of the list of `Vary` fields, which has to live as long as this variant.
     list: Option<(Store, Slot)>,
 }
 
-/// What an answer is stored under.
+/// What the key and the dates of an entry are made of.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(crate) key: &'a Key,
@@ -42,7 +42,8 @@ pub(crate) struct Context<'a> {
 }
 
 impl Fill {
-    /// If it cannot be stored, the error says why, in a word of the table at [`CacheStatus`](crate::cache::CacheStatus).
+    /// Begins an entry. If the answer cannot be stored, the error is a word of the table at
+    /// [`CacheStatus`](crate::cache::CacheStatus).
     pub(crate) async fn begin(
         shared: &Shared,
         context: Context<'_>,
@@ -53,10 +54,10 @@ impl Fill {
         let received = context.times.received_seconds();
         let personal = context.personal.clone();
         let mut life = verdict.life.clone();
-        // Of when the handler was asked, wherever the answer goes.
+        // The place in the purge log at which the handler was asked, whichever slot the answer is stored in.
         life.seq = lead.seq();
         let Some(ttl) = life.ttl() else {
-            // Not worth keeping, nor would the next one be.
+            // It would expire at once, and so would the next answer.
             lead.uncacheable();
             return Err("expired");
         };
@@ -66,7 +67,8 @@ impl Fill {
             headers: stored_fields::stored(&answer.headers, &verdict.withheld, received),
             life,
         };
-        let Seat { lead, slot, list } = Seat::find(shared, &context, lead, verdict, ttl).await?;
+        let Destination { lead, slot, list } =
+            Destination::find(shared, &context, lead, verdict, ttl).await?;
         Ok(Self {
             writer: Writer::response(&head, slot.digest()).ok_or("fields")?,
             lead,
@@ -82,19 +84,19 @@ impl Fill {
         self.writer.push(bytes);
     }
 
-    /// What of the body was pushed.
+    /// The part of the body that was pushed.
     pub(crate) fn body(&self) -> &[u8] {
         self.writer.body()
     }
 
-    /// Notes that the answer's making goes on.
+    /// Tells the waiting requests that the handler makes progress.
     pub(crate) fn progress(&self) {
         self.lead.progress();
     }
 
     /// Stores the answer in the background: the client does not wait for it.
     pub(crate) fn finish(mut self) -> Finished {
-        // A streamed body may have used the session after the head was made.
+        // The handler may have used the session while it streamed the body.
         if self.personal.is_set() {
             let body = self.refuse();
             return Finished {
@@ -116,34 +118,35 @@ impl Fill {
         Finished { body, is_stored }
     }
 
-    /// It is not to be stored after all, nor would be another one. Returns what of the body was pushed.
+    /// The answer cannot be stored, and the next ones probably cannot either: nobody waits for them. Returns the pushed part
+    /// of the body.
     pub(crate) fn refuse(self) -> Bytes {
         self.lead.uncacheable();
         self.writer.into_body()
     }
 
-    /// It broke: perhaps it can be made again, by whoever waits. Returns what of the body was pushed.
+    /// The body failed: a waiting request asks the handler again. Returns the pushed part of the body.
     pub(crate) fn discard(self) -> Bytes {
         self.writer.into_body()
     }
 }
 
-/// What became of a complete answer.
+/// The result of a complete answer.
 pub(crate) struct Finished {
     pub(crate) body: Bytes,
-    /// Whether the store took it, as far as that is known before Redis has answered.
+    /// Whether it is stored, as far as that is known before Redis has replied.
     pub(crate) is_stored: bool,
 }
 
-/// Where an answer goes, and the right to put it there.
-struct Seat {
+/// The slot in which an answer is stored, and the lead that permits it.
+struct Destination {
     lead: Lead,
     slot: Slot,
     list: Option<Slot>,
 }
 
-impl Seat {
-    /// `lead` is for the slot that was looked in. What the answer says it depends on may lead to another one.
+impl Destination {
+    /// `lead` is for the slot of the lookup. The answer's `Vary` may lead to another slot.
     async fn find(
         shared: &Shared,
         context: &Context<'_>,
@@ -161,7 +164,7 @@ impl Seat {
                 list: None,
             });
         }
-        // To be kept apart by more than it needs does an answer no harm, and the others stay.
+        // The known list may have more fields than this answer needs; it stays, and so do the other variants.
         let covers = |known: &&Variants| verdict.vary.iter().all(|name| known.names.contains(name));
         if let Some(known) = known.filter(covers) {
             let Some(variant) = admit(shared, context, known, ttl) else {
@@ -180,7 +183,7 @@ impl Seat {
             return Err(TOO_MANY);
         };
         let slot = store.remote().variant(key, variant);
-        // Nobody else knows of it yet; from when they do, they wait for it.
+        // Other requests find this slot when the list is written below; then they wait for this lead.
         let Turn::Lead(own) = Box::pin(store.begin(&slot, Some(Seen::Nothing))).await else {
             return Err("stored-meanwhile");
         };
@@ -197,7 +200,7 @@ impl Seat {
     }
 }
 
-/// Names the variant for a request, unless there are too many already.
+/// The digest of the variant for a request; `None` if this process has stored too many variants already.
 fn admit(
     shared: &Shared,
     context: &Context<'_>,
@@ -223,8 +226,8 @@ fn admit(
 }
 
 impl Variants {
-    /// A new generation, which shares no key with any other. It has the names of the one before it too: handlers that name
-    /// now these and now those fields would else begin one each time.
+    /// A new list of `Vary` fields. Its random generation keeps its keys apart from those of earlier lists. It keeps the names
+    /// of the list before: a handler that alternates between two `Vary` values would otherwise start a new list each time.
     fn of(verdict: &Verdict, before: Option<&Self>, seq: Seq) -> Option<Self> {
         let mut generation = [0; 16];
         getrandom::fill(&mut generation).ok()?;
@@ -242,7 +245,7 @@ impl Variants {
 }
 
 const TOO_MANY: &str = "too-many-variants";
-/// How many fields answers may name in turn.
+/// A longer list drops the names of the list before.
 const MOST_NAMES: usize = 16;
-/// No entry stays longer, however long it would be fresh.
+/// The longest TTL of an entry, however long it is fresh.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);

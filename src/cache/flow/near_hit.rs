@@ -1,4 +1,4 @@
-//! Hits that wait for nothing: what this process has, and knows to hold.
+//! Hits from the memory of this process (the near tier), which need no `await`.
 
 use http::{Method, Response, request::Parts};
 
@@ -11,15 +11,16 @@ use crate::{
         fill::body::CacheBody,
         rfc::{
             cache_status::CacheStatus,
-            request_directives::{Choice, Demands},
+            request_directives::{Choice, RequestDirectives},
         },
         state::{lookup::slot, shared::Shared},
     },
     store::{Entry, State, unix_millis},
 };
 
-/// The answer to a request, if it is here, fresh, and what the client wants. Everything else is looked up.
-pub(crate) fn peek<B>(
+/// Answers a request from memory, if a fresh answer is there that the client's directives allow. All other requests are
+/// looked up in Redis.
+pub(crate) fn near_hit<B>(
     intent: &Intent<'_>,
     parts: &Parts,
     shared: &Shared,
@@ -36,8 +37,8 @@ pub(crate) fn peek<B>(
         return None;
     };
     let life = &stored.head.life;
-    let demands = Demands::of(&parts.headers, shared.config.client_directives);
-    if demands.choose(life, State::Fresh, now_ms, || true) != Choice::Use {
+    let directives = RequestDirectives::of(&parts.headers, shared.config.client_directives);
+    if directives.choose(life, State::Fresh, now_ms, || true) != Choice::Use {
         return None;
     }
     let asked = Asked {
