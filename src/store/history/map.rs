@@ -1,9 +1,9 @@
-//! What was purged: the purge log as a map that tells whether an entry still holds.
+//! The purge log as a map in memory: it tells whether an entry was purged.
 //!
-//! The log is a list of records with ids `epoch-count`: the epoch is that of the log, the count goes up by one with each
-//! purge. An entry carries the place in the log that was known before it was made. It holds as long as no later record
-//! names one of its tags; no clock is involved. An entry of another epoch never holds, nor does one that was made with a
-//! record that the log does not have.
+//! The log is a list of records with ids `epoch-count`: the epoch is that of the log, and the count goes up by one with
+//! each purge. An entry carries the place in the log that was known before it was made. It holds until a later record
+//! names one of its tags; no clock is involved. An entry of another epoch does not hold, nor does an entry that was made
+//! after a record that the log does not have.
 
 use super::{
     invalidations::Invalidations,
@@ -17,33 +17,34 @@ use crate::store::entry::{
     tag::{Subject, Tag},
 };
 
-/// The records of one epoch, as far as they are known.
+/// The records of one epoch that are known.
 #[derive(Debug)]
 pub(crate) struct Purges {
     bounds: Bounds,
     /// The last record that is known.
     last: Seq,
     tokens: Tokens,
-    /// Entries that knew less than this many records cannot be judged, and count as purged.
+    /// Entries that were made when fewer records than this were known count as purged: what came later is forgotten.
     floor: u64,
     all: Mark,
     tags: TagMap<Mark>,
     invalidations: Invalidations,
 }
 
-/// How much is remembered.
+/// How many records and names are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Tags that the application purged: 262,144 take some 20 MB. Beyond that, the older half is forgotten, and every
-    /// entry that was made before it counts as purged.
+    /// Tags that the application purged: 262,144 take some 20 MB. Beyond that, the older half is forgotten, and entries
+    /// that were made before its last purge count as purged.
     pub(crate) tags: usize,
-    /// Names in unsafe requests that are kept one by one, see [`Invalidations`]: 200,000 take some 9 MB with the older ones.
+    /// Names in unsafe requests that are kept one by one, see [`Invalidations`]: 200,000 and the older ones in filters take
+    /// some 9 MB.
     pub(crate) invalidations: usize,
-    /// Records of which the token is known: 2 million take 8 MB. Entries that were made before them count as purged.
+    /// Records whose token is kept: 2 million take 8 MB. Entries that were made before the first of them count as purged.
     pub(crate) records: usize,
 }
 
-/// The last records that name something.
+/// The counts of the last records that name a tag.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     hard: u64,
@@ -52,7 +53,7 @@ struct Mark {
 }
 
 impl Purges {
-    /// Nothing is known yet.
+    /// A map without records.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -70,7 +71,7 @@ impl Purges {
         self.last
     }
 
-    /// Takes note of the next record.
+    /// Adds the next record. One of another epoch replaces all that was known.
     pub(crate) fn apply(&mut self, record: &PurgeRecord) {
         if self.last.epoch != record.epoch {
             *self = Self::new(self.bounds);
@@ -97,7 +98,7 @@ impl Purges {
         }
     }
 
-    /// Forgets the older half of what was purged: what is older than the last of it counts as purged from now on.
+    /// Forgets the older half of the tags: entries that were made before the last of their purges count as purged.
     fn forget_half(&mut self) {
         let mut counts: Vec<u64> = self.tags.values().map(Mark::last).collect();
         let middle = counts.len() / 2;
@@ -107,7 +108,7 @@ impl Purges {
         self.floor = self.floor.max(floor);
     }
 
-    /// Whether an entry that was made at `seq` and has these tags still holds.
+    /// Whether an entry that was made at the place `seq` and has these tags was purged.
     pub(crate) fn judge(
         &self,
         seq: Seq,
@@ -118,7 +119,7 @@ impl Purges {
         if seq == self.last {
             return Verdict::Holds;
         }
-        // It may also have been made with a record that was lost since, and another one has its place.
+        // A failover may have lost the record that it was made after, and another record has the same count now.
         let is_known = seq.epoch == self.last.epoch && self.tokens.has(seq.count, seq.token);
         if !is_known || seq.count < self.floor {
             return Verdict::Gone;

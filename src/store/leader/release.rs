@@ -1,4 +1,4 @@
-//! What becomes of a lease whose owner does not end it by storing an entry.
+//! Ending a lease without storing an entry: it is deleted, replaced, or kept for a second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,8 @@ use crate::store::{
     },
 };
 
-/// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
+/// A request for a lease. It may succeed before the reply arrives: if the caller is cancelled meanwhile, the lease is
+/// given back.
 pub(crate) struct LeaseRequest<'a> {
     store: &'a Arc<Inner>,
     slot: &'a Slot,
@@ -29,7 +30,7 @@ impl<'a> LeaseRequest<'a> {
         }
     }
 
-    /// It is known whose it is.
+    /// The reply has arrived: it is known who has the lease.
     pub(crate) fn end(mut self) {
         self.lease = None;
     }
@@ -43,34 +44,34 @@ impl Drop for LeaseRequest<'_> {
     }
 }
 
-/// Deletes a lease, in the background.
+/// Deletes a lease in the background.
 pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
             if let Err(error) = store.remote.release(&slot, &lease).await {
-                // It ends by itself.
+                // It expires by itself.
                 tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
             }
         });
     }
 }
 
-/// Puts something else in the place of a lease for `ttl`, in the background.
+/// Replaces a lease with the reason for its end for `ttl`, in the background.
 pub(crate) fn leave(store: &Arc<Inner>, slot: &Slot, lease: Lease, end: LeaseEnd, ttl: Duration) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
             let blob = end.blob(slot.digest());
             if let Err(error) = store.remote.replace_lease(&slot, &lease, blob, ttl).await {
-                // It ends by itself.
+                // It expires by itself.
                 tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
             }
         });
     }
 }
 
-/// Keeps a lease for [`RETRY`], in the background, so that nobody begins at once what its owner has not finished.
+/// Keeps a lease and the renewal for [`RETRY`] in the background, so that no other caller begins the renewal at once.
 pub(crate) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renewal) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
@@ -86,5 +87,5 @@ pub(crate) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renew
     }
 }
 
-/// How long nobody else renews what one has not finished.
+/// How long no caller begins a renewal again that was not finished.
 const RETRY: Duration = Duration::from_secs(1);

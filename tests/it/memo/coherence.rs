@@ -113,6 +113,7 @@ impl Node {
             let began = now();
             let load = async || {
                 let value = truth(&self.directory, key);
+                // Loads of different lengths overlap with writes in different ways.
                 tokio::time::sleep(pause).await;
                 // So that the tag can be told from it.
                 value * KEYS + key
@@ -143,6 +144,7 @@ impl Node {
             if done.is_ok() {
                 self.note("purge", key, value, now());
             }
+            // Purges come at random times.
             tokio::time::sleep(Duration::from_millis(random(&mut state) % 20)).await;
         }
     }
@@ -262,6 +264,7 @@ fn length() -> Duration {
     Duration::from_secs(seconds.unwrap_or(4))
 }
 
+/// A part of the test's length, between two faults.
 async fn pause() {
     tokio::time::sleep(length() / 8).await;
 }

@@ -169,6 +169,7 @@ async fn all_that_is_left_in_redis_has_an_end() {
         let mut stuck = Box::pin(memo.get_or_set(200 + number, std::future::pending));
         tokio::select! {
             _ = &mut stuck => {}
+            // Until it has its lease in Redis.
             () = tokio::time::sleep(Duration::from_millis(5)) => std::mem::forget(stuck),
         }
     }

@@ -36,6 +36,7 @@ async fn herd(redis: &Redis, counter: &Client) {
         tokio::spawn(async move {
             memo.get_or_set("cold", async || {
                 let _: i64 = counter.incr("loads").await.expect("INCR");
+                // Loads take so long that processes wait for one another.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 "a page".to_owned()
             })
@@ -132,6 +133,7 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
             tokio::spawn(
                 async move { follower.get_or_set(key, async || "loaded".to_owned()).await },
             );
+        // No event tells that it does not end.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!waiting.is_finished(), "{way}: it waits for the other");
         go.notify_one();
@@ -215,6 +217,7 @@ async fn who_waits_for_a_dead_process_waits_so_long_and_no_longer() {
     let mut dead = Box::pin(one.get_or_set("a", std::future::pending));
     tokio::select! {
         _ = &mut dead => panic!("it never ends"),
+        // Until it has its lease in Redis.
         () = tokio::time::sleep(Duration::from_millis(50)) => {}
     }
     assert_eq!(

@@ -1,8 +1,11 @@
 //! One load for many callers, whatever happens to who loads; then what it costs, and the settings.
 
+mod background;
 mod coherence;
 mod cost;
+mod failures;
 mod flight;
+mod loads;
 mod progress;
 mod settings;
 

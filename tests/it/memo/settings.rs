@@ -42,6 +42,7 @@ impl Counter {
 
 /// Waits until a value that is fresh for [`SHORT`] is stale.
 async fn until_stale() {
+    // Only time makes it stale.
     tokio::time::sleep(2 * SHORT).await;
 }
 
@@ -148,6 +149,7 @@ async fn a_value_is_loaded_early_by_one() {
     let memo: Memo<u32> = Memo::new(redis, "numbers", MINUTE).early_refresh(1e12);
     let counter = Counter::default();
     let slow = async || {
+        // The length of the load counts for early refresh.
         tokio::time::sleep(Duration::from_millis(5)).await;
         counter.next()
     };
@@ -155,7 +157,7 @@ async fn a_value_is_loaded_early_by_one() {
     let mut stuck = Box::pin(memo.get_or_set(7, std::future::pending));
     tokio::select! {
         _ = &mut stuck => panic!("it loads"),
-        // The others do not, while it does.
+        // The others do not load while it does: no event tells that.
         value = async { tokio::time::sleep(SHORT).await; memo.get_or_set(7, async || counter.next()).await } => assert_eq!(value, 1),
     }
     drop(stuck);
@@ -290,7 +292,7 @@ async fn memory_serves_for_a_while_without_redis() {
         }
     }
     server.kill();
-    // What was known a moment ago may be used for a moment.
+    // For 50 ms after the last read of the log, near values are used anyway: only time ends that.
     tokio::time::sleep(2 * SHORT).await;
     assert_eq!(bold.get(7).await.expect("from memory"), Some(1));
     assert!(careful.get(7).await.expect_err("an error").is_unavailable());

@@ -7,7 +7,10 @@ use tower_fred::{
     fred::{clients::Client, interfaces::KeysInterface, types::Value, util::redis_keyslot},
 };
 
-use super::purge::{left, nodes, numbers, warm};
+use super::{
+    purge::{left, nodes, numbers, warm},
+    until_log_is_read,
+};
 use crate::support::{
     Server,
     topology::{Cluster, run},
@@ -66,7 +69,7 @@ async fn when_redis_is_flushed_nothing_in_memory_is_used() {
     let _: String = run(&server.admin().await, "FLUSHALL", &[])
         .await
         .expect("FLUSHALL");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_log_is_read().await;
     assert_eq!(near.get(1).await.expect("get"), None);
     let after = records(&server.admin().await, &here).await;
     assert_ne!(before[0].0, after[0].0, "another epoch");
@@ -100,7 +103,7 @@ async fn when_purges_are_lost_nothing_of_before_is_used() {
     let _: i64 = run(&admin, "EVAL", &[&script, "1", &key])
         .await
         .expect("EVAL");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_log_is_read().await;
     assert_eq!(near.get(1).await.expect("get"), None);
     let far = numbers(&there);
     assert_eq!(far.get(1).await.expect("get"), None);
@@ -228,6 +231,6 @@ async fn what_is_not_a_log_is_an_error_and_loads_go_on() {
     let _: String = run(&admin, "XADD", &[&key, &id, "something", "else"])
         .await
         .expect("XADD");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_log_is_read().await;
     assert_eq!(memo.get(1).await.expect("get"), None);
 }

@@ -6,3 +6,10 @@ mod near;
 mod purge;
 mod replica;
 mod requests;
+
+use std::time::Duration;
+
+/// Waits until every process has read the purge log again: only time tells, it is 50 ms at most.
+async fn until_log_is_read() {
+    tokio::time::sleep(Duration::from_millis(60)).await;
+}

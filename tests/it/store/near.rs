@@ -61,6 +61,7 @@ async fn a_copy_ends_within_a_second_of_its_entry() {
             let replaced = Instant::now();
             while replaced.elapsed() < SECOND {
                 if !is_used {
+                    // A copy that is not used is compared after this time, when it is used again.
                     tokio::time::sleep(SECOND).await;
                 } else if near.get(1).await.expect("get") == Some(2) {
                     break;
@@ -100,6 +101,7 @@ async fn a_copy_of_a_response_ends_within_a_second_of_its_entry() {
         while get(&far, &[]).await != "second" {}
     })
     .await;
+    // After this time no near copy may be the old one.
     tokio::time::sleep(SECOND).await;
     assert_eq!(get(&near, &[]).await, "second");
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tower_fred::{Redis, memo::Memo};
 
+use super::until_log_is_read;
 use crate::support::{Server, server::namespace, topology::Cluster};
 
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -42,11 +43,6 @@ pub async fn left(memo: &Memo<u64>) -> Vec<u64> {
     found.into_iter().flatten().collect()
 }
 
-/// Waits for as long as other nodes may still use what was purged.
-async fn until_known() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
-}
-
 #[tokio::test]
 async fn it_takes_what_it_names_on_every_node() {
     let server = Server::shared();
@@ -64,32 +60,32 @@ async fn it_takes_what_it_names_on_every_node() {
     fill().await;
     purge.tag("parity:1").await.expect("purged");
     assert_eq!(left(&near).await, [0, 2, 4, 6, 8], "at once");
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(left(&far).await, [0, 2, 4, 6, 8]);
 
     fill().await;
     purge.tags(["parity:0", "parity:1"]).await.expect("purged");
     assert!(left(&near).await.is_empty());
-    until_known().await;
+    until_log_is_read().await;
     assert!(left(&far).await.is_empty());
 
     fill().await;
     purge.tag("another").await.expect("purged");
     purge.tags([""; 0]).await.expect("nothing");
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(left(&near).await.len(), 10);
     assert_eq!(left(&far).await.len(), 10);
 
     purge.all().await.expect("purged");
     assert!(left(&near).await.is_empty());
-    until_known().await;
+    until_log_is_read().await;
     assert!(left(&far).await.is_empty());
 
     // What is set or invalidated on one node is known to the other.
     fill().await;
     near.set(1, &11).await.expect("set");
     assert!(near.invalidate(2).await.expect("invalidated"));
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(far.get(1).await.expect("get"), Some(11));
     assert_eq!(far.get(2).await.expect("get"), None);
 }
@@ -119,7 +115,7 @@ async fn it_wins_over_a_load_that_runs_meanwhile() {
         }
         go.notify_one();
         assert_eq!(load.await, 7, "who asked before gets it");
-        until_known().await;
+        until_log_is_read().await;
         for _ in 0..3 {
             assert_eq!(near.get(7).await.expect("get"), None, "{way}");
             assert_eq!(far.get(7).await.expect("get"), None, "{way}");
@@ -208,7 +204,7 @@ async fn it_works_in_a_cluster() {
     warm(&far, 0..10).await;
     here.purge().tag("parity:1").await.expect("purged");
     assert_eq!(left(&near).await, [0, 2, 4, 6, 8]);
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(left(&far).await, [0, 2, 4, 6, 8]);
 }
 

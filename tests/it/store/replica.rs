@@ -1,10 +1,11 @@
 //! A server that lost its place, or its primary: what it says of purges may be old.
 
-use std::time::Duration;
-
 use tower_fred::fred::{clients::Client, types::Value};
 
-use super::purge::{nodes, numbers, warm};
+use super::{
+    purge::{nodes, numbers, warm},
+    until_log_is_read,
+};
 use crate::support::{
     Server, patiently,
     server::until_served,
@@ -51,7 +52,7 @@ async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
     tell(&new, "REPLICAOF", &["NO", "ONE"]).await;
     let nobody = crate::support::server::free_port().to_string();
     tell(&old, "REPLICAOF", &["127.0.0.1", &nobody]).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     // Neither from memory nor from Redis, at no time.
     for memo in [&near, &far] {
         for _ in 0..20 {
@@ -108,7 +109,7 @@ async fn a_primary_that_takes_no_data_is_believed() {
     memo.set(1, &1).await.expect("set");
     warm(&memo, [1]).await;
     tell(&server, "CONFIG", &["SET", "maxmemory", "1"]).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     warm(&memo, [1]).await;
     tell(&server, "CONFIG", &["SET", "maxmemory", "0"]).await;
 
@@ -132,7 +133,7 @@ async fn a_primary_that_takes_no_data_is_believed() {
         }
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     for _ in 0..3 {
         assert_eq!(memo.get(1).await.expect("get"), Some(1));
     }
@@ -164,7 +165,7 @@ async fn after_a_failover_of_the_log_a_purge_is_known_to_all() {
         }
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     for _ in 0..20 {
         assert!(!matches!(near.get(1).await, Ok(Some(_))));
     }

@@ -1,12 +1,15 @@
 //! What clients can do to the purge log.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt};
 use tower_fred::{CacheLayer, cache::Cache, fred::types::Value};
 
-use super::purge::{nodes, numbers, warm};
+use super::{
+    purge::{nodes, numbers, warm},
+    until_log_is_read,
+};
 use crate::{
     cache::{Origin, Site, fresh, is_hit, request},
     support::{Server, topology::run},
@@ -57,7 +60,7 @@ async fn any_number_of_unsafe_requests_leaves_what_they_do_not_name() {
             Err(error) => assert!(error.is_unavailable(), "{error}"),
         }
     }
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     warm(&memo, [2]).await;
     assert_eq!(tagged.get(1).await.expect("get"), None);
     let hot = site.get("/hot", &[]).await;
@@ -93,7 +96,7 @@ async fn an_unsafe_request_is_heard_of_by_all() {
             assert!(send(service, "GET").await);
         }
         send(&near, "POST").await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        until_log_is_read().await;
         assert!(!send(&far, "GET").await);
     }
 }
