@@ -89,7 +89,7 @@ pub(crate) enum Failure {
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) local: Local,
+    pub(crate) local: LocalLimiter,
     /// When this was made, on a clock that is never set, and in microseconds since 1970.
     started: (Instant, u64),
     failing: AtomicBool,
