@@ -4,7 +4,7 @@ use http::request::Parts;
 
 use super::{identity::Identity, search::Search};
 
-/// What a request is counted by: [`PeerIp`](crate::rate_limit::PeerIp), [`ForwardedIp`](crate::rate_limit::ForwardedIp), a [`Header`], a tuple of
+/// What a request is counted by: [`PeerIp`](crate::rate_limit::PeerIp), [`ForwardedIp`](crate::rate_limit::ForwardedIp), a [`Header`](crate::rate_limit::Header), a tuple of
 /// keys, a function, or a type of your own.
 ///
 /// A function sees the head of the request, never the body, and gives anything that makes an [`Identity`]. Where a
