@@ -317,8 +317,8 @@ impl SessionStore {
         let login = login.into().check()?;
         let began = login.checked_at.unwrap_or_else(Instant::now);
         let begun = self.begin_for(&login, &changes, began).await?;
-        if let Some(place) = &begun.place {
-            self.confirm(place).await;
+        if let Some(reservation) = &begun.reservation {
+            self.confirm(reservation).await;
         }
         Ok(begun.token)
     }
