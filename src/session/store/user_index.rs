@@ -9,7 +9,7 @@
 //! in the index before has its session deleted, so its write finds no record. A login that is added later is refused if
 //! the check of its credentials began before the revocation.
 //!
-//! Redis may evict the index. So a use of a session checks it, at most once per touch interval (index_check.rs): the
+//! Redis may evict the index. So a use of a session checks it, at most once per touch interval (`index_check.rs`): the
 //! session is added again, unless all sessions were revoked after its login was added.
 
 use std::time::Instant;
