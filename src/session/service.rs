@@ -14,7 +14,7 @@ use super::{
     cookie::{fields::candidates, response_headers},
     handle::{
         config::Config,
-        session::{Session, Told},
+        session::{RequestContext, Session},
     },
     import::legacy::Legacy,
     nested_layers::{self, Slot},
@@ -66,8 +66,9 @@ where
         let (mut parts, body) = req.into_parts();
         let outer = nested_layers::outer(&parts.extensions, &config);
         let is_ours = outer.is_none();
-        let session = outer
-            .unwrap_or_else(|| Session::new(Arc::clone(&config), told(&mut parts, &config, place)));
+        let session = outer.unwrap_or_else(|| {
+            Session::new(Arc::clone(&config), context(&mut parts, &config, place))
+        });
         place.give(&mut parts.extensions, session.clone());
         // Called here and not in the future, so that this is the service that was polled ready.
         let response = self.inner.call(Request::from_parts(parts, body));
@@ -81,10 +82,10 @@ where
 }
 
 /// What a session needs from the request.
-fn told(parts: &mut Parts, config: &Config, place: Slot) -> Told {
+fn context(parts: &mut Parts, config: &Config, place: Slot) -> RequestContext {
     let tokens = candidates(&parts.headers, config.cookie.name());
     let describe = config.describe.as_ref().filter(|_| !tokens.is_empty());
-    Told {
+    RequestContext {
         client: describe.map(|describe| describe.call(parts)),
         #[cfg(feature = "tower-sessions-import")]
         legacy: config
