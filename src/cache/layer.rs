@@ -43,7 +43,7 @@ impl CacheLayer {
         }
     }
 
-    /// How long to keep responses that say nothing about it; default: they are not stored.
+    /// The lifetime of responses that state none; default: they are not stored.
     ///
     /// It is for a route whose answers are the same for everybody who asks for the same URL, whatever cookies they send.
     /// It covers the statuses 200, 203, 204, 301, 308, 404 and 410, and it never overrules a response: `max-age`,
@@ -59,11 +59,10 @@ impl CacheLayer {
         self
     }
 
-    /// How long to keep answers that say that there is nothing, and say nothing about how long; default: as
-    /// [`ttl`](Self::ttl) says.
+    /// The lifetime of error answers such as 404 that state none; default: as [`ttl`](Self::ttl) says.
     ///
-    /// It covers the statuses 404, 405, 410, 414 and 501. A short time is enough to keep a flood of requests for what does
-    /// not exist away from the handler.
+    /// It covers the statuses 404, 405, 410, 414 and 501. A short time is enough to protect the handler from many requests for
+    /// a URL that does not exist.
     ///
     /// # Panics
     ///
@@ -74,31 +73,30 @@ impl CacheLayer {
         self
     }
 
-    /// Also stores answers that state no lifetime but when they changed last: they are taken to be fresh for a tenth of
-    /// the time since `Last-Modified`, at most for `longest` (RFC 9111 §4.2.2); default: they are not stored.
+    /// Also stores answers that state no lifetime but have `Last-Modified`: they are fresh for a tenth of the time since then,
+    /// at most for `longest` (RFC 9111 §4.2.2); default: they are not stored.
     ///
     /// It covers the statuses that are cacheable by default (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501), and any
-    /// answer with `public`. It is for a proxy in front of servers that say little; a server knows better itself.
+    /// answer with `public`. It is for a proxy in front of servers that state no lifetime; a server should state one itself.
     pub fn heuristic(mut self, longest: Duration) -> Self {
         self.policy().heuristic = Some(longest);
         self
     }
 
-    /// For how long after its lifetime an answer that does not say so may be used while the handler makes it anew in the
-    /// background (RFC 5861 §3); default zero.
+    /// How long after its lifetime an answer may be used while it is refreshed in the background (RFC 5861 §3); default zero.
     ///
-    /// An answer's own `stale-while-revalidate` counts for more. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
+    /// An answer's own `stale-while-revalidate` overrides this. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
     /// `no-cache` forbid it (RFC 9111 §4.2.4).
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.policy().stale_while_revalidate = Some(window);
         self
     }
 
-    /// For how long after its lifetime an answer that does not say so may be used when the handler answers with 500, 502,
-    /// 503 or 504 (RFC 5861 §4); default zero.
+    /// How long after its lifetime an answer may be used when the handler answers with 500, 502, 503 or 504 (RFC 5861 §4);
+    /// default zero.
     ///
-    /// An answer's own `stale-if-error` counts for more, and the same directives forbid it. When the handler gives no answer
-    /// but an error of the service, what is stored is used for as long as it is [kept](Self::keep).
+    /// An answer's own `stale-if-error` overrides this, and the same directives forbid it. When the service returns an error
+    /// in place of an answer, the stored one is used for as long as it is [kept](Self::keep).
     ///
     /// After such a failure the handler is asked for this answer by one request at a time, and not before a
     /// [pause](Self::error_pause). Meanwhile all other requests are answered at once with what is stored.
@@ -107,7 +105,7 @@ impl CacheLayer {
         self
     }
 
-    /// How long the handler is left alone after it failed to make an answer anew for which the stored one may stand in (see
+    /// How long the handler is not asked after it failed to refresh an answer, while the stored one is used (see
     /// [`stale_if_error`](Self::stale_if_error)); default one second.
     ///
     /// With zero it is asked again at once, still by one request at a time. Each process counts its own pause; processes
@@ -117,10 +115,10 @@ impl CacheLayer {
         self
     }
 
-    /// For how long after its lifetime an answer stays in Redis; default one hour if it has `ETag` or `Last-Modified`, else
-    /// one minute.
+    /// How long after its lifetime an answer stays in Redis; default one hour if it has `ETag` or `Last-Modified`, else one
+    /// minute.
     ///
-    /// It is not used as it is then, but to ask the handler whether it still holds, or when the handler cannot be reached.
+    /// In this time it is used to validate it with the handler, or when the handler cannot be reached.
     pub fn keep(mut self, time: Duration) -> Self {
         self.policy().keep = Some(time);
         self
@@ -168,7 +166,7 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps entries apart by these parameters of the query and no other; default: by all of it, byte for byte.
+    /// Keeps entries apart by these query parameters only; default: by the whole query, byte for byte.
     ///
     /// For a route whose answers depend on nothing else of the query. The order of the parameters counts. A purge or an
     /// unsafe request for the path, without a query, then takes out all of its entries.
@@ -271,9 +269,9 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps what is read often in this process too, in so many bytes; default: nothing.
+    /// Also keeps entries that are read often in the memory of this process, up to `bytes`; default: none.
     ///
-    /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
+    /// Such a hit sends no command to Redis. What is purged in any process is out of use in all of them a moment later; while
     /// Redis cannot be asked for purges, nothing from here is used (but see [`serve_for`](Self::serve_for)), and the handler
     /// answers.
     ///
@@ -289,9 +287,9 @@ impl CacheLayer {
         self.stored(|settings| settings.near = Some(bytes))
     }
 
-    /// For how long what is kept in this process is used when Redis cannot be asked about purges; default: not at all.
+    /// How long entries in the memory of this process are used while Redis cannot be asked about purges; default: not at all.
     ///
-    /// It keeps hits alive through an outage. What was purged meanwhile may be served for as long.
+    /// With it there are hits during an outage. An entry that was purged meanwhile may be served for as long.
     pub fn serve_for(self, time: Duration) -> Self {
         self.stored(|settings| settings.serve_for = time)
     }
@@ -332,7 +330,7 @@ impl CacheLayer {
         self.stored(|settings| settings.wait = time)
     }
 
-    /// How many stale answers this process makes anew in the background at once; default 64.
+    /// How many stale answers this process refreshes in the background at the same time; default 64.
     ///
     /// Others wait for their turn, one for each entry, in the order in which they came. One whose entry was made anew
     /// meanwhile is skipped. While more than 4,096 run and wait, new ones are left out, which a warning tells at most
@@ -390,7 +388,7 @@ impl CacheLayer {
         self
     }
 
-    /// Sends no `Cache-Status` field. It tells clients whether somebody asked for the same before them, and so does `Age`.
+    /// Sends no `Cache-Status` field. The field tells a client whether others asked for the same before; `Age` does too.
     pub fn no_cache_status(mut self) -> Self {
         self.config().status_field = false;
         self
@@ -428,7 +426,7 @@ impl CacheLayer {
         Purge::new(self.redis.clone())
     }
 
-    /// For what the store needs to know.
+    /// Changes the settings of the store.
     fn stored(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self.shared.store = Store::new(&self.redis, self.settings.clone());

@@ -25,9 +25,10 @@
 //!
 //! Answers to `GET` that say for how long they are fresh: by a [targeted field](CacheLayer::targeted), `s-maxage`, `max-age` or
 //! `Expires`, in this order (RFC 9111 §4.2.1, RFC 9213); and those that may be used only after the handler confirmed them
-//! (`no-cache`, `max-age=0`) if they have `ETag` or `Last-Modified`. Any final status but 206, 304, 412, 416, 428, 429, 431 and 511 will do. With
-//! [`CacheLayer::ttl`] a route also stores answers that say nothing, with [`CacheLayer::heuristic`] those that say when they
-//! changed last. A handler has the last word on one answer with [`CacheFor`] and [`NoCache`] in its extensions.
+//! (`no-cache`, `max-age=0`) if they have `ETag` or `Last-Modified`. All final statuses are stored but 206, 304, 412, 416,
+//! 428, 429, 431 and 511. With [`CacheLayer::ttl`] a route also stores answers that state no lifetime, with
+//! [`CacheLayer::heuristic`] those that have only `Last-Modified`. A handler controls a single answer with [`CacheFor`] and
+//! [`NoCache`] in its extensions.
 //!
 //! Never stored, whatever else they say: answers to requests whose [session](crate::Session) was used (but see
 //! [`CacheLayer::behind_guard`] for pages behind a login); answers with `no-store`,
@@ -37,12 +38,11 @@
 //! another length than stated. All fields are stored but those of the connection, those that
 //! `private="…"` and `no-cache="…"` name, and those of a single exchange, such as `X-Request-Id` and `Server-Timing`.
 //!
-//! A body that may be stored is read into the cache at its own pace, whatever its client does, and the client reads from
-//! there. What of it is there without waiting is read before the answer's head is sent; the rest goes to the client as it
-//! comes. It is stored after its last byte. Once it turns out not to be storable, such as at the limit, it is read only when
-//! the client reads. A client that leaves does not end the reading, but a second without new data does then, and a minute
-//! in all. `stored` in `Cache-Status` ([`CacheStatus::is_stored`]) is said only of a body that was complete before the head
-//! was sent.
+//! A body that may be stored is read into the cache at the pace of the handler, and the client reads from there. The frames
+//! that are ready are read before the answer's head is sent; the rest goes to the client as it comes. The answer is stored
+//! after its last byte. When the body turns out not to be storable, such as at the limit, it is read only when the client
+//! reads. After a client has left the reading goes on, until no data comes for a second, and for a minute at most. `stored`
+//! in `Cache-Status` ([`CacheStatus::is_stored`]) is set only for a body that was complete before the head was sent.
 //!
 //! An entry lives as long
 //! as it is fresh and [a while longer](CacheLayer::keep), at most a day. Of one URL a process stores at most 32 variants.
@@ -59,13 +59,13 @@
 //!
 //! # What is stale
 //!
-//! The handler is asked whether it still holds, by `If-None-Match` and `If-Modified-Since` in place of the client's conditions.
-//! A 304 brings the stored fields up to date and makes it fresh again (§4.3.4), as an answer to `HEAD` that agrees with it does;
-//! one that is about another answer leads to a second request without conditions ([`CacheLayer::empty_body`]);
-//! any other answer takes its place. Within `stale-while-revalidate` the stale answer is used and the handler asked in the
-//! background, by one request of one process; within `stale-if-error` it stands in for 500, 502, 503 and 504 (RFC 5861). When
-//! the service itself fails, what is stored is used for as long as it is kept. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
-//! `no-cache` forbid all of this (§4.2.4).
+//! A stale answer is validated with the handler, by `If-None-Match` and `If-Modified-Since` in place of the client's
+//! conditions. A 304 updates the stored fields and makes the answer fresh again (§4.3.4), as an answer to `HEAD` that agrees
+//! with it does. A 304 about another answer leads to a second request without conditions ([`CacheLayer::empty_body`]). Any
+//! other answer replaces the stored one. Within `stale-while-revalidate` the stale answer is used, and one request of one
+//! process asks the handler in the background. Within `stale-if-error` it is used in place of 500, 502, 503 and 504 (RFC
+//! 5861). When the service returns an error, the stored answer is used for as long as it is kept. `must-revalidate`,
+//! `proxy-revalidate`, `s-maxage` and `no-cache` forbid all of this (§4.2.4).
 //!
 //! # Many at once
 //!
@@ -75,7 +75,7 @@
 //! answered, and a body that breaks, hand over to the next one; so does a handler, or a body, that makes no progress for a
 //! second ([`wait`](crate::CacheLayer::wait)).
 //!
-//! # What takes it out
+//! # Invalidation
 //!
 //! A successful request with any other method makes what is stored for its URL outdated, and for the `Location` and
 //! `Content-Location` of its answer on the same host (§4.4), and the groups that `Cache-Group-Invalidation` names (RFC 9875).
@@ -114,8 +114,8 @@
 //! # Without Redis
 //!
 //! The handler answers, with `cache-status: tower-fred; fwd=bypass; detail=unavailable`. The cache never makes an error; only
-//! a client that asks for `only-if-cached` gets 504, as for every `GET`, `HEAD`, `OPTIONS` and `TRACE` that the cache leaves alone. A change that Redis does not hear of leaves the old answer in place for
-//! its lifetime, with a warning in the log.
+//! a client that asks for `only-if-cached` gets 504, as for every `GET`, `HEAD`, `OPTIONS` and `TRACE` that the cache leaves
+//! alone. If a purge does not reach Redis, the old answer stays for its lifetime, and the log has a warning.
 
 mod layer;
 mod service;

@@ -6,7 +6,7 @@ use axum::body::Body;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 
-use super::{Site, is_hit, request};
+use crate::cache::{Site, is_hit, request};
 
 /// One answer: its status, and which of `FIELDS` it has.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use tower_fred::{
     cache::{CacheFor, NoCache},
 };
 
-use super::{Origin, Site, fresh, reply, request, status};
+use crate::cache::{Origin, Site, fresh, reply, request, status};
 
 /// A request, and what the handler says to it.
 type Case = (
@@ -159,6 +159,6 @@ fn is_said(answer: &Response<bytes::Bytes>, word: &str) {
     assert!(Parser::new(line).parse::<List>().is_ok(), "{line:?}");
     let text = std::str::from_utf8(line).expect("text");
     assert!(text.ends_with(&format!("; detail={word}")), "{text}");
-    let table = include_str!("../../../src/cache/rfc/cache_status.rs");
+    let table = include_str!("../../../../src/cache/rfc/cache_status.rs");
     assert!(table.contains(&format!("`{word}`")), "{word}");
 }

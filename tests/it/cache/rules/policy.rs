@@ -8,7 +8,7 @@ use tower_fred::{
     cache::{CacheFor, NoCache, Purge},
 };
 
-use super::{Origin, Site, field, fresh, is_hit, patient, reply, request, status};
+use crate::cache::{Origin, Site, field, fresh, is_hit, patient, reply, request, status};
 use crate::support::{Server, http::HttpServer};
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 use tower_fred::{CacheLayer, cache::CacheFor};
 
-use super::{Site, is_hit, reply, request, status, travel};
+use crate::cache::{Site, is_hit, reply, request, status, travel};
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -151,6 +151,7 @@ async fn a_refresh_that_fails_is_not_tried_again_at_once() {
 async fn an_answer_is_made_anew_before_its_end() {
     let early = |layer: CacheLayer| layer.near(1 << 20).early_refresh(1e12);
     let site = Site::with(early, |_| {
+        // Early refresh depends on the time that the handler takes, so it has to take some.
         std::thread::sleep(Duration::from_millis(2));
         reply(&[("cache-control", "max-age=600")], "x")
     })

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tower::{Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_fred::{CacheLayer, Redis, cache::CacheBody};
 
-use super::{patient, reply, request, status, travel};
+use crate::cache::{patient, reply, request, status, travel};
 use crate::support::{Server, patience::patiently};
 
 /// A handler that can be told to fail, and to take its time for it.

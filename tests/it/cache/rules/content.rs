@@ -16,7 +16,7 @@ use tokio::{
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_fred::CacheLayer;
 
-use super::{is_hit, request, status};
+use crate::cache::{is_hit, request, status};
 use crate::support::{
     Server,
     http::{Http2, HttpServer},

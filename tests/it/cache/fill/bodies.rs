@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tower::ServiceExt;
 use tower_fred::CacheLayer;
 
-use super::{Site, fresh, is_hit, reply, request, status};
+use crate::cache::{Site, fresh, is_hit, reply, request, status};
 
 type Frames = Vec<Result<Frame<Bytes>, &'static str>>;
 

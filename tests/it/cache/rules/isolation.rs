@@ -2,7 +2,7 @@ use axum::body::Body;
 use futures_util::future::join_all;
 use http::Request;
 
-use super::{Site, field, fresh, is_hit, reply, request};
+use crate::cache::{Site, field, fresh, is_hit, reply, request};
 
 /// Sends what one client sends, then asks as another, and sees that the handler answers.
 async fn is_not_shared(response: &'static [(&str, &str)], one: &[(&str, &str)]) {

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, Full};
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimitLayer, service_fn};
 use tower_fred::CacheLayer;
 
-use super::{Site, field, is_hit, patient, reply, status, travel};
+use crate::cache::{Site, field, is_hit, patient, reply, status, travel};
 use crate::support::Server;
 
 type Fields = &'static [(&'static str, &'static str)];
@@ -123,6 +123,7 @@ async fn fixed(
     control: &'static str,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let number = calls.fetch_add(1, Ordering::SeqCst);
+    // So that requests at the same time meet it while it runs.
     tokio::time::sleep(Duration::from_millis(5)).await;
     let asks = request.headers().contains_key("if-none-match");
     let response = Response::builder()

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use http::{Request, StatusCode};
 use tower_fred::{CacheLayer, fred::interfaces::KeysInterface};
 
-use super::{Site, custom, field, fresh, is_hit, reply, request, status};
+use crate::cache::{Site, custom, field, fresh, is_hit, reply, request, status};
 
 fn echo(parts: &http::request::Parts, name: &str) -> String {
     let value = parts.headers.get(name);
@@ -260,7 +260,7 @@ async fn what_is_stale_says_so() {
     })
     .await;
     site.get("/", &[]).await;
-    super::travel(&site.server, &site.redis, Duration::from_secs(20)).await;
+    crate::cache::travel(&site.server, &site.redis, Duration::from_secs(20)).await;
     let stale = site.get("/", &[]).await;
     let age: u64 = field(&stale, "age")
         .expect("Age")

@@ -5,7 +5,7 @@ use tower_fred::{
     fred::{interfaces::KeysInterface, types::Value},
 };
 
-use super::{Site, custom, field, fresh, is_hit, reply, request, status};
+use crate::cache::{Site, custom, field, fresh, is_hit, reply, request, status};
 use crate::support::Server;
 
 #[tokio::test]
