@@ -54,7 +54,7 @@ mod tests {
         let mut bomb = (60u32 << 20).to_le_bytes().to_vec();
         bomb.extend([0; 100]);
         assert_eq!(decompress(&bomb), None);
-        // One that says less than it holds.
+        // A length that is less than that of the body.
         let mut packed = compress(&[0; 10_000]).expect("packed");
         packed[..4].copy_from_slice(&100u32.to_le_bytes());
         assert_eq!(decompress(&packed), None);

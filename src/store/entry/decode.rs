@@ -312,7 +312,7 @@ mod tests {
         let links: Vec<_> = stored.head.headers.get_all("link").iter().collect();
         assert_eq!(links, ["</a>", "</b>"]);
         assert_eq!(stored.body, "hello world");
-        // Not a copy.
+        // The body is a part of the blob, not a copy.
         assert!(blob.as_ptr_range().contains(&stored.body.as_ptr()));
     }
 
@@ -385,14 +385,14 @@ mod tests {
             };
             assert_eq!(value.bytes, body);
         }
-        // A list of names has no body to pack.
+        // A list of names has no body to compress.
         assert_eq!(
             Entry::decode(framed(VARIANTS | PACKED, &[0; 100]), &digest()),
             None
         );
     }
 
-    /// A value with a valid frame around any content, for the parsers behind the checksum.
+    /// Any content with a valid checksum, to test what is parsed after it.
     fn framed(kind: u8, content: &[u8]) -> Bytes {
         let mut writer = Writer::new(kind, &digest());
         writer.push(content);

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(judge(10_000, 10_000), Some(State::WhileRevalidate));
         assert_eq!(judge(10_000, 10_010), Some(State::IfError));
         assert_eq!(judge(10_000, 10_050), None);
-        // Never longer than without it.
+        // A soft purge never makes an entry usable for longer.
         assert_eq!(judge(10_099, 10_100), Some(State::IfError));
         // The server's clock may be ahead.
         assert_eq!(judge(20_000, 10_000), Some(State::WhileRevalidate));

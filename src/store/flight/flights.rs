@@ -348,7 +348,7 @@ mod tests {
         assert!(flights.try_lead(key(), Seq::default()).is_none());
         let second = lead(second.as_mut().await);
         assert!(futures_util::poll!(&mut third).is_pending());
-        // What it does is no longer for the flight, but for what it finds.
+        // The replaced leader no longer leads the flight, but what it finds is still used.
         assert!(
             !first
                 .membership
@@ -419,7 +419,7 @@ mod tests {
             .join(key(), now, |seq, _| seq != now, |_| true)
             .await;
         let new = lead(new);
-        // The old one does not take the new one's place away.
+        // The end of the old flight does not remove the new one.
         old.share(found("old"), Instant::now()).end();
         assert_eq!(flights.lock().len(), 1);
         drop(new);

@@ -129,7 +129,7 @@ mod tests {
         Tag::of_group(&key)
     }
 
-    /// As many names as `numbers`, each in a record of its own, from the first one on.
+    /// The names `numbers`, each in a record with the number as its count.
     fn filled(most: usize, numbers: std::ops::RangeInclusive<u64>) -> Invalidations {
         let mut invalidations = Invalidations::new(most);
         for number in numbers {
@@ -147,9 +147,9 @@ mod tests {
         for number in 1..=names {
             assert!(invalidations.has(number - 1, [tag(number)]), "{number}");
         }
-        // Made after the last of all.
+        // A response that was made after the last record.
         assert!((1..=names).all(|number| !invalidations.has(names, [tag(number)])));
-        // Made before all of them, and never named: each was forgotten when there were too many names.
+        // Responses that were made before all records and never named: all were forgotten when there were too many names.
         let others = names + 1..=names + 10_000;
         let wrong = others
             .filter(|other| invalidations.has(0, [tag(*other)]))

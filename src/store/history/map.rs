@@ -219,7 +219,7 @@ mod tests {
         purges
     }
 
-    /// With the token that [`record`] has.
+    /// A place with the token of the [`record`] there.
     fn at(epoch: u64, count: u64) -> Seq {
         Seq {
             epoch,
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// Of a value.
+    /// Judges a value.
     fn judge(purges: &Purges, seq: Seq, tags: &[u64]) -> Verdict {
         purges.judge(seq, Subject::Value, tags.iter().copied().map(Tag))
     }
@@ -277,7 +277,7 @@ mod tests {
         assert_eq!(judge(&purges, Seq::default(), &[]), Verdict::Gone);
         purges.apply(&record(4, 0, Mode::Begin, &[]));
         assert_eq!(judge(&purges, at(5, 0), &[]), Verdict::Gone);
-        // What was made before the first look is for those who cannot know more either.
+        // An entry that was made before the log was first read holds only while nothing is known of the log.
         assert_eq!(judge(&log(&[]), Seq::default(), &[]), Verdict::Holds);
     }
 
@@ -288,13 +288,14 @@ mod tests {
             record(1, 9, Mode::Hard, &[7]),
         ]);
         assert_eq!(judge(&purges, at(1, 6), &[1]), Verdict::Gone);
-        // It may have been made with another record than the one before the first.
+        // The record that it was made after is not known: it may be another one than the one before the first.
         assert_eq!(judge(&purges, at(1, 7), &[1]), Verdict::Gone);
         assert_eq!(judge(&purges, at(1, 8), &[1]), Verdict::Holds);
         assert_eq!(judge(&purges, at(1, 8), &[7]), Verdict::Gone);
     }
 
-    /// What was made with a record that a failover lost was taken for younger than the record that got its count.
+    /// Regression: an entry that was made after a record that a failover lost counted as newer than the record that got
+    /// its count.
     #[test]
     fn what_was_made_with_a_record_that_was_lost_is_gone() {
         let lost = Seq {
@@ -325,13 +326,13 @@ mod tests {
         let middle = last / 2;
         let other = [last + 1];
         assert_eq!(judge(&purges, at(1, middle - 1), &other), Verdict::Gone);
-        // The younger half is known as ever.
+        // The newer half is still known.
         assert_eq!(judge(&purges, at(1, middle + 1), &other), Verdict::Holds);
         assert_eq!(judge(&purges, at(1, last - 2), &[last - 1]), Verdict::Gone);
         assert_eq!(judge(&purges, at(1, last), &[last]), Verdict::Holds);
     }
 
-    /// Unsafe requests to many URLs made the map forget what the application had purged, and all that was older with it.
+    /// Regression: unsafe requests to many URLs made the map forget what the application had purged.
     #[test]
     fn requests_do_not_make_it_forget_what_the_application_purged() {
         let mut purges = log(&[
@@ -361,7 +362,7 @@ mod tests {
             }
         }
         assert_eq!(purges.tags.len(), 2);
-        // By then the oldest are forgotten, which concerns responses alone.
+        // The oldest invalidations are forgotten by then: that concerns responses only.
         assert_eq!(response(&purges, at(1, 2), 9), Verdict::Gone);
     }
 

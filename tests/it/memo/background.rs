@@ -12,7 +12,7 @@ use tower_fred::memo::Memo;
 use super::loads::{Gauge, MINUTE, MS};
 use crate::{cache::patient, support::Server};
 
-/// 64 of them, and no other was ever made anew.
+/// Regression: while 64 slow loads ran, no other value was loaded anew.
 #[tokio::test]
 async fn slow_refreshes_leave_others_their_turn() {
     const KEYS: usize = 12;
@@ -28,7 +28,7 @@ async fn slow_refreshes_leave_others_their_turn() {
     // Only time makes the values stale: their ttl is 20 ms.
     sleep(50 * MS).await;
     let (gauge, gate) = (Gauge::default(), Arc::new(Semaphore::new(0)));
-    // Each key several times: it has one place.
+    // Each key several times: only one load of it waits or runs.
     for number in (0..KEYS).cycle().take(3 * KEYS) {
         let (gauge, gate) = (gauge.clone(), Arc::clone(&gate));
         let load = move || async move {
@@ -39,7 +39,7 @@ async fn slow_refreshes_leave_others_their_turn() {
         };
         assert_eq!(memo.get_or_refresh(key(number), load).await, Ok(1));
     }
-    // What was made anew meanwhile needs no load.
+    // A value that was set meanwhile needs no load.
     let last = key(KEYS - 1);
     memo.set(last, &3).await.expect("set");
     gate.add_permits(KEYS);

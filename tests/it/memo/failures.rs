@@ -1,4 +1,4 @@
-//! Loads that fail, and Redis away: what that means for those who wait.
+//! Loads that fail, and loads without Redis: what callers get that wait.
 
 use futures_util::future::join_all;
 use tokio::{
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{cache::patient, support::Server};
 
-/// They took turns: each waited for all before it.
+/// Regression: callers took turns, each waiting for all before it.
 #[tokio::test]
 async fn nobody_takes_turns_after_a_load_that_failed() {
     const CALLERS: usize = 10;
@@ -46,7 +46,7 @@ async fn nobody_takes_turns_after_a_load_that_failed() {
     let (first, others, ()) = timeout(8000 * MS, run).await.expect("all at once");
     assert_eq!(first, Err("first"));
     assert!(others.into_iter().all(|result| result == Err("other")));
-    // Who comes later does not wait for them, and what is loaded then is kept.
+    // Later callers do not wait for them, and a value that is loaded then is stored.
     assert_eq!(near.get_or_set(7, async || 1).await, 1);
     timeout(MINUTE, async {
         while far.get(7).await.expect("get") != Some(1) {}
@@ -73,7 +73,7 @@ fn short_lived(redis: &Redis) -> Memo<u32> {
     Memo::new(redis.clone(), "numbers", 20 * MS).stale_if_error(MINUTE)
 }
 
-/// Each caller asked the failing source, one after the other.
+/// Regression: each caller asked the failing source, one after the other.
 #[tokio::test]
 async fn while_loads_fail_one_tries_after_each_pause_and_all_others_have_the_stale_value_at_once() {
     let server = Server::shared();
@@ -111,7 +111,7 @@ async fn one_at_a_time_tries_again_and_nobody_waits_for_it() {
         Ok::<_, &str>(2)
     }));
     begun(&mut prober, &start).await;
-    // It never ends while these wait, if they do.
+    // This load ends only after the other callers have got their values.
     let never = async || -> Result<u32, &str> { panic!("one tries already") };
     let calls = (0..30).map(|_| memo.get_or_try_set(7, never));
     let values = timeout(MINUTE, join_all(calls)).await.expect("at once");
@@ -139,7 +139,7 @@ async fn who_waited_too_long_or_could_not_look_gets_the_stale_value_too() {
     drop(left);
 }
 
-/// Each caller who came after the first one had failed to look something up loaded for itself.
+/// Regression: callers that came after the first one had failed to look up the value loaded for themselves.
 #[tokio::test]
 async fn without_redis_callers_share_loads_whenever_they_come() {
     let server = Server::start();

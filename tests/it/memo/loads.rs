@@ -1,4 +1,4 @@
-//! Loads for the tests of progress, failures and the background: counted, or without an end.
+//! Helpers for tests of loads: counting them, and loads that never end.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ pub(crate) fn memo(redis: &Redis) -> Memo<u32> {
     Memo::new(redis.clone(), "numbers", MINUTE)
 }
 
-/// How often something happened, and how often at once.
+/// How many loads began, and how many ran at once.
 #[derive(Clone, Default)]
 pub(crate) struct Gauge(pub(crate) Arc<[AtomicUsize; 3]>);
 
@@ -45,7 +45,7 @@ impl Gauge {
     }
 }
 
-/// A call whose load never ends, polled until that has begun and then no more.
+/// A call whose load never ends. It is polled until the load has begun, and not afterwards.
 pub(crate) async fn leave_behind(memo: &Memo<u32>, key: u32) -> impl Future<Output = u32> {
     let (memo, start) = (memo.clone(), Arc::new(Notify::new()));
     let started = Arc::clone(&start);

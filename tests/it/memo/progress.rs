@@ -1,4 +1,4 @@
-//! Loads that make no progress, and loads that take long: what they mean for those who wait.
+//! Loads that make no progress, and loads that take long: how long other callers wait.
 
 use std::{
     process::Command,
@@ -25,7 +25,7 @@ use crate::{
     support::{Server, process, topology::Cluster},
 };
 
-/// They waited for 10 s, or 20 s in the same process.
+/// Regression: they waited for 10 s, or 20 s in the same process.
 async fn nobody_waits_for_a_load_that_is_not_polled(one: &Redis, other: &Redis) {
     let (near, far) = (memo(one), memo(other));
     for (key, followers) in [(1, vec![&near]), (2, vec![&far]), (3, vec![&near, &far])] {
@@ -66,7 +66,7 @@ async fn nobody_waits_for_long_for_a_load_that_is_not_polled_in_a_cluster() {
     nobody_waits_for_a_load_that_is_not_polled(&one, &other).await;
 }
 
-/// The followers of one that leaves were given the lead in turn, also those that nobody polls.
+/// Regression: when a leader left, its followers got the lead one after another, also those that nobody polls.
 #[tokio::test]
 async fn who_waits_and_is_not_polled_holds_nobody_up() {
     let server = Server::shared();
@@ -95,7 +95,7 @@ async fn a_load_that_is_polled_keeps_all_waiting_however_long_it_takes() {
         let key = Arc::as_ptr(&loads.0) as usize;
         let load = async || {
             loads.enter();
-            // Longer than three leases live.
+            // Three times as long as a lease lives.
             sleep(3500 * MS).await;
             1
         };
@@ -122,7 +122,7 @@ async fn what_a_late_leader_finds_is_used() {
         1
     }));
     begun(&mut late, &start).await;
-    // It takes over and finds nothing.
+    // The second caller takes over, and its load never ends.
     let taken = Notify::new();
     let mut second = Box::pin(near.get_or_set(7, async || {
         taken.notify_one();
@@ -204,7 +204,7 @@ async fn a_load_of_less_than_half_a_second_costs_no_more_commands_and_a_longer_o
                 while reader.get(key).await.expect("get").is_none() {}
             })
             .await;
-        // The fill, and the renewals of the lease; and what the server was told of a script that it did not know.
+        // The fill and the extensions of the lease, and a script that the server did not have.
         let scripts = counts.of("evalsha");
         assert!((least..=most).contains(&scripts), "{takes}: {counts:?}");
     }

@@ -1,4 +1,4 @@
-//! The purge log: what it takes out of use, on which node, and what happens when the log itself is harmed.
+//! Purges: what they take out of use, on which node, and what happens when the purge log is damaged or lost.
 
 mod listen;
 mod log;

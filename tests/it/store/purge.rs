@@ -1,4 +1,4 @@
-//! What a purge takes out of use.
+//! What a purge takes out of use, on all nodes.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub async fn nodes(url: &str) -> (Redis, Redis) {
     (connect().await, connect().await)
 }
 
-/// Numbers, tagged by their parity, kept in memory too.
+/// Numbers, tagged by their parity, with a near tier.
 pub fn numbers(redis: &Redis) -> Memo<u64> {
     Memo::new(redis.clone(), "numbers", MINUTE)
         .near(1 << 20)
@@ -28,7 +28,7 @@ pub fn numbers(redis: &Redis) -> Memo<u64> {
         .tags_by(|number| vec![format!("parity:{}", number % 2)])
 }
 
-/// Reads until it is in memory, as it is after two reads.
+/// Reads twice: then the value is in the near tier.
 pub async fn warm(memo: &Memo<u64>, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         for _ in 0..3 {
@@ -120,7 +120,7 @@ async fn it_wins_over_a_load_that_runs_meanwhile() {
             assert_eq!(near.get(7).await.expect("get"), None, "{way}");
             assert_eq!(far.get(7).await.expect("get"), None, "{way}");
         }
-        // And what is made afterwards stays.
+        // What is made afterwards stays.
         assert_eq!(far.get_or_set(7, async || 7).await, 7);
         while near.get(7).await.expect("get").is_none() {
             tokio::task::yield_now().await;
@@ -174,7 +174,7 @@ async fn a_soft_one_leaves_what_may_be_used_while_it_is_made_anew() {
     );
     assert_eq!(safe.get(1).await.expect("get"), None);
     assert_eq!(safe.get_or_try_set(1, async || Err(())).await, Ok(1));
-    // Once the pause is over.
+    // Tried again after the pause.
     while safe.get_or_try_set(1, async || Ok::<_, ()>(2)).await != Ok(2) {
         tokio::task::yield_now().await;
     }

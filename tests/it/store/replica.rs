@@ -1,4 +1,4 @@
-//! A server that lost its place, or its primary: what it says of purges may be old.
+//! Demoted primaries, and replicas without a primary: their purge log may be old.
 
 use tower_fred::fred::{clients::Client, types::Value};
 
@@ -38,8 +38,8 @@ async fn tell(server: &Server, command: &'static str, arguments: &[&str]) {
     let _: Value = run(&admin, command, arguments).await.expect(command);
 }
 
-/// The log of a demoted primary that had lost the new one was read as ever, and what the new one had been told to purge
-/// was used on.
+/// Regression: the log of a demoted primary that was cut off from the new one was still read, and what was purged on the
+/// new one was still used.
 #[tokio::test]
 async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
     let (old, new) = pair().await;
@@ -53,14 +53,14 @@ async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
     let nobody = crate::support::server::free_port().to_string();
     tell(&old, "REPLICAOF", &["127.0.0.1", &nobody]).await;
     until_log_is_read().await;
-    // Neither from memory nor from Redis, at no time.
+    // Neither from the near tier nor from Redis.
     for memo in [&near, &far] {
         for _ in 0..20 {
             assert!(memo.get(1).await.is_err());
         }
         assert_eq!(memo.get_or_set(1, async || 2).await, 2);
     }
-    // Once it is a primary again, what it has is as good as ever.
+    // When it is a primary again, its entries are used again.
     tell(&old, "REPLICAOF", &["NO", "ONE"]).await;
     patiently("a primary", async {
         while near.get(1).await.is_err() {
@@ -72,7 +72,7 @@ async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
     assert_eq!(near.get(1).await.expect("get"), Some(3));
 }
 
-/// A primary that lost its replicas may have been replaced by one of them. It says so if it is to have some.
+/// A primary that lost its replicas may have been replaced by one of them. With `min-replicas-to-write` it refuses then.
 #[tokio::test]
 async fn a_primary_without_the_replicas_that_it_needs_is_not_believed() {
     let (primary, replica) = pair().await;
@@ -100,7 +100,7 @@ async fn a_primary_without_the_replicas_that_it_needs_is_not_believed() {
     .await;
 }
 
-/// A primary that is full, or cannot save its data, still knows all purges that it took.
+/// A primary that is full or cannot save its data still knows all purges that it accepted.
 #[tokio::test]
 async fn a_primary_that_takes_no_data_is_believed() {
     let server = Server::start();
@@ -139,7 +139,7 @@ async fn a_primary_that_takes_no_data_is_believed() {
     }
 }
 
-/// In a cluster the demoted primary sends its clients on, and what the new one is told is known.
+/// In a cluster the demoted primary redirects its clients, and purges on the new one are known.
 #[tokio::test]
 async fn after_a_failover_of_the_log_a_purge_is_known_to_all() {
     let cluster = Cluster::start().await;
