@@ -28,7 +28,7 @@ use crate::{
     personal::Personal,
 };
 
-/// The service that [`SessionLayer`] makes. See the [module](crate::session).
+/// The service that [`SessionLayer`](super::SessionLayer) makes. See the [module](crate::session).
 #[derive(Clone, Debug)]
 pub struct Sessions<S> {
     inner: S,
