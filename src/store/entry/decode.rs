@@ -15,7 +15,8 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[cfg(feature = "compression")]
-use super::{compression::decompress, key::Digest, lifetime::Life, log_position::Seq, tag::Tag};
+use super::compression::decompress;
+use super::{key::Digest, lifetime::Life, log_position::Seq, tag::Tag};
 
 /// An entry that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

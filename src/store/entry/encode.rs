@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 #[cfg(feature = "compression")]
+use super::compression::compress;
 use super::{
-    compression::compress,
     decode::{
         Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
         checksum,
