@@ -69,7 +69,7 @@ impl Denials {
         };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         claims.iter().find_map(|claim| {
-            let known = known.get(&claim.place())?;
+            let known = known.get(&claim.map_key())?;
             let age = now.saturating_duration_since(known.asked.at);
             let is_over = age >= known.lasts.min(longest)
                 || self
@@ -103,7 +103,7 @@ impl Denials {
                 lasts,
             };
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(claim.place(), known);
+            all.insert(claim.map_key(), known);
         }
     }
 }
