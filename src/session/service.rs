@@ -10,13 +10,13 @@ use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 #[cfg(feature = "tower-sessions-import")]
+use super::import::legacy::Legacy;
 use super::{
     cookie::{fields::candidates, response_headers},
     handle::{
         config::Config,
         session::{RequestContext, Session},
     },
-    import::legacy::Legacy,
     nested_layers::{self, Slot},
     state::session_state::Sending,
 };
