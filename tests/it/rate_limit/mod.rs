@@ -1,20 +1,13 @@
-mod concurrency;
-mod failure;
-mod keys;
+mod decision;
+mod engine;
 mod layer;
 mod limiter;
 mod logs;
-mod memory;
-mod missing_keys;
-mod numbers;
-mod policies;
-mod processes;
-mod responses;
-mod returns;
+mod quota;
 mod script;
-mod searches;
 mod settings;
-mod upgrades;
+mod subject;
+mod verdict;
 
 use std::time::Duration;
 

@@ -10,8 +10,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Decision, Key, Policy, Quota, RateLimiter, Standing},
 };
 
-use super::{command, keys, only_key, patient};
-use crate::support::{Server, topology::Cluster};
+use crate::{
+    rate_limit::{command, keys, only_key, patient},
+    support::{Server, topology::Cluster},
+};
 
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::Gcra,

@@ -14,8 +14,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Key, Policies, Policy, Quota, RateLimiter},
 };
 
-use super::{command, only_key, patient, time};
-use crate::support::Server;
+use crate::{
+    rate_limit::{command, only_key, patient, time},
+    support::Server,
+};
 
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::Gcra,

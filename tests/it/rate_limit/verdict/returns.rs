@@ -14,8 +14,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Header, Key, Policy, Quota, RateLimiter},
 };
 
-use super::patient;
-use crate::support::{Server, patience::patiently, topology::Cluster};
+use crate::{
+    rate_limit::patient,
+    support::{Server, patience::patiently, topology::Cluster},
+};
 
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::Gcra,

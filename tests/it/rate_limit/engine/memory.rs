@@ -7,8 +7,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Policy, Quota, RateLimiter},
 };
 
-use super::{command, patient};
-use crate::support::Server;
+use crate::{
+    rate_limit::{command, patient},
+    support::Server,
+};
 
 async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
     let mut admitted = 0;
