@@ -15,16 +15,9 @@ use tower_fred::{
 };
 
 use crate::{
-    rate_limit::{command, only_key, patient, time},
+    rate_limit::{ALGORITHMS, command, only_key, patient, time},
     support::Server,
 };
-
-const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::Gcra,
-    Algorithm::SlidingLog,
-    Algorithm::SlidingWindow,
-    Algorithm::CalendarWindow,
-];
 
 fn one(_: &Parts) -> Option<u64> {
     Some(1)
