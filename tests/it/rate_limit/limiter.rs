@@ -11,19 +11,10 @@ use tower_fred::{
     rate_limit::{Decision, Quota, RateLimiter},
 };
 
-use super::{command, keys, only_key, patient, time};
+use super::{admitted, command, keys, only_key, patient, patient_pool, time};
 use crate::support::Server;
 
 const FIVE: Quota = Quota::per_day(5);
-
-async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
-    let mut admitted = 0;
-    for _ in 0..requests {
-        let decision = limiter.check(key).await.expect("a decision");
-        admitted += usize::from(decision.is_allowed());
-    }
-    admitted
-}
 
 #[tokio::test]
 async fn a_burst_and_then_denials() {
@@ -295,7 +286,7 @@ async fn a_cost_is_paid_whole_or_not_at_all() {
 #[tokio::test]
 async fn one_command_per_decision() {
     let server = Server::start();
-    for redis in [patient(&server).await, server.pooled().await] {
+    for redis in [patient(&server).await, patient_pool(&server).await] {
         let limiter = RateLimiter::new(redis, FIVE).no_denial_memory();
         limiter.check("alice").await.unwrap();
         let (counts, admitted) = server.count(admitted(&limiter, "alice", 50)).await;

@@ -5,8 +5,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Policies, Policy, Quota, RateLimiter},
 };
 
-use super::command;
-use crate::support::{Server, process};
+use crate::{
+    rate_limit::command,
+    support::{Server, process},
+};
 
 const PROCESSES: usize = 4;
 const REQUESTS: usize = 250;
@@ -35,7 +37,7 @@ async fn check(name: &str) {
     let server = Server::start();
     let admin = server.admin().await;
     let input = format!("{name} {}", server.url());
-    let start = |_| process::start("rate_limit::processes::child", &input);
+    let start = |_| process::start("rate_limit::engine::processes::child", &input);
     let children: Vec<_> = (0..PROCESSES).map(start).collect();
 
     // All are connected before any may begin.

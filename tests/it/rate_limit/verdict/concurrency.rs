@@ -19,8 +19,10 @@ use tower_fred::{
     rate_limit::{Decision, Policy, Quota, RateLimiter},
 };
 
-use super::{command, keys, only_key, patient};
-use crate::support::{Server, process};
+use crate::{
+    rate_limit::{command, keys, only_key, patient},
+    support::{Server, process},
+};
 
 /// Waits until there are so many members at the only key of a namespace; a place is given back after the answer.
 async fn until_held(admin: &Client, namespace: &str, places: usize) {
@@ -233,7 +235,7 @@ async fn a_long_request_keeps_its_place() {
 async fn the_places_of_a_process_that_crashed_are_free_after_their_time() {
     let server = Server::start();
     let admin = server.admin().await;
-    let mut child = process::start("rate_limit::concurrency::crashing", &server.url());
+    let mut child = process::start("rate_limit::verdict::concurrency::crashing", &server.url());
     let taken: Option<(String, String)> = command(&admin, "BLPOP", &["taken", "60"]).await;
     assert!(taken.is_some(), "the process does not come up");
     child.kill().unwrap();

@@ -12,8 +12,7 @@ use tower_fred::{
     rate_limit::{Dialect, Key, Policies, Policy, Quota},
 };
 
-use super::patient;
-use crate::support::Server;
+use crate::{rate_limit::patient, support::Server};
 
 fn layer(redis: Redis, policies: impl Into<Policies>) -> RateLimitLayer<impl Key + Clone> {
     let one: fn(&Parts) -> Option<u64> = |_| Some(1);

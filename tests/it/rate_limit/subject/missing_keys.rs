@@ -19,8 +19,10 @@ use tower_fred::{
     },
 };
 
-use super::patient;
-use crate::support::{Server, http::HttpServer};
+use crate::{
+    rate_limit::patient,
+    support::{Server, http::HttpServer},
+};
 
 const OK: StatusCode = StatusCode::OK;
 const DENIED: StatusCode = StatusCode::TOO_MANY_REQUESTS;

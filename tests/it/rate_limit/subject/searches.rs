@@ -16,8 +16,7 @@ use tower_fred::{
     rate_limit::{AsyncKey, Decision, Key, Policy, Quota},
 };
 
-use super::patient;
-use crate::support::Server;
+use crate::{rate_limit::patient, support::Server};
 
 fn address(_: &Parts) -> Option<u64> {
     Some(1)

@@ -19,8 +19,10 @@ use tower_fred::{
     rate_limit::{Places, Policy},
 };
 
-use super::{command, keys, patient};
-use crate::support::{Server, http::HttpServer};
+use crate::{
+    rate_limit::{command, keys, patient},
+    support::{Server, http::HttpServer},
+};
 
 fn everybody(_: &Parts) -> Option<u64> {
     Some(1)
@@ -165,7 +167,7 @@ async fn a_guard_is_renewed_and_outlives_the_response() {
     let response = tower::ServiceExt::oneshot(service, Request::new(())).await;
     drop(response.expect("infallible"));
     let (guard, places) = guards.recv().await.expect("a guard");
-    let key = super::only_key(&admin, redis.namespace()).await;
+    let key = crate::rate_limit::only_key(&admin, redis.namespace()).await;
     let ends = async || -> String {
         let members: Vec<String> =
             command(&admin, "ZRANGE", &[&key, "0", "-1", "WITHSCORES"]).await;

@@ -7,18 +7,15 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_fred::{
     RateLimitLayer, Redis,
     fred::clients::Client,
-    rate_limit::{Algorithm, Decision, Key, Policy, Quota, RateLimiter, Standing},
+    rate_limit::{Decision, Key, Policy, Quota, RateLimiter, Standing},
 };
 
-use super::{command, keys, only_key, patient};
-use crate::support::{Server, topology::Cluster};
-
-const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::Gcra,
-    Algorithm::SlidingLog,
-    Algorithm::SlidingWindow,
-    Algorithm::CalendarWindow,
-];
+use crate::{
+    rate_limit::{
+        ALGORITHMS, admitted, command, keys, only_key, patient, patient_in, patient_pool,
+    },
+    support::{Server, topology::Cluster},
+};
 
 const OK: StatusCode = StatusCode::OK;
 const DENIED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
@@ -26,14 +23,6 @@ const DENIED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 /// So many a day, under a name.
 fn daily(name: &str, permits: u32) -> Policy {
     Policy::new(name, Quota::per_day(permits))
-}
-
-async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
-    let mut admitted = 0;
-    for _ in 0..requests {
-        admitted += usize::from(limiter.check(key).await.expect("as arranged").is_allowed());
-    }
-    admitted
 }
 
 /// What the keys hold, byte for byte.
@@ -110,7 +99,7 @@ async fn the_most_restrictive_is_reported() {
 #[tokio::test]
 async fn one_command_whatever_the_number() {
     let server = Server::start();
-    for redis in [patient(&server).await, server.pooled().await] {
+    for redis in [patient(&server).await, patient_pool(&server).await] {
         for count in [1, 2, 4, 8] {
             let policies: Vec<_> = (0..count)
                 .map(|number| {
@@ -212,11 +201,7 @@ async fn two_keys_in_one_command() {
 #[tokio::test]
 async fn two_keys_in_a_cluster() {
     let cluster = Cluster::start().await;
-    let redis = cluster
-        .redis()
-        .await
-        .with_deadline(std::time::Duration::from_secs(20))
-        .unwrap();
+    let redis = patient_in(&cluster).await;
     check_two_keys(redis.clone()).await;
     // Each denial was given back: keys of other subjects on other servers.
     let several = RateLimiter::new(redis, [daily("one", 9), daily("two", 5)]);

@@ -14,15 +14,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Key, Policies, Policy, Quota, RateLimiter},
 };
 
-use super::{command, only_key, patient, time};
-use crate::support::Server;
-
-const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::Gcra,
-    Algorithm::SlidingLog,
-    Algorithm::SlidingWindow,
-    Algorithm::CalendarWindow,
-];
+use crate::{
+    rate_limit::{ALGORITHMS, command, only_key, patient, time},
+    support::Server,
+};
 
 fn one(_: &Parts) -> Option<u64> {
     Some(1)

@@ -14,15 +14,10 @@ use tower_fred::{
     rate_limit::{Algorithm, Header, Key, Policy, Quota, RateLimiter},
 };
 
-use super::patient;
-use crate::support::{Server, patience::patiently, topology::Cluster};
-
-const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::Gcra,
-    Algorithm::SlidingLog,
-    Algorithm::SlidingWindow,
-    Algorithm::CalendarWindow,
-];
+use crate::{
+    rate_limit::{ALGORITHMS, another, patient, patient_in},
+    support::{Server, patiently, topology::Cluster, until},
+};
 
 const OK: StatusCode = StatusCode::OK;
 const DENIED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
@@ -38,16 +33,6 @@ fn logins(redis: &Redis, algorithm: Algorithm) -> RateLimitLayer<impl Key + Clon
         .by(one as fn(&Parts) -> Option<u64>)
         .fail_closed()
         .count_when(|response| response.status == StatusCode::UNAUTHORIZED)
-}
-
-/// A second handle of the same namespace, as another process has.
-async fn another(server: &Server, redis: &Redis) -> Redis {
-    Redis::builder()
-        .namespace(redis.namespace())
-        .deadline(Duration::from_secs(20))
-        .connect(&server.url())
-        .await
-        .expect("a handle")
 }
 
 /// Logs in; the answer comes when the gate is open.
@@ -123,6 +108,7 @@ async fn a_denial_is_short_where_other_processes_give_permits_back() {
     let returned = Instant::now();
     let admitted = async {
         while log_in(here.clone(), Arc::clone(&open)).await.0 == DENIED {
+            // Nobody tells this process of the permits: the denial that it remembers ends by time alone.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -187,11 +173,7 @@ async fn what_another_limiter_gives_back_ends_a_denial() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_waits_for_is_given_back_in_a_cluster() {
     let cluster = Cluster::start().await;
-    let redis = cluster
-        .redis()
-        .await
-        .with_deadline(Duration::from_secs(20))
-        .unwrap();
+    let redis = patient_in(&cluster).await;
     let many = |name| Policy::new(name, Quota::per_day(1_000));
     let header = |name| Header::new(http::HeaderName::from_static(name));
     let layer = RateLimitLayer::new(redis.clone(), many("address"))
@@ -208,14 +190,14 @@ async fn what_nobody_waits_for_is_given_back_in_a_cluster() {
             .header("x-account", "u");
         let answer = service.oneshot(request.body(()).unwrap());
         // A timer has milliseconds, which is too coarse here.
-        let until = Instant::now() + Duration::from_micros(pause * 5);
+        let leaves = Instant::now() + Duration::from_micros(pause * 5);
         tokio::select! {
             biased;
             response = answer => {
                 assert_eq!(response.unwrap().status(), OK);
                 admitted += 1;
             }
-            () = async { while Instant::now() < until { tokio::task::yield_now().await } } => gone += 1,
+            () = async { while Instant::now() < leaves { tokio::task::yield_now().await } } => gone += 1,
         }
     }
     assert!(gone > 20, "{gone} of {admitted}");
@@ -232,11 +214,9 @@ async fn what_nobody_waits_for_is_given_back_in_a_cluster() {
             .into_parts()
             .0;
         let identity = Header::new(name(value)).identity(&request).unwrap();
-        let all_back = async {
-            while limiter.peek(identity).await.unwrap().remaining() != 1_000 - admitted {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        patiently("what nobody waited for", all_back).await;
+        until("what nobody waited for", async || {
+            limiter.peek(identity).await.unwrap().remaining() == 1_000 - admitted
+        })
+        .await;
     }
 }
