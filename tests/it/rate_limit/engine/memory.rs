@@ -6,7 +6,7 @@ use tower_fred::rate_limit::{Algorithm, Policy, Quota, RateLimiter};
 
 use crate::{
     rate_limit::{admitted, another, command, patient},
-    support::Server,
+    support::{Server, until},
 };
 
 #[tokio::test]
@@ -162,13 +162,12 @@ async fn a_caller_that_leaves_loses_no_batch() {
 
 /// Waits until Alice has so many permits left, or more.
 async fn until_at_least(limiter: &RateLimiter, permits: u32) {
-    for _ in 0..10_000_000 {
+    until("permits", async || {
         limiter.give_back().await.expect("an answer");
-        if limiter.peek("alice").await.expect("an answer").remaining() >= permits {
-            return;
-        }
-    }
-    panic!("never {permits} left");
+        let peeked = limiter.peek("alice").await.expect("an answer");
+        peeked.remaining() >= permits
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -214,18 +213,11 @@ async fn what_is_not_spent_is_given_back() {
 
 /// Waits until Alice has so many permits left.
 async fn until_remaining(limiter: &RateLimiter, permits: u32) {
-    for _ in 0..10_000_000 {
-        if limiter
-            .peek("alice")
-            .await
-            .expect("as arranged")
-            .remaining()
-            == permits
-        {
-            return;
-        }
-    }
-    panic!("never {permits} left");
+    until("permits", async || {
+        let peeked = limiter.peek("alice").await.expect("an answer");
+        peeked.remaining() == permits
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -305,14 +297,10 @@ async fn all_keys_are_gone_when_their_time_is_over() {
         let quota = Quota::new(1, Duration::from_millis(200));
         let limiter = RateLimiter::new(redis.clone(), quota).algorithm(algorithm);
         ask_each(&limiter, 2_000).await;
-        let mut left = u64::MAX;
-        for _ in 0..10_000_000 {
-            left = command(&admin, "DBSIZE", &[]).await;
-            if left == 0 {
-                break;
-            }
-        }
-        assert_eq!(left, 0, "{algorithm:?}");
+        until("the end of all keys", async || {
+            command::<u64>(&admin, "DBSIZE", &[]).await == 0
+        })
+        .await;
     }
 }
 

@@ -7,7 +7,7 @@ use tower_fred::{
 
 use crate::{
     rate_limit::command,
-    support::{Server, process},
+    support::{Server, process, until},
 };
 
 const PROCESSES: usize = 4;
@@ -118,12 +118,10 @@ async fn child() {
     // Places are held until all have asked.
     let decisions = tasks.join_all().await;
     let _: i64 = command(&gate, "RPUSH", &["asked", "1"]).await;
-    for _ in 0..1_000_000 {
-        let asked: usize = command(&gate, "LLEN", &["asked"]).await;
-        if asked == PROCESSES {
-            break;
-        }
-    }
+    until("the other processes", async || {
+        command::<usize>(&gate, "LLEN", &["asked"]).await == PROCESSES
+    })
+    .await;
     let admitted = decisions.iter().filter(|decision| decision.is_allowed());
     println!("ADMITTED {}", admitted.count());
 }

@@ -19,25 +19,11 @@ use tower_fred::{
     rate_limit::{Decision, Policy, Quota, RateLimiter},
 };
 
+use super::until_held;
 use crate::{
     rate_limit::{command, keys, only_key, patient},
-    support::{Server, process},
+    support::{Server, process, until},
 };
-
-/// Waits until there are so many members at the only key of a namespace; a place is given back after the answer.
-async fn until_held(admin: &Client, namespace: &str, places: usize) {
-    for _ in 0..100_000 {
-        let keys = keys(admin, namespace).await;
-        let held: usize = match keys.first() {
-            Some(key) => command(admin, "ZCARD", &[key]).await,
-            None => 0,
-        };
-        if held == places {
-            return;
-        }
-    }
-    panic!("never {places} places");
-}
 
 #[tokio::test]
 async fn a_decision_holds_its_place() {
@@ -251,12 +237,10 @@ async fn the_places_of_a_process_that_crashed_are_free_after_their_time() {
     assert!(!limiter.check("alice").await.unwrap().is_allowed());
     let key = only_key(&admin, "crash").await;
     // Nobody renews them, so the key goes with the last.
-    for _ in 0..10_000_000 {
-        let left: i64 = command(&admin, "PTTL", &[&key]).await;
-        if left < 0 {
-            break;
-        }
-    }
+    until("the end of the key", async || {
+        command::<i64>(&admin, "PTTL", &[&key]).await < 0
+    })
+    .await;
     let places = [
         limiter.check("alice").await.unwrap(),
         limiter.check("alice").await.unwrap(),

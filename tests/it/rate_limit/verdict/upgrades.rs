@@ -19,8 +19,9 @@ use tower_fred::{
     rate_limit::{Places, Policy},
 };
 
+use super::{held, until_held};
 use crate::{
-    rate_limit::{command, keys, patient},
+    rate_limit::{command, patient},
     support::{Server, http::HttpServer},
 };
 
@@ -53,22 +54,6 @@ async fn open(server: &HttpServer) -> Result<BufReader<TcpStream>, String> {
         true => Ok(stream),
         false => Err(head),
     }
-}
-
-async fn held(admin: &Client, namespace: &str) -> usize {
-    match keys(admin, namespace).await.first() {
-        Some(key) => command(admin, "ZCARD", &[key]).await,
-        None => 0,
-    }
-}
-
-async fn until_held(admin: &Client, namespace: &str, places: usize) {
-    for _ in 0..100_000 {
-        if held(admin, namespace).await == places {
-            return;
-        }
-    }
-    panic!("never {places} places");
 }
 
 /// The place was given back with the body of the 101, which ends at once: six of six connections were open under a limit of
