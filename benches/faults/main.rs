@@ -23,8 +23,12 @@
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
 
+mod case;
+mod downs;
+mod logs;
 mod observed;
 mod process;
+mod promises;
 mod report;
 mod row;
 mod run;
@@ -44,6 +48,7 @@ use run::Run;
 async fn main() {
     process::count_panics();
     process::watch_machine();
+    logs::Lines::watch();
     let wanted = std::env::args()
         .skip(1)
         .find(|argument| !argument.starts_with('-'))
@@ -70,6 +75,15 @@ async fn main() {
             missed |= report::line(&row);
         }
     }
+    let cases = promises::NAMES.map(|name| (name, name.contains(&wanted)));
+    if cases.iter().any(|(_, is_wanted)| *is_wanted) {
+        case::head();
+    }
+    for (name, is_wanted) in cases {
+        if is_wanted {
+            missed |= promises::suffer(name).await;
+        }
+    }
     report::foot(missed);
 }
 
@@ -82,6 +96,7 @@ async fn suffer(fault: Fault) -> row::Row {
         loses_sessions: fault.loses_sessions(),
         loses_writes: fault.losses() > 0,
         is_harmless: fault.is_harmless(),
+        most_downs: most_downs(fault),
     };
     let run = Run::start(&rig.redis).await;
     let begun = run.mark();
@@ -97,7 +112,17 @@ fn duration(fault: Fault) -> Duration {
         }
         // The fault lasts until the data is loaded.
         Fault::Loading => Duration::ZERO,
+        Fault::Paused => Duration::from_secs(2),
         _ => Duration::from_millis(1500),
+    }
+}
+
+fn most_downs(fault: Fault) -> Option<usize> {
+    match fault {
+        // One outage, however many of the commands are answered meanwhile.
+        Fault::Paused => Some(1),
+        _ if fault.is_harmless() => Some(0),
+        _ => None,
     }
 }
 
@@ -105,6 +130,7 @@ fn name(fault: Fault) -> &'static str {
     match fault {
         Fault::Killed => "kill -9, restart",
         Fault::Stopped => "sigstop",
+        Fault::Paused => "client pause write",
         Fault::BlackHole => "black hole",
         Fault::HalfOpen => "half-open",
         Fault::Reset => "reset per request",

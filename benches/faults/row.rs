@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    logs::Lines,
     observed::{LEAST_SPAN, Observed, percentile, times},
     process::Usage,
     support::{
@@ -22,6 +23,8 @@ pub(crate) struct Expected {
     pub(crate) loses_writes: bool,
     /// Whether no request may fail at all.
     pub(crate) is_harmless: bool,
+    /// How often the handle may count Redis as down, where that is promised.
+    pub(crate) most_downs: Option<usize>,
 }
 
 /// One row.
@@ -52,6 +55,11 @@ pub(crate) struct Row {
     /// The rate of the servers that the fault did not harm, as a part of their rate before: the least of them.
     pub(crate) healthy: Option<f64>,
     pub(crate) limits_kept: bool,
+    /// How often the handle began to count Redis as down.
+    pub(crate) downs: usize,
+    /// The log lines, and the time in which they came.
+    pub(crate) lines: Lines,
+    pub(crate) span: Duration,
     pub(crate) panics: usize,
     pub(crate) usage: (Usage, Usage),
 }
@@ -104,6 +112,9 @@ impl Row {
             }),
             healthy: observed.healthy(shard),
             limits_kept: true,
+            downs: 0,
+            lines: Lines::default(),
+            span: Duration::ZERO,
             panics: 0,
             usage: (usage, usage),
         }
@@ -166,9 +177,13 @@ impl Row {
             format!("{refused} failures")
         });
         misses.add(!self.limits_kept, || "a limit was exceeded".into());
+        let downs = self.downs;
+        let too_often = expected.most_downs.is_some_and(|most| downs > most);
+        misses.add(too_often, || format!("{downs} times down"));
     }
 
     fn check_usage(&self, misses: &mut Misses) {
+        misses.0.extend(self.lines.too_often(self.span));
         misses.add(self.panics > 0, || format!("{} panics", self.panics));
         let (before, after) = self.usage;
         let grown = after.memory.saturating_sub(before.memory) / 1024;

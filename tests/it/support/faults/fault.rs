@@ -19,6 +19,7 @@ use super::{
 pub enum Fault {
     Killed,
     Stopped,
+    Paused,
     BlackHole,
     HalfOpen,
     Reset,
@@ -33,9 +34,10 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Killed,
         Self::Stopped,
+        Self::Paused,
         Self::BlackHole,
         Self::HalfOpen,
         Self::Reset,
@@ -113,6 +115,8 @@ impl Rig {
         match fault {
             Fault::Killed => tokio::task::block_in_place(|| self.server.kill()),
             Fault::Stopped => self.server.stop(),
+            // Reads and PING are answered; what may write is not. The time is only for a fault that is not ended.
+            Fault::Paused => self.tell("CLIENT", &["PAUSE", "60000", "WRITE"]).await,
             Fault::BlackHole => self.proxy.set(Mode::BlackHole),
             Fault::HalfOpen => self.proxy.swallow_open_connections(),
             Fault::Reset => self.proxy.set(Mode::Reset),
@@ -157,6 +161,7 @@ impl Rig {
         match fault {
             Fault::Killed => tokio::task::block_in_place(|| self.server.restart()),
             Fault::Stopped => self.server.resume(),
+            Fault::Paused => self.tell("CLIENT", &["UNPAUSE"]).await,
             Fault::BlackHole | Fault::Reset | Fault::Slow => self.proxy.set(Mode::Relay),
             Fault::Loading => tokio::task::block_in_place(|| self.server.wait_for_pong()),
             Fault::OutOfMemory => self.tell("CONFIG", &["SET", "maxmemory", "0"]).await,

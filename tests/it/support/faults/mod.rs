@@ -3,6 +3,7 @@
 pub mod crossing;
 pub mod failover;
 pub mod fault;
+pub mod idle;
 pub mod load;
 pub mod proxy;
 pub mod relay;
