@@ -12,7 +12,8 @@
 //! time than what is measured here while the breaker is open. The connections to Redis are real, over loopback, and so are
 //! the faults.
 //!
-//! A word after `--` runs only the faults whose name contains it. `STOP_SECONDS` is how long a server is stopped; default 3.
+//! With the word `soak` after `--`, one server suffers one fault after the other under the same load: `make soak`. Another
+//! word runs only the faults whose name contains it. `STOP_SECONDS` is how long a server is stopped; default 3.
 
 #[allow(
     dead_code,
@@ -26,12 +27,14 @@ mod support;
 mod case;
 mod downs;
 mod logs;
+mod memos;
 mod observed;
 mod process;
 mod promises;
 mod report;
 mod row;
 mod run;
+mod soak;
 mod topologies;
 
 use std::time::Duration;
@@ -54,6 +57,9 @@ async fn main() {
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default()
         .to_lowercase();
+    if wanted == "soak" {
+        std::process::exit(i32::from(soak::soak().await));
+    }
     // Allocates what is allocated once, before the memory is measured.
     suffer(Fault::Slow).await;
 
@@ -90,18 +96,21 @@ async fn main() {
 /// One fault of one server.
 async fn suffer(fault: Fault) -> row::Row {
     let rig = Rig::start(observed::DEADLINE).await;
-    let expected = Expected {
+    let run = Run::start(&rig.redis).await;
+    let begun = run.mark();
+    rig.suffer(fault, tokio::time::sleep(duration(fault))).await;
+    run.finish(expected(fault), begun, |_| None).await
+}
+
+fn expected(fault: Fault) -> Expected {
+    Expected {
         name: name(fault),
         losses: fault.losses(),
         loses_sessions: fault.loses_sessions(),
         loses_writes: fault.losses() > 0,
         is_harmless: fault.is_harmless(),
         most_downs: most_downs(fault),
-    };
-    let run = Run::start(&rig.redis).await;
-    let begun = run.mark();
-    rig.suffer(fault, tokio::time::sleep(duration(fault))).await;
-    run.finish(expected, begun, |_| None).await
+    }
 }
 
 fn duration(fault: Fault) -> Duration {

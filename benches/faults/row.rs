@@ -61,6 +61,8 @@ pub(crate) struct Row {
     pub(crate) lines: Lines,
     pub(crate) span: Duration,
     pub(crate) panics: usize,
+    /// Broken promises that others found.
+    pub(crate) more: Vec<String>,
     pub(crate) usage: (Usage, Usage),
 }
 
@@ -116,6 +118,7 @@ impl Row {
             lines: Lines::default(),
             span: Duration::ZERO,
             panics: 0,
+            more: Vec::new(),
             usage: (usage, usage),
         }
     }
@@ -126,6 +129,7 @@ impl Row {
         self.check_times(&mut misses);
         self.check_outcomes(&mut misses);
         self.check_usage(&mut misses);
+        misses.0.extend_from_slice(&self.more);
         misses.0
     }
 

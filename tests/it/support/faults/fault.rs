@@ -101,6 +101,12 @@ impl Rig {
         }
     }
 
+    /// A client of the server that is not tested.
+    #[allow(dead_code, reason = "the soak looks at keys")]
+    pub fn admin(&self) -> &Client {
+        &self.admin
+    }
+
     /// Begins the fault, waits for `hold`, and ends the fault. Returns when the server is back.
     pub async fn suffer(&self, fault: Fault, hold: impl Future<Output = ()>) {
         self.begin(fault).await;
@@ -163,7 +169,11 @@ impl Rig {
             Fault::Stopped => self.server.resume(),
             Fault::Paused => self.tell("CLIENT", &["UNPAUSE"]).await,
             Fault::BlackHole | Fault::Reset | Fault::Slow => self.proxy.set(Mode::Relay),
-            Fault::Loading => tokio::task::block_in_place(|| self.server.wait_for_pong()),
+            Fault::Loading => tokio::task::block_in_place(|| {
+                self.server.wait_for_pong();
+                // After the next kill it has no data.
+                self.server.forget_saved();
+            }),
             Fault::OutOfMemory => self.tell("CONFIG", &["SET", "maxmemory", "0"]).await,
             Fault::ReadOnly => self.tell("REPLICAOF", &["NO", "ONE"]).await,
             Fault::Password => self.tell("CONFIG", &["SET", "requirepass", ""]).await,
