@@ -46,12 +46,13 @@ impl Case {
         told.push(what.into());
     }
 
-    /// A request took `took`: the promise is `most`, and what the machine delayed.
-    pub(crate) fn bound(&mut self, what: &str, took: Duration, most: Duration) {
+    /// A request took `took`: the promise is `most`, and what the machine delayed. True when it is kept.
+    pub(crate) fn bound(&mut self, what: &str, took: Duration, most: Duration) -> bool {
         let is_kept = took <= most + held_up() + TICK;
         let most = most.as_millis();
         let took = took.as_millis();
         self.promise(is_kept, format!("{what} {took} of {most} ms"));
+        is_kept
     }
 
     /// The log lines until now.

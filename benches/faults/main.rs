@@ -63,30 +63,37 @@ async fn main() {
     // Allocates what is allocated once, before the memory is measured.
     suffer(Fault::Slow).await;
 
-    report::head();
+    let is_wanted = |name: &str| name.contains(&wanted);
+    let sentinels = [SentinelFault::Planned, SentinelFault::Killed];
+    let of_cluster = ClusterFault::ALL.map(topologies::cluster_name);
+    let names = Fault::ALL.map(name).into_iter();
+    let mut names = names
+        .chain(sentinels.map(topologies::sentinel_name))
+        .chain(of_cluster);
+    if names.any(is_wanted) {
+        report::head();
+    }
     let mut missed = false;
     for fault in Fault::ALL {
-        if name(fault).contains(&wanted) {
+        if is_wanted(name(fault)) {
             missed |= report::line(&suffer(fault).await);
         }
     }
-    for fault in [SentinelFault::Planned, SentinelFault::Killed] {
-        if topologies::sentinel_name(fault).contains(&wanted) {
+    for fault in sentinels {
+        if is_wanted(topologies::sentinel_name(fault)) {
             missed |= report::line(&topologies::suffer(fault).await);
         }
     }
-    let names = ClusterFault::ALL.map(topologies::cluster_name);
-    if names.iter().any(|name| name.contains(&wanted)) {
+    if of_cluster.into_iter().any(is_wanted) {
         for row in topologies::suffer_in_cluster().await {
             missed |= report::line(&row);
         }
     }
-    let cases = promises::NAMES.map(|name| (name, name.contains(&wanted)));
-    if cases.iter().any(|(_, is_wanted)| *is_wanted) {
+    if promises::NAMES.into_iter().any(is_wanted) {
         case::head();
     }
-    for (name, is_wanted) in cases {
-        if is_wanted {
+    for name in promises::NAMES {
+        if is_wanted(name) {
             missed |= promises::suffer(name).await;
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     logs::Lines,
-    observed::{LEAST_SPAN, Observed, percentile, times},
+    observed::{LEAST_SPAN, Observed, has_one_command, percentile, times},
     process::Usage,
     support::{
         load::Sample,
@@ -36,6 +36,8 @@ pub(crate) struct Row {
     pub(crate) p99: Duration,
     /// The slowest request with one command, and with two.
     pub(crate) slowest: [Duration; 2],
+    /// Of which layer the slowest request with one command was.
+    pub(crate) slowest_kind: Option<Kind>,
     /// By how much the machine delayed a thread that does no work.
     pub(crate) held_up: Duration,
     /// By how much the bare handler or the beginning of a request was delayed, although they do not need Redis.
@@ -95,9 +97,10 @@ impl Row {
             p50: percentile(&during, 50),
             p99: percentile(&during, 99),
             slowest: [
-                observed.slowest(|kind| matches!(kind, Kind::Page | Kind::Limited | Kind::Strict)),
+                observed.slowest(has_one_command),
                 observed.slowest(|kind| kind == Kind::Visit),
             ],
+            slowest_kind: observed.slowest_kind(),
             held_up: Duration::ZERO,
             stall: observed.stall(),
             open: observed.open(),
@@ -136,8 +139,12 @@ impl Row {
     fn check_times(&self, misses: &mut Misses) {
         for (commands, slowest) in (1u32..).zip(self.slowest) {
             let limit = FENCE * commands + self.held_up + TICK;
+            let kind = match commands {
+                1 => self.slowest_kind.unwrap_or(Kind::Page),
+                _ => Kind::Visit,
+            };
             misses.add(slowest > limit, || {
-                format!("slowest {slowest:.0?} > {limit:.0?}")
+                format!("slowest {kind:?} {slowest:.0?} > {limit:.0?}")
             });
         }
         let stall = self.stall;

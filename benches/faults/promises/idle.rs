@@ -25,14 +25,20 @@ pub(crate) async fn suffer(name: &'static str) -> Case {
         async move { handle_with(&url, |builder| builder.deadline(DEADLINE)).await }
     }))
     .await;
-    let nodes: Vec<Node> = join_all(handles.iter().map(Node::start)).await;
+    let nodes: Vec<Node> = join_all(
+        handles
+            .iter()
+            .enumerate()
+            .map(async |(number, redis)| Node::start(redis, number % 2 == 0).await),
+    )
+    .await;
     let mut case = Case::begin(name);
     let (begun, mut asked, mut failed) = (relay.cuts(), 0, 0);
     for round in 0..ROUNDS {
         // Before, at and after the cut.
         let answers = join_all(nodes.iter().enumerate().map(async |(number, node)| {
             let step = u32::try_from((round * nodes.len() + number) % STEPS).unwrap_or(0);
-            sleep(LIMIT - EARLY + STEP * step).await;
+            sleep(node.idle() - EARLY + STEP * step).await;
             node.is_served().await
         }));
         for is_served in answers.await {
@@ -62,32 +68,46 @@ pub(crate) async fn suffer(name: &'static str) -> Case {
     case
 }
 
-/// One process: a page and a limit over a connection of its own.
+/// One process: a limit, or a limit and a page, over a connection of its own.
 struct Node {
-    pages: Pages,
+    pages: Option<Pages>,
     limiter: RateLimiter,
     downs: Downs,
 }
 
 impl Node {
-    async fn start(redis: &Redis) -> Self {
-        let node = Self {
-            pages: Pages::new(redis, Duration::ZERO),
+    async fn start(redis: &Redis, has_pages: bool) -> Self {
+        let pages = has_pages.then(|| Pages::new(redis, Duration::ZERO));
+        if let Some(pages) = &pages {
+            pages.warm(0).await;
+        }
+        Self {
+            pages,
             limiter: RateLimiter::new(redis.clone(), Quota::per_second(1000)),
             downs: Downs::watch(redis),
-        };
-        node.pages.warm(0).await;
-        node
+        }
+    }
+
+    /// How long after a request the connection is cut. Whoever has used a page looks at the log of purges for two seconds.
+    fn idle(&self) -> Duration {
+        match self.pages {
+            Some(_) => LIMIT + LOOKS,
+            None => LIMIT,
+        }
     }
 
     async fn is_served(&self) -> bool {
         let limit = self.limiter.check("anybody").await.is_ok();
-        let page = timeout(DEADLINE * 3, self.pages.ask(0)).await;
+        let Some(pages) = &self.pages else {
+            return limit;
+        };
+        let page = timeout(DEADLINE * 3, pages.ask(0)).await;
         limit && page.is_ok_and(|(answer, _)| answer != Answer::Bypass)
     }
 }
 
 const LIMIT: Duration = Duration::from_secs(2);
+const LOOKS: Duration = Duration::from_secs(2);
 const HANDLES: usize = 8;
 const ROUNDS: usize = 3;
 /// The times of the requests of a round, around the cut.
