@@ -14,7 +14,7 @@ use crate::{
     case::Case,
     downs::Downs,
     observed::DEADLINE,
-    support::{Server, idle::IdleRelay, server::handle_with},
+    support::{Server, faults::idle::IdleRelay, server::handle_with},
 };
 
 pub(crate) async fn suffer(name: &'static str) -> Case {

@@ -12,6 +12,6 @@ pub mod tls;
 pub mod topology;
 
 pub use counts::Counts;
-pub use faults::{crossing, failover, fault, idle, load, proxy, shop};
+pub use faults::{crossing, failover, fault, load, proxy, shop};
 pub use patience::{patiently, until};
 pub use server::Server;

@@ -4,13 +4,17 @@ use std::{future::Future, time::Duration};
 
 use tower_fred::{
     Redis,
-    fred::{clients::Client, interfaces::LuaInterface, types::Value},
+    fred::{
+        clients::Client,
+        interfaces::{ClientLike, LuaInterface},
+        types::Value,
+    },
 };
 
 use super::{
     super::{
         command::run,
-        server::{Server, free_port, handle_with},
+        server::{Server, application_builder, free_port, handle_with},
     },
     proxy::{Mode, Proxy},
 };
@@ -92,7 +96,11 @@ impl Rig {
         let server = Server::start_with(&settings);
         let proxy = Proxy::start(server.port()).await;
         let redis = handle_with(&proxy.url(), |builder| builder.deadline(deadline)).await;
-        let admin = server.admin().await;
+        // It connects again after a kill.
+        let admin = application_builder(&server.url())
+            .build()
+            .expect("a client");
+        admin.init().await.expect("a connection");
         Self {
             redis,
             server,
