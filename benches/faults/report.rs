@@ -8,8 +8,8 @@ pub(crate) fn head() {
     println!(
         "64 visitors; times in ms. slowest: a request with one command / with two. stall: the longest delay by the machine \
          / of what\nneeds no Redis. open: p99 minus that of the bare handler while the breaker was open. back: from the end \
-         of the fault to the\nlast request that failed. down: how often the handle began to count Redis as down. log: WARN and \
-         ERROR lines of this crate\n/ of fred. RSS: before and after.\n"
+         of the fault to the\nlast request that failed. down: how often the handle began to count Redis as down. log: WARN \
+         and ERROR lines of this crate\n/ of fred. RSS: before and after.\n"
     );
     println!(
         "{:<22} {:>6} {:>6} {:>6} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>7} {:>5} {:>6} {:>4} {:>8} {:>11}  promises",
