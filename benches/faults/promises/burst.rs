@@ -30,49 +30,7 @@ pub(crate) async fn suffer(name: &'static str) -> Case {
     let runs = pages.runs();
     let mut case = Case::begin(name);
     for _ in 0..ROUNDS {
-        // All of one page, then half of them of all layers.
-        let all = join_all((0..REQUESTS).map(|_| spawn(hit(pages.clone()))));
-        all.await;
-        let start = std::sync::Arc::new(Barrier::new(REQUESTS));
-        let others = (0..REQUESTS / 2).map(|number| {
-            let kind = KINDS[number % KINDS.len()];
-            let mut visitor = Visitor::new(shop.clone(), kind, number);
-            let start = start.clone();
-            spawn(async move {
-                start.wait().await;
-                visitor.ask().await.0
-            })
-        });
-        let hits = (0..REQUESTS / 2).map(|_| {
-            let (pages, start) = (pages.clone(), start.clone());
-            spawn(async move {
-                start.wait().await;
-                hit(pages).await
-            })
-        });
-        let (others, hits) = tokio::join!(join_all(others), join_all(hits));
-        let hits: Vec<Answer> = hits
-            .into_iter()
-            .map(|hit| hit.expect("an answer"))
-            .collect();
-        let not_hit = hits.iter().filter(|hit| **hit != Answer::Hit).count();
-        case.promise(
-            not_hit == 0,
-            format!("{not_hit} of {} hits bypassed", hits.len()),
-        );
-        let outcomes = others
-            .into_iter()
-            .map(|outcome| outcome.expect("an answer"));
-        let outcomes: Vec<Outcome> = outcomes.collect();
-        let failed = outcomes
-            .iter()
-            .filter(|outcome| outcome.is_failure())
-            .count();
-        let wrong = outcomes.contains(&Outcome::Wrong);
-        case.promise(
-            !wrong,
-            format!("{failed} of {} others failed", outcomes.len()),
-        );
+        round(&mut case, &pages, &shop).await;
         until_up(&redis).await;
     }
     let runs = pages.runs() - runs;
@@ -84,6 +42,52 @@ pub(crate) async fn suffer(name: &'static str) -> Case {
     let is_up = redis.health() == Health::Up;
     case.promise(count == 0 && is_up, format!("{count} times down"));
     case
+}
+
+async fn round(case: &mut Case, pages: &Pages, shop: &Shop) {
+    // All of one page, then half of them of all layers.
+    let all = join_all((0..REQUESTS).map(|_| spawn(hit(pages.clone()))));
+    all.await;
+    let start = std::sync::Arc::new(Barrier::new(REQUESTS));
+    let others = (0..REQUESTS / 2).map(|number| {
+        let kind = KINDS[number % KINDS.len()];
+        let mut visitor = Visitor::new(shop.clone(), kind, number);
+        let start = start.clone();
+        spawn(async move {
+            start.wait().await;
+            visitor.ask().await.0
+        })
+    });
+    let hits = (0..REQUESTS / 2).map(|_| {
+        let (pages, start) = (pages.clone(), start.clone());
+        spawn(async move {
+            start.wait().await;
+            hit(pages).await
+        })
+    });
+    let (others, hits) = tokio::join!(join_all(others), join_all(hits));
+    let hits: Vec<Answer> = hits
+        .into_iter()
+        .map(|hit| hit.expect("an answer"))
+        .collect();
+    let not_hit = hits.iter().filter(|hit| **hit != Answer::Hit).count();
+    case.promise(
+        not_hit == 0,
+        format!("{not_hit} of {} hits bypassed", hits.len()),
+    );
+    let outcomes = others
+        .into_iter()
+        .map(|outcome| outcome.expect("an answer"));
+    let outcomes: Vec<Outcome> = outcomes.collect();
+    let failed = outcomes
+        .iter()
+        .filter(|outcome| outcome.is_failure())
+        .count();
+    let wrong = outcomes.contains(&Outcome::Wrong);
+    case.promise(
+        !wrong,
+        format!("{failed} of {} others failed", outcomes.len()),
+    );
 }
 
 async fn hit(pages: Pages) -> Answer {
