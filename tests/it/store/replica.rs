@@ -9,25 +9,8 @@ use super::{
 use crate::support::{
     Server, patiently,
     server::until_served,
-    topology::{Cluster, run},
+    topology::{Cluster, replicated, run},
 };
-
-/// A primary, and a replica that has its data.
-async fn pair() -> (Server, Server) {
-    let settings = ["--repl-diskless-sync-delay", "0"];
-    let primary = Server::start_with(&settings);
-    let port = primary.port().to_string();
-    let replica =
-        Server::start_with(&[&settings[..], &["--replicaof", "127.0.0.1", &port]].concat());
-    let admin = replica.admin().await;
-    patiently("a replica with the data", async {
-        while !info(&admin).await.contains("master_link_status:up") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    (primary, replica)
-}
 
 async fn info(admin: &Client) -> String {
     run(admin, "INFO", &["replication"]).await.expect("info")
@@ -42,7 +25,7 @@ async fn tell(server: &Server, command: &'static str, arguments: &[&str]) {
 /// new one was still used.
 #[tokio::test]
 async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
-    let (old, new) = pair().await;
+    let (old, new) = replicated().await;
     let (here, there) = (old.redis().await, old.redis().await);
     let (near, far) = (numbers(&here), numbers(&there));
     near.set(1, &1).await.expect("set");
@@ -75,7 +58,7 @@ async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
 /// A primary that lost its replicas may have been replaced by one of them. With `min-replicas-to-write` it refuses then.
 #[tokio::test]
 async fn a_primary_without_the_replicas_that_it_needs_is_not_believed() {
-    let (primary, replica) = pair().await;
+    let (primary, replica) = replicated().await;
     let redis = primary.redis().await;
     let memo = numbers(&redis);
     memo.set(1, &1).await.expect("set");
