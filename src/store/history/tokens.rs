@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn it_knows_the_last_records_and_no_others() {
-        let mut history = Tokens::new(3);
+        let mut tokens = Tokens::new(3);
         for count in 5..10 {
             tokens.push(count, token(count));
         }
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn what_is_before_a_gap_is_not_known() {
-        let mut history = Tokens::new(10);
+        let mut tokens = Tokens::new(10);
         for count in [1, 2, 4, 5] {
             tokens.push(count, token(count));
         }
