@@ -279,6 +279,9 @@ impl CacheLayer {
     /// that is in use is compared with Redis every 0.6 s in the background, by 11 bytes of it, and one that was not used
     /// for 0.85 s before it is used again. Responses of which the server gives no answer stay in use.
     ///
+    /// An entry of up to an eighth of `bytes`, and of at most 8 MiB, is kept. A larger one may be left out, whereof one line
+    /// in the log tells; it is read from Redis each time.
+    ///
     /// # Panics
     ///
     /// If it is zero.

@@ -19,6 +19,9 @@ impl<T> Memo<T> {
     /// in use is compared with Redis every 0.6 s in the background, by its first 11 bytes; a value that was not used for
     /// 0.85 s is compared before it is used again. A value whose server does not answer stays in use.
     ///
+    /// An entry of up to an eighth of `bytes`, and of at most 8 MiB, is kept. A larger one may be left out, whereof one line
+    /// in the log tells; it is read from Redis each time.
+    ///
     /// # Panics
     ///
     /// When it is zero.

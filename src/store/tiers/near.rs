@@ -7,16 +7,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
+    thread,
 };
 
 use bytes::Bytes;
-use quick_cache::{Weighter, sync::Cache};
+use quick_cache::{
+    OptionsBuilder, Weighter,
+    sync::{Cache, DefaultLifecycle},
+};
 use tokio::sync::Notify;
 
-use crate::store::entry::{
-    decode::{Entry, PACKED},
-    key::Digest,
-    slot::{Held, Seen},
+use crate::{
+    log_pace::{LogPace, uptime},
+    store::entry::{
+        decode::{Entry, PACKED},
+        key::Digest,
+        slot::{Held, Seen},
+    },
 };
 
 /// An entry in the near tier, and when it was last compared with Redis.
@@ -40,19 +47,34 @@ pub(crate) struct Near {
     /// Fingerprints of the entries that were offered lately. An entry is admitted when it is offered a second time: most
     /// keys are read once.
     offered: Box<[AtomicU32]>,
+    /// The weight of the heaviest entry that a shard keeps.
+    heaviest: u64,
 }
 
 impl Near {
     pub(crate) fn new(bytes: usize) -> Self {
+        let cpus = thread::available_parallelism().map_or(1, usize::from);
+        Self::with_cpus(bytes, cpus)
+    }
+
+    fn with_cpus(bytes: usize, cpus: usize) -> Self {
         let items = (bytes / TYPICAL).clamp(16, 1 << 20);
+        let options = OptionsBuilder::new()
+            .shards(shards(bytes, cpus))
+            .estimated_items_capacity(items)
+            .weight_capacity(bytes as u64)
+            .hot_allocation(HOT)
+            .build()
+            .expect("the capacities are set");
+        let cache = Cache::with_options(
+            options,
+            Weight,
+            BuildHasherDefault::default(),
+            DefaultLifecycle::default(),
+        );
         Self {
-            cache: Cache::with(
-                items,
-                bytes as u64,
-                Weight,
-                BuildHasherDefault::default(),
-                quick_cache::sync::DefaultLifecycle::default(),
-            ),
+            heaviest: (cache.shard_capacity() as f64 * HOT) as u64,
+            cache,
             offered: (0..OFFERS).map(|_| AtomicU32::new(0)).collect(),
         }
     }
@@ -78,6 +100,10 @@ impl Near {
             let weight = blob.len().saturating_add(unpacked);
             let weight = u32::try_from(weight).unwrap_or(u32::MAX);
             let weight = weight.saturating_add(overhead(&entry));
+            if u64::from(weight) > self.heaviest {
+                self.note_too_large(weight);
+                return;
+            }
             let held = Held {
                 entry: Arc::new(entry),
                 seen: seen.clone(),
@@ -93,6 +119,18 @@ impl Near {
         }
     }
 
+    fn note_too_large(&self, weight: u32) {
+        static TOO_LARGE: LogPace = LogPace::new();
+        if let Some(omitted) = TOO_LARGE.admit(uptime()) {
+            let most = self.heaviest;
+            tracing::warn!(
+                target: "tower_fred::store",
+                bytes = weight, most, omitted,
+                "an entry is too large to be kept in this process: `near` needs more bytes"
+            );
+        }
+    }
+
     fn is_known(&self, digest: &Digest) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
         // Not the bytes that the hasher of the cache uses.
@@ -100,6 +138,15 @@ impl Near {
         let print = u32::from_le_bytes([e, f, g, h]) | 1;
         self.offered[place].swap(print, Ordering::Relaxed) == print
     }
+}
+
+/// The number of parts that each have a lock and an equal share of the bytes. An entry has to fit into one part: there are
+/// as many parts as the CPUs can use, but none is too small for an entry of [`LARGEST`] bytes or an eighth of all bytes.
+fn shards(bytes: usize, cpus: usize) -> usize {
+    let largest = (bytes / 8).min(LARGEST);
+    let share = largest + largest / 16 + 4096;
+    let most = (bytes / share).min(cpus.saturating_mul(4)).max(1);
+    1 << most.ilog2()
 }
 
 /// The memory that an entry takes beside the bytes from which it was read.
@@ -153,6 +200,10 @@ impl fmt::Debug for Near {
 
 const OFFERS: usize = 1 << 14;
 const TYPICAL: usize = 2048;
+/// The part of a shard that entries which were read more than once may take: the bound of a single entry, too.
+const HOT: f64 = 0.97;
+/// How large an entry may be that is kept whatever the number of CPUs.
+const LARGEST: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -192,6 +243,33 @@ mod tests {
         };
         assert_eq!(value.bytes, vec![b'x'; 10]);
         assert!(!blob.as_ptr_range().contains(&value.bytes.as_ptr()));
+    }
+
+    /// The parts were four for each CPU: with many CPUs an entry of a 250th of the bytes was left out, and nothing said so.
+    #[test]
+    fn an_eighth_of_the_bytes_fits_whatever_the_number_of_cpus() {
+        for cpus in [1, 2, 3, 64, 1024] {
+            for bytes in [64 << 10, 1 << 20, 10 << 20, 64 << 20] {
+                let near = Near::with_cpus(bytes, cpus);
+                let digest = digest(1);
+                let blob = blob(&digest, (bytes / 8).min(LARGEST) - 256);
+                near.offer(&digest, &blob, &Seen::Nothing, 1);
+                near.offer(&digest, &blob, &Seen::Nothing, 1);
+                assert!(near.get(&digest).is_some(), "{bytes} bytes, {cpus} CPUs");
+            }
+        }
+        assert_eq!(shards(1 << 30, 64), 64, "large caches have enough parts");
+        assert_eq!((shards(1, 64), shards(0, 0)), (1, 1));
+    }
+
+    #[test]
+    fn what_is_too_large_is_left_out() {
+        let near = Near::with_cpus(1 << 20, 2);
+        let digest = digest(1);
+        let blob = blob(&digest, 1 << 20);
+        near.offer(&digest, &blob, &Seen::Nothing, 1);
+        near.offer(&digest, &blob, &Seen::Nothing, 1);
+        assert!(near.get(&digest).is_none());
     }
 
     #[test]
