@@ -20,7 +20,7 @@ use super::{
     },
     options::RedisBuilder,
     requirements::{check, check_later},
-    topology::{cluster::Cluster, deployment::Deployment, node::Node, sentinel},
+    topology::{cluster::Cluster, deployment::Deployment, node::Node},
     url::{describe, parse},
 };
 use crate::error::{Error, Kind};
@@ -126,11 +126,11 @@ impl RedisBuilder {
             let (builder, breaker) = (builder.clone(), Arc::clone(&breaker));
             links.push(Link::owned(client, router, builder, breaker, self.deadline));
         }
+        let node = Node::new(links, breaker);
         if matches!(builder.get_config(), Some(config) if config.server.is_sentinel()) {
-            let links = links.iter().map(Arc::downgrade).collect();
-            tokio::spawn(sentinel::follow(builder, links));
+            return Ok(Deployment::Single(node.following(builder)));
         }
-        Ok(Deployment::Single(Node::new(links, breaker)))
+        Ok(Deployment::Single(node))
     }
 
     async fn open_cluster(

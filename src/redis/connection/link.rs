@@ -2,16 +2,12 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock, Weak},
+    time::{Duration, Instant},
 };
 
 use fred::{
     clients::Client,
-    error::{Error as FredError, ErrorKind},
     interfaces::ClientLike,
     types::{Builder, ConnectHandle},
 };
@@ -20,25 +16,30 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    breaker::Breaker,
-    failure::{classify, is_unanswered},
+use super::{breaker::Breaker, failure::classify, task::Task};
+use crate::{
+    error::Error,
+    log_pace::{LogPace, uptime},
 };
-use crate::error::Error;
 
 /// A client, and the task that drives it when this crate made it.
 pub(crate) struct Link {
-    current: RwLock<Current>,
+    pub(super) current: RwLock<Current>,
     /// What makes the client anew; nothing for a client of the application.
     builder: Option<Builder>,
-    breaker: Arc<Breaker>,
-    deadline: Duration,
-    recovering: AtomicBool,
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) deadline: Duration,
+    /// Looking after the connection.
+    pub(super) recovery: Task,
 }
 
-struct Current {
+pub(super) struct Current {
     client: Client,
     router: Option<AbortHandle>,
+    /// Runs the commands while `client` is on a server that is no primary.
+    pub(super) stand_in: Option<Client>,
+    /// When `client` took the place of another.
+    made_at: Option<Instant>,
 }
 
 impl Link {
@@ -48,11 +49,13 @@ impl Link {
             current: RwLock::new(Current {
                 client,
                 router: None,
+                stand_in: None,
+                made_at: None,
             }),
             builder: None,
             breaker,
             deadline,
-            recovering: AtomicBool::new(false),
+            recovery: Task::default(),
         })
     }
 
@@ -67,13 +70,15 @@ impl Link {
         let current = Current {
             client,
             router: Some(router.abort_handle()),
+            stand_in: None,
+            made_at: None,
         };
         let link = Arc::new(Self {
             current: RwLock::new(current),
             builder: Some(builder),
             breaker,
             deadline,
-            recovering: AtomicBool::new(false),
+            recovery: Task::default(),
         });
         tokio::spawn(watch(Arc::downgrade(&link), router));
         link
@@ -92,80 +97,86 @@ impl Link {
         Ok(Self::owned(client, router, builder, breaker, deadline))
     }
 
+    /// The client that runs commands now.
     pub(crate) fn client(&self) -> Client {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .client
-            .clone()
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.stand_in.as_ref().unwrap_or(&current.client).clone()
     }
 
-    /// Looks after the connection in the background, unless that is being done already: called when a command got no
-    /// answer.
-    ///
-    /// fred notices a connection that closed, but not one that is open and dead while it is written to.
-    pub(crate) fn suspect(self: &Arc<Self>) {
-        if !self.recovering.swap(true, Ordering::AcqRel) {
-            tokio::spawn(recover(Arc::downgrade(self)));
-        }
+    /// The client that stays, for those who keep it.
+    pub(crate) fn lasting_client(self: &Arc<Self>) -> Client {
+        self.revive();
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.client.clone()
     }
 
     /// Has fred give up its connection and find the server again.
-    pub(crate) async fn reconnect(&self) {
-        let _ = timeout(RECONNECT_TIMEOUT, self.client().force_reconnection()).await;
+    /// True when it has.
+    pub(crate) async fn reconnect(&self) -> bool {
+        reconnect(&self.client()).await
     }
 
-    /// The same in the background, unless the connection is being looked after already: called when its replies are out of step.
-    pub(crate) fn restart(self: &Arc<Self>) {
-        if !self.recovering.swap(true, Ordering::AcqRel) {
-            let link = Arc::clone(self);
-            tokio::spawn(async move {
-                link.reconnect().await;
-                link.recovering.store(false, Ordering::Release);
-            });
-        }
-    }
-
-    /// Makes sure in the background that replies are to what was asked, and connects anew when they are not: called when
-    /// one may have been to another command, or what is stored is not ours.
-    pub(crate) fn verify(self: &Arc<Self>) {
-        if !self.recovering.swap(true, Ordering::AcqRel) {
-            let link = Arc::clone(self);
-            tokio::spawn(async move {
-                if !link.is_in_step().await {
-                    tracing::error!(target: "tower_fred::redis", "replies are out of step: connecting again");
-                    link.reconnect().await;
-                }
-                link.recovering.store(false, Ordering::Release);
-            });
-        }
-    }
-
-    async fn is_in_step(&self) -> bool {
-        let word = chance().to_string();
-        let client = self.client();
-        let echo = client.ping::<String>(Some(word.clone()));
-        match timeout(self.deadline.min(PROBE_TIMEOUT), echo).await {
-            Ok(Ok(answer)) => answer == word,
-            // The user may not be allowed to ask.
-            Ok(Err(error)) => !is_unanswered(&error) && *error.kind() != ErrorKind::Parse,
-            Err(_) => false,
-        }
-    }
-
-    /// Puts a new client in the place of one whose task ended.
-    fn replace(self: &Arc<Self>, builder: &Builder) -> Result<(), fred::error::Error> {
-        let client = builder.build()?;
-        let router = client.connect();
-        tracing::warn!(target: "tower_fred::redis", "replaced a redis client that had ended");
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Current {
-            client,
-            router: Some(router.abort_handle()),
+    /// Waits until a client that was made anew is connected, for `limit` at most: called when a command was not sent. True
+    /// when it is worth sending it again.
+    pub(crate) async fn renew(self: &Arc<Self>, limit: Duration) -> bool {
+        self.revive();
+        let (client, is_new) = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            let is_new = current
+                .made_at
+                .is_some_and(|at| at.elapsed() < CONNECT_TIME);
+            (current.client.clone(), is_new)
         };
+        is_new && matches!(timeout(limit, client.wait_for_connect()).await, Ok(Ok(())))
+    }
+
+    /// Makes a client anew whose task ended, as it does together with its runtime.
+    pub(super) fn revive(self: &Arc<Self>) {
+        let has_ended = |current: &Current| {
+            let is_new = current
+                .made_at
+                .is_some_and(|at| at.elapsed() < REVIVAL_PAUSE);
+            let router = current.router.as_ref();
+            router.is_some_and(AbortHandle::is_finished) && !is_new
+        };
+        if has_ended(&self.current.read().unwrap_or_else(PoisonError::into_inner)) {
+            self.replace(has_ended);
+        }
+    }
+
+    /// Makes a client anew whose task does not do what it is told: it may wait for a write that never ends, or belong to a
+    /// runtime that stands still.
+    pub(super) fn replace_stuck(self: &Arc<Self>) {
+        self.replace(|_| true);
+    }
+
+    fn replace(self: &Arc<Self>, is_due: impl Fn(&Current) -> bool) {
+        let Some(builder) = &self.builder else { return };
+        let client = match builder.build() {
+            Ok(client) => client,
+            Err(error) => {
+                let error = classify(error);
+                tracing::error!(target: "tower_fred::redis", %error, "cannot replace a redis client that had ended");
+                return;
+            }
+        };
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been here first.
+        if !is_due(&current) {
+            return;
+        }
+        let router = client.connect();
+        if let Some(old) = current.router.replace(router.abort_handle()) {
+            old.abort();
+        }
+        current.client = client;
+        current.made_at = Some(Instant::now());
         drop(current);
+        static PACE: LogPace = LogPace::new();
+        if let Some(omitted) = PACE.admit(uptime()) {
+            tracing::warn!(target: "tower_fred::redis", omitted, "replaced a redis client that had ended");
+        }
         tokio::spawn(watch(Arc::downgrade(self), router));
-        Ok(())
     }
 }
 
@@ -188,43 +199,19 @@ impl fmt::Debug for Link {
     }
 }
 
+/// Has a client give up its connection and find the server again.
+pub(super) async fn reconnect(client: &Client) -> bool {
+    let order = client.force_reconnection();
+    matches!(timeout(RECONNECT_TIMEOUT, order).await, Ok(Ok(())))
+}
+
 /// Waits for the end of a client's task, which fred never restarts, and puts a new client in its place.
 async fn watch(link: Weak<Link>, router: ConnectHandle) {
     let _ = router.await;
     // A pause, should the new one end at once as well.
-    sleep(jittered(PROBE_INTERVAL)).await;
-    let Some(link) = link.upgrade() else { return };
-    if let Some(builder) = &link.builder {
-        if let Err(error) = link.replace(builder) {
-            let error = classify(error);
-            tracing::error!(target: "tower_fred::redis", %error, "cannot replace a redis client that had ended");
-        }
-    }
-}
-
-/// Probes until there is an answer, and makes fred connect anew when a connection is open and gives none.
-async fn recover(link: Weak<Link>) {
-    while let Some(link) = link.upgrade() {
-        let client = link.client();
-        let answer = timeout(link.deadline.min(PROBE_TIMEOUT), client.ping::<()>(None)).await;
-        let silence = || FredError::new(ErrorKind::Timeout, "no answer to a probe");
-        let error = match answer.unwrap_or_else(|_| Err(silence())) {
-            // Wrong credentials apart, an error is an answer too: the user may not be allowed to ask.
-            Err(error) if is_unanswered(&error) || *error.kind() == ErrorKind::Auth => error,
-            _ => {
-                link.recovering.store(false, Ordering::Release);
-                link.breaker.answered();
-                return;
-            }
-        };
-        link.breaker.unanswered(&classify(error.clone()));
-        // fred's state says connected until it has tried in vain to connect again.
-        if *error.kind() == ErrorKind::Timeout && client.is_connected() {
-            tracing::debug!(target: "tower_fred::redis", "an open connection gives no answer: connecting again");
-            link.reconnect().await;
-        }
-        drop(link);
-        sleep(jittered(PROBE_INTERVAL)).await;
+    sleep(jittered(REVIVAL_PAUSE * 2)).await;
+    if let Some(link) = link.upgrade() {
+        link.revive();
     }
 }
 
@@ -234,12 +221,13 @@ pub(crate) fn jittered(interval: Duration) -> Duration {
 }
 
 /// Any number, which nobody has to be unable to guess.
-fn chance() -> u32 {
+pub(super) fn chance() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) as u32
 }
 
-/// A patient application's deadline is no reason to find out late.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client lives at least before it is made anew.
+const REVIVAL_PAUSE: Duration = Duration::from_millis(50);
+/// For how long commands wait for the first connection of a client that was made anew.
+const CONNECT_TIME: Duration = Duration::from_secs(1);

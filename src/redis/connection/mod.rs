@@ -5,11 +5,15 @@
 
 pub(crate) mod breaker;
 pub(crate) mod clock;
-#[cfg(any(feature = "cache", feature = "session"))]
 pub(crate) mod dedicated;
 pub(crate) mod failure;
 pub(crate) mod health;
 pub(crate) mod link;
+pub(crate) mod recovery;
+pub(crate) mod relocation;
+pub(crate) mod role;
 pub(crate) mod settings;
+pub(crate) mod stall;
+pub(crate) mod task;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

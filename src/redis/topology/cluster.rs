@@ -6,10 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -30,6 +27,7 @@ use crate::{
         failure::classify,
         health::OverallHealth,
         link::{Link, jittered},
+        task::{Task, Turn},
     },
 };
 
@@ -41,7 +39,9 @@ pub(crate) struct Cluster {
     /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
     map: RwLock<Arc<Map>>,
-    refreshing: AtomicBool,
+    refreshing: Task,
+    /// The time after a refresh that a refusal asked for.
+    calm: Task,
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +64,8 @@ impl Cluster {
             deadline,
             seeds,
             map: RwLock::default(),
-            refreshing: AtomicBool::new(false),
+            refreshing: Task::default(),
+            calm: Task::default(),
         })
     }
 
@@ -98,8 +99,19 @@ impl Cluster {
     /// Reads the map anew in the background, unless that is being done already; goes on while a server is down, since a
     /// replica may take its place.
     pub(crate) fn refresh(self: &Arc<Self>) {
-        if !self.refreshing.swap(true, Ordering::AcqRel) {
-            tokio::spawn(refresh(Arc::downgrade(self)));
+        if let Some(turn) = self.refreshing.begin() {
+            tokio::spawn(refresh(turn, Arc::downgrade(self)));
+        }
+    }
+
+    /// The same, every 250 ms at most: called when a server said that the cluster is down, as it may to every command.
+    pub(crate) fn refresh_calmly(self: &Arc<Self>) {
+        if let Some(turn) = self.calm.begin() {
+            self.refresh();
+            tokio::spawn(async move {
+                sleep(CALM).await;
+                drop(turn);
+            });
         }
     }
 
@@ -189,14 +201,14 @@ impl fmt::Debug for Cluster {
     }
 }
 
-async fn refresh(cluster: Weak<Cluster>) {
+async fn refresh(turn: Turn, cluster: Weak<Cluster>) {
     while let Some(cluster) = cluster.upgrade() {
         let found = cluster.discover().await;
         if let Err(error) = &found {
             tracing::debug!(target: "tower_fred::redis", %error, "no cluster map");
         }
         if found.is_ok() && !cluster.nodes().iter().any(|node| node.is_down()) {
-            cluster.refreshing.store(false, Ordering::Release);
+            drop(turn);
             return;
         }
         drop(cluster);
@@ -205,3 +217,4 @@ async fn refresh(cluster: Weak<Cluster>) {
 }
 
 const REFRESH_INTERVAL: Duration = Duration::from_millis(100);
+const CALM: Duration = Duration::from_millis(250);

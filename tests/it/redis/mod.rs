@@ -3,5 +3,8 @@ mod connect;
 mod crossed;
 mod faults;
 mod late;
+mod replica;
+mod runtimes;
 mod shared_client;
+mod stall;
 mod tls;

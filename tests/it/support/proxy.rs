@@ -34,6 +34,8 @@ struct State {
     mode: Mode,
     /// Connections of an earlier generation swallow what they get.
     generation: u64,
+    /// The port that new connections lead to.
+    to: u16,
 }
 
 impl Proxy {
@@ -45,12 +47,13 @@ impl Proxy {
         let state = Arc::new(watch::Sender::new(State {
             mode: Mode::Relay,
             generation: 0,
+            to,
         }));
         let task = tokio::spawn({
             let state = Arc::clone(&state);
             async move {
                 while let Ok((near, _)) = listener.accept().await {
-                    tokio::spawn(connect(near, to, state.subscribe()));
+                    tokio::spawn(connect(near, state.subscribe()));
                 }
             }
         });
@@ -66,6 +69,11 @@ impl Proxy {
         self.state.send_modify(|state| state.mode = mode);
     }
 
+    /// New connections lead to another port; open ones stay where they are.
+    pub fn lead_to(&self, port: u16) {
+        self.state.send_modify(|state| state.to = port);
+    }
+
     /// The connections that are open now stay open, and nothing comes out of them again. New ones are relayed.
     pub fn swallow_open_connections(&self) {
         self.state.send_modify(|state| state.generation += 1);
@@ -78,7 +86,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn connect(mut near: TcpStream, to: u16, state: watch::Receiver<State>) {
+async fn connect(mut near: TcpStream, state: watch::Receiver<State>) {
+    let to = state.borrow().to;
     let Ok(mut far) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)).await else {
         return;
     };
