@@ -12,6 +12,7 @@ use super::{
     failures::Kind,
     freshness::Times,
     handover::Handover,
+    intent::note_outdated,
     lookup::Place,
     service::Answer,
     status::CacheStatus,
@@ -185,7 +186,7 @@ impl Exchange {
         };
         let slot = &inquiry.place.slot;
         if let Err(error) = self.shared.store.discard(slot, &answer.usable).await {
-            tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
+            note_outdated(&error);
         }
     }
 }

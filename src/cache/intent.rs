@@ -12,7 +12,11 @@ use super::{
     status::Forward,
     vary_by::VaryBy,
 };
-use crate::store::{Digest, Key, Tag};
+use crate::{
+    error::Error,
+    log_pace::{LogPace, uptime},
+    store::{Digest, Key, Tag},
+};
 
 /// What the cache is to do with a request.
 #[derive(Debug)]
@@ -128,3 +132,10 @@ const BYPASS: [(HeaderName, &str); 3] = [
     (header::IF_MATCH, "conditional"),
     (header::IF_UNMODIFIED_SINCE, "conditional"),
 ];
+/// Logs that what is out of date could not be taken out, as of every such request while Redis refuses it.
+pub(crate) fn note_outdated(error: &Error) {
+    static PACE: LogPace = LogPace::new();
+    if let Some(omitted) = PACE.admit(uptime()) {
+        tracing::warn!(target: "tower_fred::cache", %error, omitted, "an outdated response may still be in the cache");
+    }
+}

@@ -14,7 +14,7 @@ use super::{
     answer,
     body::CacheBody,
     config::{Config, Shared},
-    intent::{Besides, Intent, is_done, outdated},
+    intent::{Besides, Intent, is_done, note_outdated, outdated},
     key::Target,
     peek::peek,
     read::read,
@@ -145,7 +145,7 @@ where
     let tags = targets.iter().flat_map(of).collect();
     // Not in the background: the client's next request is to see what it changed.
     if let Err(error) = shared.store.purge(tags).await {
-        tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
+        note_outdated(&error);
     }
     Ok((response, status))
 }

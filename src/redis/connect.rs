@@ -124,7 +124,7 @@ impl RedisBuilder {
                 (client, router)
             };
             let (builder, breaker) = (builder.clone(), Arc::clone(&breaker));
-            links.push(Link::owned(client, router, builder, breaker, self.deadline));
+            links.push(Link::owned(client, router, builder, breaker, self.timing()));
         }
         let node = Node::new(links, breaker);
         if matches!(builder.get_config(), Some(config) if config.server.is_sentinel()) {
@@ -142,7 +142,7 @@ impl RedisBuilder {
         let cluster = Cluster::new(
             builder.clone(),
             Arc::clone(health),
-            self.deadline,
+            self.timing(),
             hosts.to_vec(),
         );
         if self.lazy {
@@ -152,7 +152,7 @@ impl RedisBuilder {
         }
         // Not counted in the health of the handle: what raw commands meet says nothing about the layers' connections.
         let breaker = Arc::new(Breaker::new(&OverallHealth::new()));
-        let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
+        let link = Link::connect(builder, Arc::clone(&breaker), self.timing()).await?;
         Ok(Deployment::Cluster(cluster, Node::new(vec![link], breaker)))
     }
 }

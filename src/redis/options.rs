@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use super::connection::tls::Tls;
 use super::{
     client::client::Redis,
-    connection::{health::OverallHealth, settings::check_deadline},
+    connection::{
+        health::OverallHealth,
+        settings::{Timing, check_deadline},
+    },
     topology::deployment::Deployment,
 };
 use crate::error::Error;
@@ -21,6 +24,7 @@ pub struct RedisBuilder {
     pub(super) namespace: String,
     pub(super) deadline: Duration,
     pub(super) connect_timeout: Duration,
+    heartbeat: Duration,
     pub(super) pool_size: usize,
     pub(super) max_in_flight: usize,
     pub(super) lazy: bool,
@@ -41,6 +45,7 @@ impl RedisBuilder {
             namespace: "tower-fred".into(),
             deadline: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(30),
             pool_size: 1,
             max_in_flight: 1024,
             lazy: false,
@@ -70,6 +75,16 @@ impl RedisBuilder {
     /// How long [`connect`](Self::connect) may take in all; default 5 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How often a `PING` is sent on a connection of this handle, so that no proxy between takes it for idle and closes it;
+    /// default 30 s, 10 ms to 1 hour. Choose less than the proxy's idle timeout.
+    ///
+    /// Not for a client that the application made, and in a cluster not for the connections of
+    /// [`Redis::client`](crate::Redis::client) to all servers but one.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval;
         self
     }
 
@@ -141,6 +156,9 @@ impl RedisBuilder {
         if self.connect_timeout.is_zero() {
             return Err(Error::config("connect_timeout must not be zero"));
         }
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&self.heartbeat) {
+            return Err(Error::config("heartbeat must be 10 ms to 1 hour"));
+        }
         if !(1..=1024).contains(&self.pool_size) {
             return Err(Error::config("pool_size must be 1 to 1024"));
         }
@@ -149,6 +167,13 @@ impl RedisBuilder {
             return Err(Error::config("max_in_flight must be 1 to 1048576"));
         }
         Ok(())
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        Timing {
+            deadline: self.deadline,
+            heartbeat: self.heartbeat,
+        }
     }
 
     /// Makes the handle to the servers that were found.

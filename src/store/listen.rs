@@ -43,9 +43,10 @@ async fn connect(log: &Weak<Log>) -> Option<Tail> {
     }
 }
 
-/// Has the log looked at each time that there is something new. Returns when the connection is lost, or the log is gone.
+/// Has the log looked at each time that there is something new. Returns when the connection is lost, or nobody uses the
+/// log: an idle connection would be closed by others.
 async fn attend(log: &Weak<Log>, tail: &Tail, in_use: &mut watch::Receiver<bool>) {
-    while in_use.wait_for(|used| *used).await.is_ok() {
+    while *in_use.borrow_and_update() {
         let Some((key, known)) = place(log) else {
             return;
         };

@@ -16,7 +16,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{breaker::Breaker, failure::classify, task::Task};
+use super::{breaker::Breaker, failure::classify, settings::Timing, task::Task};
 use crate::{
     error::Error,
     log_pace::{LogPace, uptime},
@@ -24,27 +24,28 @@ use crate::{
 
 /// A client, and the task that drives it when this crate made it.
 pub(crate) struct Link {
-    pub(super) current: RwLock<Current>,
+    pub(crate) current: RwLock<Current>,
     /// What makes the client anew; nothing for a client of the application.
     builder: Option<Builder>,
     pub(super) breaker: Arc<Breaker>,
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
+    heartbeat: Duration,
     /// Looking after the connection.
     pub(super) recovery: Task,
 }
 
-pub(super) struct Current {
+pub(crate) struct Current {
     client: Client,
     router: Option<AbortHandle>,
     /// Runs the commands while `client` is on a server that is no primary.
-    pub(super) stand_in: Option<Client>,
+    pub(crate) stand_in: Option<Client>,
     /// When `client` took the place of another.
     made_at: Option<Instant>,
 }
 
 impl Link {
     /// A client of the application, which made it and ends it.
-    pub(crate) fn shared(client: Client, breaker: Arc<Breaker>, deadline: Duration) -> Arc<Self> {
+    pub(crate) fn shared(client: Client, breaker: Arc<Breaker>, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
             current: RwLock::new(Current {
                 client,
@@ -54,7 +55,8 @@ impl Link {
             }),
             builder: None,
             breaker,
-            deadline,
+            deadline: timing.deadline,
+            heartbeat: timing.heartbeat,
             recovery: Task::default(),
         })
     }
@@ -65,7 +67,7 @@ impl Link {
         router: ConnectHandle,
         builder: Builder,
         breaker: Arc<Breaker>,
-        deadline: Duration,
+        timing: Timing,
     ) -> Arc<Self> {
         let current = Current {
             client,
@@ -77,7 +79,8 @@ impl Link {
             current: RwLock::new(current),
             builder: Some(builder),
             breaker,
-            deadline,
+            deadline: timing.deadline,
+            heartbeat: timing.heartbeat,
             recovery: Task::default(),
         });
         tokio::spawn(watch(Arc::downgrade(&link), router));
@@ -88,13 +91,13 @@ impl Link {
     pub(crate) async fn connect(
         builder: Builder,
         breaker: Arc<Breaker>,
-        deadline: Duration,
+        timing: Timing,
     ) -> Result<Arc<Self>, Error> {
         let client = builder.build().map_err(classify)?;
         let router = client.connect();
         // A server that is away is for the breaker to find out.
-        let _ = timeout(deadline, client.wait_for_connect()).await;
-        Ok(Self::owned(client, router, builder, breaker, deadline))
+        let _ = timeout(timing.deadline, client.wait_for_connect()).await;
+        Ok(Self::owned(client, router, builder, breaker, timing))
     }
 
     /// The client that runs commands now.
@@ -119,7 +122,10 @@ impl Link {
     /// Waits until a client that was made anew is connected, for `limit` at most: called when a command was not sent. True
     /// when it is worth sending it again.
     pub(crate) async fn renew(self: &Arc<Self>, limit: Duration) -> bool {
-        self.revive();
+        if !self.revive() && self.has_ended() {
+            sleep(REVIVAL_PAUSE.min(limit)).await;
+            self.revive();
+        }
         let (client, is_new) = {
             let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
             let is_new = current
@@ -130,18 +136,21 @@ impl Link {
         is_new && matches!(timeout(limit, client.wait_for_connect()).await, Ok(Ok(())))
     }
 
-    /// Makes a client anew whose task ended, as it does together with its runtime.
-    pub(super) fn revive(self: &Arc<Self>) {
-        let has_ended = |current: &Current| {
+    /// Makes a client anew whose task ended, as it does together with its runtime. False when that was not needed, or was
+    /// done just before.
+    pub(super) fn revive(self: &Arc<Self>) -> bool {
+        let is_due = |current: &Current| {
             let is_new = current
                 .made_at
                 .is_some_and(|at| at.elapsed() < REVIVAL_PAUSE);
-            let router = current.router.as_ref();
-            router.is_some_and(AbortHandle::is_finished) && !is_new
+            current.has_ended() && !is_new
         };
-        if has_ended(&self.current.read().unwrap_or_else(PoisonError::into_inner)) {
-            self.replace(has_ended);
-        }
+        self.has_ended() && self.replace(is_due)
+    }
+
+    fn has_ended(&self) -> bool {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.has_ended()
     }
 
     /// Makes a client anew whose task does not do what it is told: it may wait for a write that never ends, or belong to a
@@ -150,20 +159,22 @@ impl Link {
         self.replace(|_| true);
     }
 
-    fn replace(self: &Arc<Self>, is_due: impl Fn(&Current) -> bool) {
-        let Some(builder) = &self.builder else { return };
+    fn replace(self: &Arc<Self>, is_due: impl Fn(&Current) -> bool) -> bool {
+        let Some(builder) = &self.builder else {
+            return false;
+        };
         let client = match builder.build() {
             Ok(client) => client,
             Err(error) => {
                 let error = classify(error);
                 tracing::error!(target: "tower_fred::redis", %error, "cannot replace a redis client that had ended");
-                return;
+                return false;
             }
         };
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         // Somebody else may have been here first.
         if !is_due(&current) {
-            return;
+            return false;
         }
         let router = client.connect();
         if let Some(old) = current.router.replace(router.abort_handle()) {
@@ -177,6 +188,13 @@ impl Link {
             tracing::warn!(target: "tower_fred::redis", omitted, "replaced a redis client that had ended");
         }
         tokio::spawn(watch(Arc::downgrade(self), router));
+        true
+    }
+}
+
+impl Current {
+    fn has_ended(&self) -> bool {
+        self.router.as_ref().is_some_and(AbortHandle::is_finished)
     }
 }
 
@@ -200,18 +218,28 @@ impl fmt::Debug for Link {
 }
 
 /// Has a client give up its connection and find the server again.
-pub(super) async fn reconnect(client: &Client) -> bool {
+pub(crate) async fn reconnect(client: &Client) -> bool {
     let order = client.force_reconnection();
     matches!(timeout(RECONNECT_TIMEOUT, order).await, Ok(Ok(())))
 }
 
-/// Waits for the end of a client's task, which fred never restarts, and puts a new client in its place.
-async fn watch(link: Weak<Link>, router: ConnectHandle) {
-    let _ = router.await;
-    // A pause, should the new one end at once as well.
-    sleep(jittered(REVIVAL_PAUSE * 2)).await;
-    if let Some(link) = link.upgrade() {
-        link.revive();
+/// Waits for the end of a client's task, which fred never restarts, and puts a new client in its place. Until then a
+/// `PING` now and then keeps the connection open.
+async fn watch(link: Weak<Link>, mut router: ConnectHandle) {
+    while let Some(heartbeat) = link.upgrade().map(|link| link.heartbeat) {
+        if timeout(heartbeat, &mut router).await.is_ok() {
+            // A pause, should the new one end at once as well.
+            sleep(jittered(WATCH_PAUSE)).await;
+            if let Some(link) = link.upgrade() {
+                link.revive();
+            }
+            return;
+        }
+        let Some(client) = link.upgrade().map(|link| link.lasting_client()) else {
+            return;
+        };
+        // Whether there is an answer is for commands to find out; fred's own timeout ends the wait.
+        let _ = client.ping::<()>(None).await;
     }
 }
 
@@ -228,6 +256,7 @@ pub(super) fn chance() -> u32 {
 
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client lives at least before it is made anew.
-const REVIVAL_PAUSE: Duration = Duration::from_millis(50);
+const REVIVAL_PAUSE: Duration = Duration::from_millis(10);
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// For how long commands wait for the first connection of a client that was made anew.
 const CONNECT_TIME: Duration = Duration::from_secs(1);

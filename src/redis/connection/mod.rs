@@ -10,8 +10,6 @@ pub(crate) mod failure;
 pub(crate) mod health;
 pub(crate) mod link;
 pub(crate) mod recovery;
-pub(crate) mod relocation;
-pub(crate) mod role;
 pub(crate) mod settings;
 pub(crate) mod stall;
 pub(crate) mod task;

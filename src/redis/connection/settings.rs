@@ -31,6 +31,14 @@ impl CommandOptions {
     }
 }
 
+/// How long a connection waits for answers, and for work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) deadline: Duration,
+    /// How often a `PING` keeps it open when there is nothing else to send.
+    pub(crate) heartbeat: Duration,
+}
+
 pub(crate) fn check_deadline(deadline: Duration) -> Result<(), Error> {
     if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&deadline) {
         return Err(Error::config("deadline must be 1 ms to 1 hour"));

@@ -100,8 +100,8 @@ impl Drop for End {
 }
 
 const PERIOD: Duration = Duration::from_millis(20);
-/// Timers are as precise as a few milliseconds.
-const TOLERANCE: Duration = Duration::from_millis(5);
+/// A busy machine is late by as much without being in anybody's way.
+const TOLERANCE: Duration = Duration::from_millis(20);
 /// Some seconds of a process that is never on time.
 const MOST: usize = 256;
 

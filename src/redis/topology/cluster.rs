@@ -27,6 +27,7 @@ use crate::{
         failure::classify,
         health::OverallHealth,
         link::{Link, jittered},
+        settings::Timing,
         task::{Task, Turn},
     },
 };
@@ -35,7 +36,7 @@ pub(crate) struct Cluster {
     /// Makes a client of any server of the cluster, once the address is filled in.
     builder: Builder,
     health: Arc<OverallHealth>,
-    deadline: Duration,
+    timing: Timing,
     /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
     map: RwLock<Arc<Map>>,
@@ -55,13 +56,13 @@ impl Cluster {
     pub(crate) fn new(
         builder: Builder,
         health: Arc<OverallHealth>,
-        deadline: Duration,
+        timing: Timing,
         seeds: Vec<Server>,
     ) -> Arc<Self> {
         Arc::new(Self {
             builder,
             health,
-            deadline,
+            timing,
             seeds,
             map: RwLock::default(),
             refreshing: Task::default(),
@@ -123,7 +124,7 @@ impl Cluster {
     async fn ask_nodes(&self) -> Option<Slots> {
         let map = self.map();
         for (server, node) in map.nodes.iter().filter(|(_, node)| !node.is_down()) {
-            match Slots::ask(&node.client(), self.deadline, &server.host).await {
+            match Slots::ask(&node.client(), self.timing.deadline, &server.host).await {
                 Ok(slots) => return Some(slots),
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::redis", %error, %server, "no cluster map");
@@ -147,9 +148,9 @@ impl Cluster {
     async fn ask_seed(&self, seed: &Server) -> Result<Slots, Error> {
         let client = self.builder_for(seed, true).build().map_err(classify)?;
         client.init().await.map_err(classify)?;
-        let slots = Slots::ask(&client, self.deadline, &seed.host).await;
+        let slots = Slots::ask(&client, self.timing.deadline, &seed.host).await;
         // The answer matters, not how the connection ends.
-        let _ = timeout(self.deadline, client.quit()).await;
+        let _ = timeout(self.timing.deadline, client.quit()).await;
         slots
     }
 
@@ -177,7 +178,7 @@ impl Cluster {
     async fn connect(&self, server: &Server) -> Result<Arc<Node>, Error> {
         let breaker = Arc::new(Breaker::new(&self.health));
         let builder = self.builder_for(server, false);
-        let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
+        let link = Link::connect(builder, Arc::clone(&breaker), self.timing).await?;
         Ok(Arc::new(Node::new(vec![link], breaker)))
     }
 

@@ -10,11 +10,11 @@ use std::{
 
 use tokio::time::sleep;
 
+use super::role::Role;
 use crate::{
     log_pace::{LogPace, uptime},
     redis::connection::{
         link::Link,
-        role::Role,
         task::{Task, Turn},
     },
 };

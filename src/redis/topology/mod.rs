@@ -7,5 +7,7 @@ pub(crate) mod cluster;
 pub(crate) mod demotion;
 pub(crate) mod deployment;
 pub(crate) mod node;
+pub(crate) mod relocation;
+pub(crate) mod role;
 pub(crate) mod sentinel;
 pub(crate) mod slots;

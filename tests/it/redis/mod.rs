@@ -2,6 +2,7 @@ mod cluster;
 mod connect;
 mod crossed;
 mod faults;
+mod idle;
 mod late;
 mod replica;
 mod runtimes;

@@ -162,8 +162,14 @@ fn an_outage_that_outlives_the_runtime_ends() {
     let [first, second, _] = runtimes();
     let shop = first.block_on(Shop::open(server.url()));
     server.stop();
-    first.block_on(join_all((0..8).map(|_| shop.redis.ping())));
-    assert_eq!(shop.redis.health(), Health::Down);
+    first.block_on(async {
+        join_all((0..8).map(|_| shop.redis.ping())).await;
+        let mut health = shop.redis.watch_health();
+        let down = health.wait_for(|health| *health == Health::Down);
+        patiently("a handle that is down", down)
+            .await
+            .expect("the handle lives");
+    });
     drop(first);
     server.resume();
     second.block_on(async {

@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// Relays connections to a port of this host, until it is dropped.
@@ -25,6 +25,8 @@ pub enum Mode {
     Delay(Duration),
     /// Swallows everything; connections stay open and new ones are accepted. One that lost something is dead for good.
     BlackHole,
+    /// Closes a connection on which no command came for so long.
+    IdleTimeout(Duration),
     /// Resets a connection as soon as a command arrives that is not of the handshake or a probe.
     Reset,
 }
@@ -128,12 +130,17 @@ async fn pump(
     let mut held: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     let mut buffer = vec![0; 16 * 1024];
     loop {
+        let idle = match state.borrow().mode {
+            Mode::IdleTimeout(idle) if direction == Direction::Commands => Some(idle),
+            _ => None,
+        };
         let due = held.front().map(|(due, _)| *due);
         let count = tokio::select! {
             read = from.read(&mut buffer) => match read {
                 Ok(count @ 1..) => count,
                 _ => return End::Closed,
             },
+            () = sleep(idle.unwrap_or_default()), if idle.is_some() => return End::Closed,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let (_, bytes) = held.pop_front().unwrap_or_else(|| unreachable!("something is due"));
                 if to.write_all(&bytes).await.is_err() {

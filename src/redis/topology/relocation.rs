@@ -8,10 +8,10 @@ use std::{
 use fred::{clients::Client, interfaces::ClientLike};
 use tokio::time::sleep;
 
-use super::{
+use super::role::Role;
+use crate::redis::connection::{
     dedicated::{DEDICATED_TIMEOUT, Dedicated},
     link::{Link, jittered, reconnect},
-    role::Role,
 };
 
 impl Link {

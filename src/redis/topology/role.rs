@@ -5,6 +5,8 @@ use std::time::Duration;
 use fred::{clients::Client, interfaces::ClientLike, types::InfoKind};
 use tokio::time::timeout;
 
+use crate::redis::connection::failure::is_unanswered;
+
 /// What a server says that it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -22,7 +24,7 @@ impl Role {
         let info = client.info::<String>(Some(InfoKind::Replication));
         match timeout(limit, info).await {
             Ok(Ok(info)) => Self::read(&info),
-            Ok(Err(error)) if super::failure::is_unanswered(&error) => Self::Unknown,
+            Ok(Err(error)) if is_unanswered(&error) => Self::Unknown,
             Ok(Err(_)) => Self::Unsaid,
             Err(_) => Self::Unknown,
         }
