@@ -9,7 +9,10 @@ pub(crate) mod dedicated;
 pub(crate) mod fred_error;
 pub(crate) mod health;
 pub(crate) mod link;
+pub(crate) mod recovery;
 pub(crate) mod server_clock;
 pub(crate) mod settings;
+pub(crate) mod stall;
+pub(crate) mod task;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -43,9 +43,10 @@ async fn connect(log: &Weak<Log>) -> Option<Tail> {
     }
 }
 
-/// Has the log read each time that there is a new record. Returns when the connection is lost or the log was dropped.
+/// Has the log read each time that there is a new record. Returns when the connection is lost, or when nobody uses the log:
+/// proxies close idle connections.
 async fn attend(log: &Weak<Log>, tail: &Tail, in_use: &mut watch::Receiver<bool>) {
-    while in_use.wait_for(|used| *used).await.is_ok() {
+    while *in_use.borrow_and_update() {
         let Some((key, known)) = place(log) else {
             return;
         };

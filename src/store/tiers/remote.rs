@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     error::Error,
+    log_pace::{LogPace, uptime},
     redis::{Health, Redis, Script},
     store::{
         entry::{
@@ -147,7 +148,10 @@ impl Remote {
             }
             Ok(None) => (Bytes::new(), Seen::Nothing),
             Err(error) if error.is_corrupt() => {
-                tracing::warn!(target: "tower_fred::store", key, %error, "foreign data under a cache key");
+                static PACE: LogPace = LogPace::new();
+                if let Some(omitted) = PACE.admit(uptime()) {
+                    tracing::warn!(target: "tower_fred::store", key, %error, omitted, "foreign data under a cache key");
+                }
                 (Bytes::new(), Seen::Foreign)
             }
             Err(error) => return Err(error),
@@ -155,7 +159,10 @@ impl Remote {
         let entry = Entry::decode(blob.clone(), &slot.digest);
         let is_readable = entry.is_some() || Entry::is_of_another_version(&blob);
         if !is_readable && matches!(seen, Seen::Mark(_)) {
-            tracing::warn!(target: "tower_fred::store", key, "unreadable data under a cache key");
+            static PACE: LogPace = LogPace::new();
+            if let Some(omitted) = PACE.admit(uptime()) {
+                tracing::warn!(target: "tower_fred::store", key, omitted, "unreadable data under a cache key");
+            }
             self.redis.doubt(key);
         }
         Ok(Sight { entry, blob, seen })
