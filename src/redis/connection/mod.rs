@@ -4,7 +4,6 @@
 //! Every other room of the slice may import it; it imports none of them.
 
 pub(crate) mod breaker;
-#[cfg(any(feature = "cache", feature = "session"))]
 pub(crate) mod dedicated;
 pub(crate) mod fred_error;
 pub(crate) mod health;
