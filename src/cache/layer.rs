@@ -279,8 +279,8 @@ impl CacheLayer {
     /// handler answers.
     ///
     /// If another process replaces a response that is still fresh, this process uses the new one within a second: it
-    /// compares an entry in use with Redis every 0.6 s in the background, by 11 bytes of it, and an entry that was not
-    /// used for 0.85 s before its next use. If Redis does not answer, the entry stays in use.
+    /// compares an entry in use with Redis every 0.6 s in the background, by 11 bytes of it. If an entry was not used
+    /// for 0.85 s, it is compared before its next use. If Redis does not answer, the entry stays in use.
     ///
     /// An entry of up to an eighth of `bytes`, and of at most 8 MiB, is kept. A larger one may be left out: it is then
     /// read from Redis each time, and one line in the log says so.
@@ -322,9 +322,9 @@ impl CacheLayer {
     /// twice as long for another request of this process; default 10 s.
     ///
     /// This holds while the other handler makes progress: its future is polled, or frames of its body come. After a
-    /// second without progress, as when its process crashed or its client stopped reading, one waiting request asks in
-    /// its place. The late answer is still used if it comes first. A request that has waited for two others does not
-    /// wait for a third. See also [`Memo::wait`](crate::memo::Memo::wait).
+    /// second without progress, as when its process crashed or was stopped, or its client stopped reading, one waiting
+    /// request asks in its place. The late answer is still used if it comes first. A request that has waited for two
+    /// others does not wait for a third. See also [`Memo::wait`](crate::memo::Memo::wait).
     ///
     /// # Panics
     ///

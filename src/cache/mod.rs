@@ -55,7 +55,7 @@
 //! Requests with a field such as `X-Forwarded-Host` or `Forwarded` get only what was made for requests with the same.
 //! The cache answers `If-None-Match` and `If-Modified-Since` with 304, and `Range` with the requested parts (RFC 9110
 //! §13 and §14); it leaves `If-Match`, `If-Unmodified-Since` and `Upgrade` to the handler. By default clients can ask
-//! for something fresher, or accept something stale (§5.2.1); [`CacheLayer::ignore_client_directives`] turns that off.
+//! for a fresher answer, or accept a stale one (§5.2.1); [`CacheLayer::ignore_client_directives`] turns that off.
 //!
 //! # What is stale
 //!
@@ -104,10 +104,9 @@
 //!
 //! # Where to put it
 //!
-//! The layer may be outside or inside the session layer. It is better inside a layer that compresses: then one entry is
-//! used for all encodings; outside, each encoding has its own. Request fields that change an answer must be in its
-//! `Vary`, as always with shared caches, or in the [policy](CacheLayer::vary_by_header): cookies are not part of the
-//! key.
+//! The layer may be outside or inside the session layer. Put it inside a layer that compresses: then one entry is used
+//! for all encodings; outside, each encoding has its own. Request fields that change an answer must be in its `Vary`,
+//! as always with shared caches, or in the [policy](CacheLayer::vary_by_header): cookies are not part of the key.
 //!
 //! With two caches in a row the inner one decides what is stored: use an outer one for all routes and inner ones for
 //! exceptions. Give them names, so that `Cache-Status` tells them apart.
