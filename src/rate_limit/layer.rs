@@ -279,9 +279,9 @@ impl<K> RateLimitLayer<K> {
     /// permits back is one more command, before the response is sent. A request stays counted if the service gives no
     /// response or Redis fails.
     ///
-    /// If a request is denied while others of its subject are in progress in this process, `Retry-After` is one second,
-    /// as their permits may be back then. A denial is repeated without Redis for one second at most, so that permits
-    /// given back by other processes are noticed.
+    /// If a request is denied while others of its subject are in progress in this process, the time to retry is at most
+    /// one second, as their permits may be back then. A denial is repeated without Redis for one second at most, so
+    /// that permits given back by other processes are noticed.
     #[must_use]
     pub fn count_when(
         mut self,
@@ -332,22 +332,22 @@ impl<K> RateLimitLayer<K> {
     /// While Redis fails, each process applies the same quotas by itself: the default.
     ///
     /// Then `n` processes admit up to `n` times a quota. All quotas use GCRA, and places are not counted. A process
-    /// keeps at most 65,536 budgets; beyond that it resets those idle the longest. A request whose key [lookup
-    /// fails](super::Search::fallible) is not counted by that key: add a limit by address.
+    /// keeps at most 65,536 budgets; beyond that it resets those idle the longest. A request whose key lookup
+    /// [fails](super::Search::fallible) is not counted by that key: add a limit by address.
     #[must_use]
     pub fn fail_local(self) -> Self {
         self.failure(Failure::Local)
     }
 
-    /// While Redis fails, all requests pass. If a key [lookup fails](super::Search::fallible), that key does not count
-    /// the request.
+    /// While Redis fails, all requests pass. A key whose lookup [fails](super::Search::fallible) does not count the
+    /// request.
     #[must_use]
     pub fn fail_open(self) -> Self {
         self.failure(Failure::Open)
     }
 
-    /// While Redis fails, all requests are answered with 503 and `Retry-After`; so are requests whose key [lookup
-    /// fails](super::Search::fallible).
+    /// While Redis fails, all requests are answered with 503 and `Retry-After`; so are requests whose key lookup
+    /// [fails](super::Search::fallible).
     #[must_use]
     pub fn fail_closed(self) -> Self {
         self.failure(Failure::Closed)
