@@ -44,8 +44,8 @@ struct Refund {
     runtime: Handle,
 }
 
-/// Sends one call for each subject, all concurrently. If one of them denies, the permits that the others charged are
-/// refunded. An admission is also refunded if the caller dropped the future meanwhile.
+/// Sends one call for each subject, all concurrently. If a call denies or fails, the permits charged by the others are
+/// refunded. An admission is also refunded if the caller was dropped meanwhile.
 pub(crate) async fn decide(
     redis: &Redis,
     refunds: &Arc<Refunds>,
