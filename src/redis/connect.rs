@@ -13,9 +13,12 @@ use tokio::time::timeout;
 
 use super::{
     client::client::Redis,
-    connect_error::diagnose,
     connection::{
-        breaker::Breaker, failure::classify, health::OverallHealth, link::Link,
+        breaker::Breaker,
+        diagnosis::{Unreached, diagnose, is_of_sentinels, none_reached},
+        failure::classify,
+        health::OverallHealth,
+        link::Link,
         settings::client_builder,
     },
     options::RedisBuilder,
@@ -31,7 +34,8 @@ impl Redis {
     /// # Errors
     ///
     /// An error that says what is wrong when the URL is invalid, nothing answers, the credentials are refused or the
-    /// server is too old (Redis 7.0 or Valkey 7.2 is the oldest that works); always within five seconds.
+    /// server is too old (Redis 7.0 or Valkey 7.2 is the oldest that works); always within five seconds. It names each
+    /// server that did not answer, and why. In a cluster one primary that answers is enough; the others are logged.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
@@ -48,21 +52,10 @@ impl RedisBuilder {
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         self.check()?;
         let (config, secure) = self.configure(url)?;
-        let server = describe(&config.server, secure);
+        let server = describe(&config.server);
         let limit = self.connect_timeout;
-        match timeout(limit, self.open(config)).await {
-            Ok(Ok(redis)) => Ok(redis),
-            Ok(Err(error)) if error.is_unavailable() => {
-                let (kind, why) = diagnose(&error, secure);
-                let message = format!("cannot connect to redis at {server}{why}");
-                Err(Error::new(kind, message).caused_by(error))
-            }
-            Ok(Err(error)) if error.is_auth() => Err(Error::new(
-                error.kind(),
-                format!("redis at {server} refused the credentials"),
-            )
-            .caused_by(error)),
-            Ok(Err(error)) => Err(error),
+        match timeout(limit, self.open(config, secure)).await {
+            Ok(result) => result,
             Err(_) => Err(Error::new(
                 Kind::Timeout,
                 format!("redis at {server} did not answer within {limit:?}"),
@@ -78,28 +71,18 @@ impl RedisBuilder {
         Ok((config, secure))
     }
 
-    async fn open(self, config: Config) -> Result<Redis, Error> {
+    async fn open(self, config: Config, secure: bool) -> Result<Redis, Error> {
         let builder = client_builder(config.clone(), self.deadline);
         let health = OverallHealth::new();
-        let deployment = match config.server {
+        let deployment = match &config.server {
             ServerConfig::Clustered { hosts, .. } => {
-                self.open_cluster(builder, &health, &hosts).await?
+                self.open_cluster(builder, &health, hosts, secure).await?
             }
-            _ => self.open_single(builder, &health).await?,
+            server => {
+                let opened = self.open_single(builder, &health).await;
+                opened.map_err(|error| explain(error, server, secure))?
+            }
         };
-        let client = match &deployment {
-            Deployment::Single(node) => node.client(),
-            // Every server tells its own version; one is enough.
-            Deployment::Cluster(cluster, raw) => cluster
-                .nodes()
-                .first()
-                .map_or_else(|| raw.client(), |node| node.client()),
-        };
-        if self.lazy {
-            tokio::spawn(check_later(client));
-        } else {
-            check(&client).await?;
-        }
         Ok(self.build(deployment, health))
     }
 
@@ -130,7 +113,13 @@ impl RedisBuilder {
             let links = links.iter().map(Arc::downgrade).collect();
             tokio::spawn(sentinel::follow(builder, links));
         }
-        Ok(Deployment::Single(Node::new(links, breaker)))
+        let node = Node::new(links, breaker);
+        if self.lazy {
+            tokio::spawn(check_later(node.client()));
+        } else {
+            check(&node.client()).await?;
+        }
+        Ok(Deployment::Single(node))
     }
 
     async fn open_cluster(
@@ -138,21 +127,73 @@ impl RedisBuilder {
         builder: Builder,
         health: &Arc<OverallHealth>,
         hosts: &[Server],
+        secure: bool,
     ) -> Result<Deployment, Error> {
         let cluster = Cluster::new(
             builder.clone(),
             Arc::clone(health),
             self.deadline,
             hosts.to_vec(),
+            self.connect_timeout,
+            secure,
         );
         if self.lazy {
             cluster.refresh();
         } else {
             cluster.discover().await?;
+            check_any(&cluster, secure).await?;
         }
         // Not counted in the health of the handle: what raw commands meet says nothing about the layers' connections.
         let breaker = Arc::new(Breaker::new(&OverallHealth::new()));
         let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
+        if self.lazy {
+            tokio::spawn(check_later(link.client()));
+        }
         Ok(Deployment::Cluster(cluster, Node::new(vec![link], breaker)))
     }
+}
+
+/// Checks the primaries of a cluster in turn until one has answered: each tells its own version, and one is enough.
+///
+/// Those that cannot be reached are logged. If none can be reached, the error names each with its reason.
+async fn check_any(cluster: &Cluster, secure: bool) -> Result<(), Error> {
+    let mut failures = cluster.unreached().await;
+    let mut checked = None;
+    for (server, node) in cluster.members() {
+        let name = server.to_string();
+        if failures.iter().any(|failure| failure.server == name) {
+            continue;
+        }
+        match check(&node.client()).await {
+            Err(error) if error.is_unavailable() => failures.push(Unreached::new(&server, error)),
+            result => {
+                checked = Some(result);
+                break;
+            }
+        }
+    }
+    let Some(result) = checked else {
+        return Err(none_reached(failures, secure));
+    };
+    for Unreached { server, error } in failures {
+        let (_, why) = diagnose(&error, secure);
+        tracing::warn!(target: "tower_fred::redis", server, %why, "cannot connect to a primary of the cluster");
+    }
+    result
+}
+
+/// Names the server in the error of a first connection that found none.
+fn explain(error: Error, server: &ServerConfig, secure: bool) -> Error {
+    if !error.is_unavailable() && !error.is_auth() {
+        return error;
+    }
+    let hosts = describe(server);
+    let name = match server {
+        ServerConfig::Sentinel { .. } if is_of_sentinels(&error) => {
+            format!("the sentinels {hosts}")
+        }
+        ServerConfig::Sentinel { .. } => format!("the primary that the sentinels {hosts} name"),
+        _ => hosts,
+    };
+    none_reached(vec![Unreached::new(&name, error)], secure)
 }

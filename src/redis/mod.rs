@@ -56,7 +56,6 @@
 
 mod client;
 mod connect;
-mod connect_error;
 mod connection;
 mod options;
 mod requirements;

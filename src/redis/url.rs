@@ -40,15 +40,14 @@ pub(super) fn parse(url: &str) -> Result<(Config, bool), Error> {
 }
 
 /// The server's name in messages: hosts and ports, never credentials.
-pub(super) fn describe(server: &ServerConfig, secure: bool) -> String {
-    let name = match server {
+pub(super) fn describe(server: &ServerConfig) -> String {
+    match server {
         ServerConfig::Unix { path } => path.display().to_string(),
         other => {
             let hosts: Vec<String> = other.hosts().iter().map(ToString::to_string).collect();
             hosts.join(", ")
         }
-    };
-    if secure { name + " over TLS" } else { name }
+    }
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ impl Link {
         link
     }
 
-    /// A client of ours that connects in the background if it takes longer than the deadline.
+    /// A client of ours that connects in the background if it takes longer than the deadline, or than one second.
     pub(crate) async fn connect(
         builder: Builder,
         breaker: Arc<Breaker>,
@@ -88,7 +88,7 @@ impl Link {
         let client = builder.build().map_err(classify)?;
         let router = client.connect();
         // A server that is away is for the breaker to find out.
-        let _ = timeout(deadline, client.wait_for_connect()).await;
+        let _ = timeout(deadline.min(PROBE_TIMEOUT), client.wait_for_connect()).await;
         Ok(Self::owned(client, router, builder, breaker, deadline))
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod breaker;
 pub(crate) mod clock;
 #[cfg(any(feature = "cache", feature = "session"))]
 pub(crate) mod dedicated;
+pub(crate) mod diagnosis;
 pub(crate) mod failure;
 pub(crate) mod health;
 pub(crate) mod link;

@@ -4,8 +4,9 @@
 //! of another server. fred's own cluster client is only for the application's raw commands.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
+    future::Future,
     sync::{
         Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -14,19 +15,24 @@ use std::{
 };
 
 use fred::{
+    clients::Client,
     interfaces::ClientLike,
     types::{
         Builder,
         config::{Server, ServerConfig},
     },
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{node::Node, slots::Slots};
 use crate::{
-    error::Error,
+    error::{Error, Kind},
     redis::connection::{
         breaker::Breaker,
+        diagnosis::{Unreached, none_reached},
         failure::classify,
         health::OverallHealth,
         link::{Link, jittered},
@@ -40,6 +46,9 @@ pub(crate) struct Cluster {
     deadline: Duration,
     /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
+    /// How long one of them may take to tell the map.
+    patience: Duration,
+    secure: bool,
     map: RwLock<Arc<Map>>,
     refreshing: AtomicBool,
 }
@@ -51,30 +60,44 @@ struct Map {
 }
 
 impl Cluster {
-    /// A cluster that is found through one of `seeds`; it has no map yet.
+    /// A cluster that is found through one of `seeds` within `limit`, over TLS if it is `secure`; it has no map yet.
     pub(crate) fn new(
         builder: Builder,
         health: Arc<OverallHealth>,
         deadline: Duration,
         seeds: Vec<Server>,
+        limit: Duration,
+        secure: bool,
     ) -> Arc<Self> {
+        // One share each, and one for the servers that the map names.
+        let shares = u32::try_from(seeds.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         Arc::new(Self {
             builder,
             health,
             deadline,
             seeds,
+            patience: limit / shares,
+            secure,
             map: RwLock::default(),
             refreshing: AtomicBool::new(false),
         })
     }
 
     /// Reads the map from the first server that answers, and connects to every primary in it.
+    ///
+    /// The error names each server that did not answer, and why.
     pub(crate) async fn discover(&self) -> Result<(), Error> {
-        let slots = match self.ask_nodes().await {
-            Some(slots) => slots,
-            None => self.ask_seeds().await?,
+        let mut failures = Vec::new();
+        let slots = match self.ask_nodes(&mut failures).await {
+            Some(slots) => Some(slots),
+            None => self.ask_seeds(&mut failures).await,
         };
-        self.adopt(slots).await
+        match slots {
+            Some(slots) => self.adopt(slots).await,
+            None => Err(none_reached(failures, self.secure)),
+        }
     }
 
     /// The server that has `key`.
@@ -95,6 +118,35 @@ impl Cluster {
         self.map().nodes.values().cloned().collect()
     }
 
+    /// The primaries with their addresses.
+    pub(crate) fn members(&self) -> Vec<(Server, Arc<Node>)> {
+        let map = self.map();
+        let members = map.nodes.iter();
+        members
+            .map(|(server, node)| (server.clone(), Arc::clone(node)))
+            .collect()
+    }
+
+    /// The primaries that have no connection and that another attempt does not reach either, and why.
+    pub(crate) async fn unreached(&self) -> Vec<Unreached> {
+        let mut attempts = JoinSet::new();
+        for (server, node) in self.members() {
+            if !node.client().is_connected() {
+                let (builder, patience) = (self.builder_for(&server, true), self.patience);
+                attempts.spawn(async move {
+                    match greet(&builder).await {
+                        Ok(client) => {
+                            leave(&client, patience).await;
+                            None
+                        }
+                        Err(error) => Some(Unreached::new(&server, error)),
+                    }
+                });
+            }
+        }
+        attempts.join_all().await.into_iter().flatten().collect()
+    }
+
     /// Reads the map anew in the background, unless that is being done already; goes on while a server is down, since a
     /// replica may take its place.
     pub(crate) fn refresh(self: &Arc<Self>) {
@@ -107,37 +159,35 @@ impl Cluster {
         Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the primaries that answer.
-    async fn ask_nodes(&self) -> Option<Slots> {
-        let map = self.map();
-        for (server, node) in map.nodes.iter().filter(|(_, node)| !node.is_down()) {
+    /// Asks the primaries that answer, in turn.
+    async fn ask_nodes(&self, failures: &mut Vec<Unreached>) -> Option<Slots> {
+        for (server, node) in self.members() {
+            if node.is_down() {
+                continue;
+            }
             match Slots::ask(&node.client(), self.deadline, &server.host).await {
                 Ok(slots) => return Some(slots),
-                Err(error) => {
-                    tracing::debug!(target: "tower_fred::redis", %error, %server, "no cluster map");
-                }
+                Err(error) => failures.push(Unreached::new(&server, error)),
             }
         }
         None
     }
 
-    async fn ask_seeds(&self) -> Result<Slots, Error> {
-        let mut failure = Error::config("a cluster needs a server");
+    /// Asks the servers that the URL named, in turn.
+    async fn ask_seeds(&self, failures: &mut Vec<Unreached>) -> Option<Slots> {
         for seed in &self.seeds {
             match self.ask_seed(seed).await {
-                Ok(slots) => return Ok(slots),
-                Err(error) => failure = error,
+                Ok(slots) => return Some(slots),
+                Err(error) => failures.push(Unreached::new(seed, error)),
             }
         }
-        Err(failure)
+        None
     }
 
     async fn ask_seed(&self, seed: &Server) -> Result<Slots, Error> {
-        let client = self.builder_for(seed, true).build().map_err(classify)?;
-        client.init().await.map_err(classify)?;
+        let client = greet(&self.builder_for(seed, true)).await?;
         let slots = Slots::ask(&client, self.deadline, &seed.host).await;
-        // The answer matters, not how the connection ends.
-        let _ = timeout(self.deadline, client.quit()).await;
+        leave(&client, self.patience).await;
         slots
     }
 
@@ -148,25 +198,41 @@ impl Cluster {
             nodes: HashMap::new(),
             slots,
         };
-        for server in map.slots.servers() {
-            if map.nodes.contains_key(server) {
-                continue;
+        let mut connecting = JoinSet::new();
+        let servers: HashSet<&Server> = map.slots.servers().collect();
+        for server in servers {
+            match old.nodes.get(server) {
+                Some(node) => {
+                    map.nodes.insert(server.clone(), Arc::clone(node));
+                }
+                None => {
+                    connecting.spawn(self.connect(server.clone()));
+                }
             }
-            let node = match old.nodes.get(server) {
-                Some(node) => Arc::clone(node),
-                None => self.connect(server).await?,
-            };
-            map.nodes.insert(server.clone(), node);
+        }
+        // All at once: one that does not answer holds up no other.
+        while let Some(joined) = connecting.join_next().await {
+            let (server, node) = joined.map_err(|error| {
+                Error::new(Kind::Unavailable, "no connection to redis").caused_by(error)
+            })??;
+            map.nodes.insert(server, node);
         }
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
         Ok(())
     }
 
-    async fn connect(&self, server: &Server) -> Result<Arc<Node>, Error> {
+    /// Connects to a primary, in the background if it takes longer than the deadline.
+    fn connect(
+        &self,
+        server: Server,
+    ) -> impl Future<Output = Result<(Server, Arc<Node>), Error>> + Send + use<> {
         let breaker = Arc::new(Breaker::new(&self.health));
-        let builder = self.builder_for(server, false);
-        let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
-        Ok(Arc::new(Node::new(vec![link], breaker)))
+        let builder = self.builder_for(&server, false);
+        let deadline = self.deadline;
+        async move {
+            let link = Link::connect(builder, Arc::clone(&breaker), deadline).await?;
+            Ok((server, Arc::new(Node::new(vec![link], breaker))))
+        }
     }
 
     fn builder_for(&self, server: &Server, impatient: bool) -> Builder {
@@ -177,6 +243,13 @@ impl Cluster {
             };
             config.fail_fast = impatient;
         });
+        if impatient {
+            let step = self.patience / 2;
+            builder.with_connection_config(|config| {
+                config.connection_timeout = config.connection_timeout.min(step);
+                config.internal_command_timeout = config.internal_command_timeout.min(step);
+            });
+        }
         builder
     }
 }
@@ -187,6 +260,18 @@ impl fmt::Debug for Cluster {
             .field("map", &self.map())
             .finish_non_exhaustive()
     }
+}
+
+/// A client of one server that is connected, or why it is not.
+async fn greet(builder: &Builder) -> Result<Client, Error> {
+    let client = builder.build().map_err(classify)?;
+    client.init().await.map_err(classify)?;
+    Ok(client)
+}
+
+/// Closes a connection. What it was made for matters, not how it ends.
+async fn leave(client: &Client, patience: Duration) {
+    let _ = timeout(patience, client.quit()).await;
 }
 
 async fn refresh(cluster: Weak<Cluster>) {

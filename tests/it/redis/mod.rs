@@ -4,4 +4,5 @@ mod crossed;
 mod faults;
 mod late;
 mod shared_client;
+mod start;
 mod tls;
