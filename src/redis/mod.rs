@@ -57,11 +57,13 @@
 mod client;
 mod connect;
 mod connection;
+mod neighbour;
 mod options;
 mod requirements;
 mod shared_client;
 mod topology;
 mod url;
+mod url_parts;
 
 pub use client::client::Redis;
 pub use connection::health::Health;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as _};
 
-use fred::error::Error as FredError;
+use fred::{error::Error as FredError, types::config::Server};
 
 use crate::error::{Error, Kind};
 
@@ -14,11 +14,20 @@ pub(crate) struct Unreached {
 }
 
 impl Unreached {
-    pub(crate) fn new(server: &impl ToString, error: Error) -> Self {
+    pub(crate) fn new(server: &Server, error: Error) -> Self {
         Self {
-            server: server.to_string(),
+            server: show(server),
             error,
         }
+    }
+}
+
+/// A server's address in messages; an IPv6 address is in brackets.
+pub(crate) fn show(server: &Server) -> String {
+    if server.host.contains(':') {
+        format!("[{}]:{}", server.host, server.port)
+    } else {
+        server.to_string()
     }
 }
 
