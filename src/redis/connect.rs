@@ -15,12 +15,13 @@ use super::{
     client::client::Redis,
     connection::{
         breaker::Breaker,
-        diagnosis::{Unreached, diagnose, is_of_sentinels, none_reached},
+        diagnosis::{Unreached, diagnose, is_of_sentinels, none_reached, show},
         failure::classify,
         health::OverallHealth,
         link::Link,
-        settings::client_builder,
+        settings::{Transport, client_builder},
     },
+    neighbour::{MARKER, MARKER_TIMEOUT, introduce},
     options::RedisBuilder,
     requirements::{check, check_later},
     topology::{cluster::Cluster, deployment::Deployment, node::Node, sentinel},
@@ -51,10 +52,10 @@ impl RedisBuilder {
     /// for a server older than Redis 7.0 or Valkey 7.2; always within [`connect_timeout`](Self::connect_timeout).
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         self.check()?;
-        let (config, secure) = self.configure(url)?;
+        let (config, transport) = self.configure(url)?;
         let server = describe(&config.server);
         let limit = self.connect_timeout;
-        match timeout(limit, self.open(config, secure)).await {
+        match timeout(limit, self.open(config, transport)).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(
                 Kind::Timeout,
@@ -63,26 +64,48 @@ impl RedisBuilder {
         }
     }
 
-    /// The fred settings for a URL, and whether it asks for TLS.
-    fn configure(&self, url: &str) -> Result<(Config, bool), Error> {
-        let (config, secure) = parse(url)?;
-        #[cfg(feature = "tls")]
-        let config = self.tls.apply(config, secure)?;
-        Ok((config, secure))
+    /// The fred settings for a URL, and how it asks to be connected to.
+    fn configure(&self, url: &str) -> Result<(Config, Transport), Error> {
+        let (mut config, secure) = parse(url)?;
+        let transport = self.transport(secure, &config.server.hosts())?;
+        transport.complete(&mut config, None);
+        Ok((config, transport))
     }
 
-    async fn open(self, config: Config, secure: bool) -> Result<Redis, Error> {
+    #[cfg(feature = "tls")]
+    fn transport(&self, secure: bool, hosts: &[Server]) -> Result<Transport, Error> {
+        let trust = self.tls.trust(secure, hosts)?;
+        Ok(trust.map_or(Transport::Plain, |trust| Transport::Tls(Box::new(trust))))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn transport(&self, _: bool, _: &[Server]) -> Result<Transport, Error> {
+        Ok(Transport::Plain)
+    }
+
+    async fn open(self, config: Config, transport: Transport) -> Result<Redis, Error> {
         let builder = client_builder(config.clone(), self.deadline);
         let health = OverallHealth::new();
         let deployment = match &config.server {
             ServerConfig::Clustered { hosts, .. } => {
-                self.open_cluster(builder, &health, hosts, secure).await?
+                self.open_cluster(builder, &health, hosts, transport)
+                    .await?
             }
             server => {
                 let opened = self.open_single(builder, &health).await;
-                opened.map_err(|error| explain(error, server, secure))?
+                opened.map_err(|error| explain(error, server, transport.is_secure()))?
             }
         };
+        if self.namespace.is_none() {
+            let client = deployment.client_for(MARKER);
+            let introduced = introduce(client.unwrap_or_else(|| deployment.raw_client()));
+            if self.lazy {
+                tokio::spawn(introduced);
+            } else {
+                // Not worth more of the time for the start.
+                let _ = timeout(self.deadline.min(MARKER_TIMEOUT), introduced).await;
+            }
+        }
         Ok(self.build(deployment, health))
     }
 
@@ -127,15 +150,16 @@ impl RedisBuilder {
         builder: Builder,
         health: &Arc<OverallHealth>,
         hosts: &[Server],
-        secure: bool,
+        transport: Transport,
     ) -> Result<Deployment, Error> {
+        let secure = transport.is_secure();
         let cluster = Cluster::new(
             builder.clone(),
             Arc::clone(health),
             self.deadline,
             hosts.to_vec(),
             self.connect_timeout,
-            secure,
+            transport,
         );
         if self.lazy {
             cluster.refresh();
@@ -160,7 +184,7 @@ async fn check_any(cluster: &Cluster, secure: bool) -> Result<(), Error> {
     let mut failures = cluster.unreached().await;
     let mut checked = None;
     for (server, node) in cluster.members() {
-        let name = server.to_string();
+        let name = show(&server);
         if failures.iter().any(|failure| failure.server == name) {
             continue;
         }
@@ -188,12 +212,12 @@ fn explain(error: Error, server: &ServerConfig, secure: bool) -> Error {
         return error;
     }
     let hosts = describe(server);
-    let name = match server {
+    let server = match server {
         ServerConfig::Sentinel { .. } if is_of_sentinels(&error) => {
             format!("the sentinels {hosts}")
         }
         ServerConfig::Sentinel { .. } => format!("the primary that the sentinels {hosts} name"),
         _ => hosts,
     };
-    none_reached(vec![Unreached::new(&name, error)], secure)
+    none_reached(vec![Unreached { server, error }], secure)
 }

@@ -7,6 +7,7 @@ use super::connection::tls::Tls;
 use super::{
     client::client::Redis,
     connection::{health::OverallHealth, settings::check_deadline},
+    neighbour::DEFAULT_NAMESPACE,
     topology::deployment::Deployment,
 };
 use crate::error::Error;
@@ -18,7 +19,8 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct RedisBuilder {
-    pub(super) namespace: String,
+    /// None for the default, which other applications may use too.
+    pub(super) namespace: Option<String>,
     pub(super) deadline: Duration,
     pub(super) connect_timeout: Duration,
     pub(super) pool_size: usize,
@@ -38,7 +40,7 @@ impl Redis {
 impl RedisBuilder {
     pub(super) fn new() -> Self {
         Self {
-            namespace: "tower-fred".into(),
+            namespace: None,
             deadline: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(5),
             pool_size: 1,
@@ -49,12 +51,16 @@ impl RedisBuilder {
         }
     }
 
-    /// What every key of this crate begins with; default `tower-fred`. Two applications on one server need two.
+    /// What every key of this crate begins with; default `tower-fred`. Two applications on one server need two: in one
+    /// namespace they share sessions, limits and stored responses.
+    ///
+    /// Where it is not set, [`connect`](Self::connect) logs a warning if another application connected so in the last 30 days:
+    /// one whose executable has another file name, which is left under the key `tower-fred:application`.
     ///
     /// 1 to 64 visible ASCII characters without `{` and `}`: in a cluster those would move the keys. Checked when the
     /// builder ends.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
+        self.namespace = Some(namespace.into());
         self
     }
 
@@ -132,7 +138,8 @@ impl RedisBuilder {
     /// Refuses settings that cannot work. The error names the setting.
     pub(super) fn check(&self) -> Result<(), Error> {
         let visible = |c: char| c.is_ascii_graphic() && c != '{' && c != '}';
-        if !(1..=64).contains(&self.namespace.len()) || !self.namespace.chars().all(visible) {
+        let namespace = self.chosen_namespace();
+        if !(1..=64).contains(&namespace.len()) || !namespace.chars().all(visible) {
             return Err(Error::config(
                 "namespace must be 1 to 64 visible ASCII characters without braces",
             ));
@@ -151,12 +158,16 @@ impl RedisBuilder {
         Ok(())
     }
 
+    fn chosen_namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+    }
+
     /// Makes the handle to the servers that were found.
     pub(super) fn build(self, deployment: Deployment, health: Arc<OverallHealth>) -> Redis {
         Redis::new(
             deployment,
             health,
-            &self.namespace,
+            self.chosen_namespace(),
             self.max_in_flight,
             self.deadline,
         )

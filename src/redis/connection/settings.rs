@@ -1,12 +1,14 @@
 //! The settings of fred for each connection and each command.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use fred::types::{
     Builder,
-    config::{Config, ConnectionConfig, Options, ReconnectError, ReconnectPolicy},
+    config::{Config, ConnectionConfig, Options, ReconnectError, ReconnectPolicy, Server},
 };
 
+#[cfg(feature = "tls")]
+use super::tls::Trust;
 use crate::error::Error;
 
 /// What every command of this crate is sent with, also on a client that the application made.
@@ -28,6 +30,45 @@ impl CommandOptions {
             ..Options::default()
         };
         Self { deadline, options }
+    }
+}
+
+/// How servers are connected to.
+#[derive(Clone, Debug)]
+pub(crate) enum Transport {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(Box<Trust>),
+}
+
+impl Transport {
+    pub(crate) fn is_secure(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    /// The server at `host`, which may be an address, and `name` its name if another server told it.
+    pub(crate) fn server(&self, host: &str, port: u16, name: Option<&str>) -> Server {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(trust) if host.parse::<IpAddr>().is_ok() => {
+                Server::new_with_tls(host, port, trust.name_of(name))
+            }
+            _ => Server::new(host, port),
+        }
+    }
+
+    /// Completes the settings for a connection to `server`; without one, for those that fred chooses itself.
+    pub(crate) fn complete(&self, config: &mut Config, server: Option<&Server>) {
+        match self {
+            Self::Plain => {}
+            #[cfg(feature = "tls")]
+            Self::Tls(trust) => {
+                let host = server.map(|server| &*server.host);
+                let name = server.and_then(|server| server.tls_server_name.as_deref());
+                let names: Vec<&str> = host.into_iter().chain(name).collect();
+                config.tls = Some(trust.settings(&names));
+            }
+        }
     }
 }
 

@@ -6,7 +6,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    future::Future,
     sync::{
         Arc, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -15,73 +14,75 @@ use std::{
 };
 
 use fred::{
-    clients::Client,
     interfaces::ClientLike,
-    types::{
-        Builder,
-        config::{Server, ServerConfig},
-    },
+    types::{Builder, config::Server},
 };
 use tokio::{
+    sync::Mutex,
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-use super::{node::Node, slots::Slots};
+use super::{
+    connector::Connector,
+    node::Node,
+    slots::{Slots, is_known},
+};
 use crate::{
     error::{Error, Kind},
     redis::connection::{
-        breaker::Breaker,
         diagnosis::{Unreached, none_reached},
-        failure::classify,
         health::OverallHealth,
-        link::{Link, jittered},
+        link::jittered,
+        settings::Transport,
     },
 };
 
 pub(crate) struct Cluster {
-    /// Makes a client of any server of the cluster, once the address is filled in.
-    builder: Builder,
-    health: Arc<OverallHealth>,
-    deadline: Duration,
+    connector: Connector,
     /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
-    /// How long one of them may take to tell the map.
-    patience: Duration,
-    secure: bool,
     map: RwLock<Arc<Map>>,
     refreshing: AtomicBool,
+    /// Held while a server is connected to that no map has named yet.
+    joining: Mutex<()>,
+    /// Whether it was logged that a server does not know its own address.
+    warned: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Map {
     nodes: HashMap<Server, Arc<Node>>,
     slots: Slots,
 }
 
 impl Cluster {
-    /// A cluster that is found through one of `seeds` within `limit`, over TLS if it is `secure`; it has no map yet.
+    /// A cluster that is found through one of `seeds` within `limit`; it has no map yet.
     pub(crate) fn new(
         builder: Builder,
         health: Arc<OverallHealth>,
         deadline: Duration,
         seeds: Vec<Server>,
         limit: Duration,
-        secure: bool,
+        transport: Transport,
     ) -> Arc<Self> {
         // One share each, and one for the servers that the map names.
         let shares = u32::try_from(seeds.len())
             .unwrap_or(u32::MAX)
             .saturating_add(1);
         Arc::new(Self {
-            builder,
-            health,
-            deadline,
+            connector: Connector {
+                builder,
+                health,
+                deadline,
+                patience: limit / shares,
+                transport,
+            },
             seeds,
-            patience: limit / shares,
-            secure,
             map: RwLock::default(),
             refreshing: AtomicBool::new(false),
+            joining: Mutex::default(),
+            warned: AtomicBool::new(false),
         })
     }
 
@@ -96,7 +97,7 @@ impl Cluster {
         };
         match slots {
             Some(slots) => self.adopt(slots).await,
-            None => Err(none_reached(failures, self.secure)),
+            None => Err(none_reached(failures, self.connector.transport.is_secure())),
         }
     }
 
@@ -107,11 +108,50 @@ impl Cluster {
         map.nodes.get(server).cloned()
     }
 
-    /// The server at an address that another one named.
-    pub(crate) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
+    /// The server at an address that `asked` named, as in `MOVED 3999 127.0.0.1:6381`; connects to one that is in no map
+    /// yet. `None` for what is no address, and where there is no connection within `limit`.
+    pub(crate) async fn node_at(
+        self: &Arc<Self>,
+        address: &str,
+        asked: &Arc<Node>,
+        limit: Duration,
+    ) -> Option<Arc<Node>> {
         let (host, port) = address.rsplit_once(':')?;
-        let server = Server::new(host, port.parse().ok()?);
-        self.map().nodes.get(&server).cloned()
+        let port = port.parse().ok()?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let map = self.map();
+        let server = if is_known(host) {
+            self.connector.transport.server(host, port, None)
+        } else {
+            // The one that was asked, at another port.
+            let mut nodes = map.nodes.iter();
+            let (server, _) = nodes.find(|(_, node)| Arc::ptr_eq(node, asked))?;
+            Server {
+                port,
+                ..server.clone()
+            }
+        };
+        if let Some(node) = map.nodes.get(&server) {
+            return Some(Arc::clone(node));
+        }
+        // A task of its own, which also ends what a caller that gives up has begun.
+        let joining = tokio::spawn(Arc::clone(self).join(server));
+        timeout(limit, joining).await.ok()?.ok()?
+    }
+
+    /// Connects to a server and adds it to the map. The next map drops it if it has no slots.
+    async fn join(self: Arc<Self>, server: Server) -> Option<Arc<Node>> {
+        // Many callers are told of a server at once; one connects.
+        let _joining = self.joining.lock().await;
+        if let Some(node) = self.map().nodes.get(&server) {
+            return Some(Arc::clone(node));
+        }
+        let (server, node) = self.connector.connect(server).await.ok()?;
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut map)
+            .nodes
+            .insert(server, Arc::clone(&node));
+        Some(node)
     }
 
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
@@ -132,15 +172,10 @@ impl Cluster {
         let mut attempts = JoinSet::new();
         for (server, node) in self.members() {
             if !node.client().is_connected() {
-                let (builder, patience) = (self.builder_for(&server, true), self.patience);
+                let attempt = self.connector.attempt(&server);
                 attempts.spawn(async move {
-                    match greet(&builder).await {
-                        Ok(client) => {
-                            leave(&client, patience).await;
-                            None
-                        }
-                        Err(error) => Some(Unreached::new(&server, error)),
-                    }
+                    let error = attempt.await.err()?;
+                    Some(Unreached::new(&server, error))
                 });
             }
         }
@@ -165,7 +200,7 @@ impl Cluster {
             if node.is_down() {
                 continue;
             }
-            match Slots::ask(&node.client(), self.deadline, &server.host).await {
+            match self.connector.ask(&node.client(), &server).await {
                 Ok(slots) => return Some(slots),
                 Err(error) => failures.push(Unreached::new(&server, error)),
             }
@@ -176,7 +211,7 @@ impl Cluster {
     /// Asks the servers that the URL named, in turn.
     async fn ask_seeds(&self, failures: &mut Vec<Unreached>) -> Option<Slots> {
         for seed in &self.seeds {
-            match self.ask_seed(seed).await {
+            match self.connector.ask_once(seed).await {
                 Ok(slots) => return Some(slots),
                 Err(error) => failures.push(Unreached::new(seed, error)),
             }
@@ -184,15 +219,15 @@ impl Cluster {
         None
     }
 
-    async fn ask_seed(&self, seed: &Server) -> Result<Slots, Error> {
-        let client = greet(&self.builder_for(seed, true)).await?;
-        let slots = Slots::ask(&client, self.deadline, &seed.host).await;
-        leave(&client, self.patience).await;
-        slots
-    }
-
     /// Puts a new map in the place of the old one. Servers that are in both keep their connections.
     async fn adopt(&self, slots: Slots) -> Result<(), Error> {
+        if slots.is_unnamed() && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "tower_fred::redis",
+                "a server of the cluster does not know its own address: the layers use the one that was asked, but Redis::client \
+                 cannot connect until cluster-announce-ip is set"
+            );
+        }
         let old = self.map();
         let mut map = Map {
             nodes: HashMap::new(),
@@ -206,7 +241,7 @@ impl Cluster {
                     map.nodes.insert(server.clone(), Arc::clone(node));
                 }
                 None => {
-                    connecting.spawn(self.connect(server.clone()));
+                    connecting.spawn(self.connector.connect(server.clone()));
                 }
             }
         }
@@ -220,38 +255,6 @@ impl Cluster {
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
         Ok(())
     }
-
-    /// Connects to a primary, in the background if it takes longer than the deadline.
-    fn connect(
-        &self,
-        server: Server,
-    ) -> impl Future<Output = Result<(Server, Arc<Node>), Error>> + Send + use<> {
-        let breaker = Arc::new(Breaker::new(&self.health));
-        let builder = self.builder_for(&server, false);
-        let deadline = self.deadline;
-        async move {
-            let link = Link::connect(builder, Arc::clone(&breaker), deadline).await?;
-            Ok((server, Arc::new(Node::new(vec![link], breaker))))
-        }
-    }
-
-    fn builder_for(&self, server: &Server, impatient: bool) -> Builder {
-        let mut builder = self.builder.clone();
-        builder.with_config(|config| {
-            config.server = ServerConfig::Centralized {
-                server: server.clone(),
-            };
-            config.fail_fast = impatient;
-        });
-        if impatient {
-            let step = self.patience / 2;
-            builder.with_connection_config(|config| {
-                config.connection_timeout = config.connection_timeout.min(step);
-                config.internal_command_timeout = config.internal_command_timeout.min(step);
-            });
-        }
-        builder
-    }
 }
 
 impl fmt::Debug for Cluster {
@@ -260,18 +263,6 @@ impl fmt::Debug for Cluster {
             .field("map", &self.map())
             .finish_non_exhaustive()
     }
-}
-
-/// A client of one server that is connected, or why it is not.
-async fn greet(builder: &Builder) -> Result<Client, Error> {
-    let client = builder.build().map_err(classify)?;
-    client.init().await.map_err(classify)?;
-    Ok(client)
-}
-
-/// Closes a connection. What it was made for matters, not how it ends.
-async fn leave(client: &Client, patience: Duration) {
-    let _ = timeout(patience, client.quit()).await;
 }
 
 async fn refresh(cluster: Weak<Cluster>) {

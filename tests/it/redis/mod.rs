@@ -1,8 +1,10 @@
+mod addresses;
 mod cluster;
 mod connect;
 mod crossed;
 mod faults;
 mod late;
+mod neighbours;
 mod shared_client;
 mod start;
 mod tls;

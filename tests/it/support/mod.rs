@@ -6,6 +6,7 @@ pub mod fault;
 pub mod http;
 pub mod keys;
 pub mod load;
+pub mod log;
 pub mod patience;
 pub mod process;
 pub mod proxy;
