@@ -5,6 +5,7 @@ mod crossed;
 mod faults;
 mod late;
 mod neighbours;
+mod scripts;
 mod shared_client;
 mod start;
 mod tls;
