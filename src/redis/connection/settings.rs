@@ -41,6 +41,10 @@ pub(crate) enum Transport {
     Tls(Box<Trust>),
 }
 
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(unused_variables, reason = "plain text needs no names")
+)]
 impl Transport {
     pub(crate) fn is_secure(&self) -> bool {
         !matches!(self, Self::Plain)
