@@ -10,6 +10,7 @@ use super::{
         health::OverallHealth,
         settings::{Timing, check_deadline},
     },
+    neighbour::DEFAULT_NAMESPACE,
     topology::deployment::Deployment,
 };
 use crate::error::Error;
@@ -21,7 +22,8 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct RedisBuilder {
-    pub(super) namespace: String,
+    /// None for the default, which other applications may use too.
+    pub(super) namespace: Option<String>,
     pub(super) deadline: Duration,
     pub(super) connect_timeout: Duration,
     heartbeat: Duration,
@@ -42,7 +44,7 @@ impl Redis {
 impl RedisBuilder {
     pub(super) fn new() -> Self {
         Self {
-            namespace: "tower-fred".into(),
+            namespace: None,
             deadline: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(5),
             heartbeat: Duration::from_secs(30),
@@ -54,12 +56,17 @@ impl RedisBuilder {
         }
     }
 
-    /// What every key of this crate begins with; default `tower-fred`. Each application on a server needs its own.
+    /// What every key of this crate begins with; default `tower-fred`. Each application on a server needs its own: in one
+    /// namespace, two applications share sessions, limits and stored responses.
+    ///
+    /// Where it is not set, [`connect`](Self::connect) logs a warning if another application connected without a namespace in
+    /// the last 30 days. Applications are told apart by the file name of their executable, which is stored under the key
+    /// `tower-fred:application`.
     ///
     /// 1 to 64 visible ASCII characters without `{` and `}`, which would change the slots of the keys in a cluster. Checked
     /// when the handle is made.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.namespace = namespace.into();
+        self.namespace = Some(namespace.into());
         self
     }
 
@@ -147,7 +154,8 @@ impl RedisBuilder {
     /// Refuses settings that cannot work. The error names the setting.
     pub(super) fn check(&self) -> Result<(), Error> {
         let visible = |c: char| c.is_ascii_graphic() && c != '{' && c != '}';
-        if !(1..=64).contains(&self.namespace.len()) || !self.namespace.chars().all(visible) {
+        let namespace = self.chosen_namespace();
+        if !(1..=64).contains(&namespace.len()) || !namespace.chars().all(visible) {
             return Err(Error::config(
                 "namespace must be 1 to 64 visible ASCII characters without braces",
             ));
@@ -176,12 +184,16 @@ impl RedisBuilder {
         }
     }
 
+    fn chosen_namespace(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(DEFAULT_NAMESPACE)
+    }
+
     /// Makes the handle to the servers that were found.
     pub(super) fn build(self, deployment: Deployment, health: Arc<OverallHealth>) -> Redis {
         Redis::new(
             deployment,
             health,
-            &self.namespace,
+            self.chosen_namespace(),
             self.max_in_flight,
             self.deadline,
         )

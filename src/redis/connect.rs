@@ -12,16 +12,22 @@ use fred::{
 use tokio::time::timeout;
 
 use super::{
+    address::{
+        diagnosis::{Unreached, diagnose, is_of_sentinels, none_reached, show},
+        url::{describe, parse},
+    },
     builder::RedisBuilder,
     client::handle::Redis,
-    connect_error::diagnose,
     connection::{
-        breaker::Breaker, fred_error::classify, health::OverallHealth, link::Link,
-        settings::client_builder,
+        breaker::Breaker,
+        fred_error::classify,
+        health::OverallHealth,
+        link::Link,
+        settings::{Transport, client_builder},
     },
+    neighbour::{MARKER, MARKER_TIMEOUT, introduce},
     requirements::{check, check_later},
     topology::{cluster::Cluster, deployment::Deployment, node::Node},
-    url::{describe, parse},
 };
 use crate::error::{Error, Kind};
 
@@ -31,7 +37,8 @@ impl Redis {
     /// # Errors
     ///
     /// When the URL is invalid, nothing answers, the credentials are refused, or the server is older than Redis 7.0 or Valkey
-    /// 7.2. The error says which, within five seconds at most.
+    /// 7.2. The error says which, within five seconds at most, and names each server that did not answer with the reason. In a
+    /// cluster it is enough that one primary answers; those that do not are logged.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder().connect(url).await
     }
@@ -47,22 +54,11 @@ impl RedisBuilder {
     /// one for a server older than Redis 7.0 or Valkey 7.2. It comes within [`connect_timeout`](Self::connect_timeout).
     pub async fn connect(self, url: &str) -> Result<Redis, Error> {
         self.check()?;
-        let (config, secure) = self.configure(url)?;
-        let server = describe(&config.server, secure);
+        let (config, transport) = self.configure(url)?;
+        let server = describe(&config.server);
         let limit = self.connect_timeout;
-        match timeout(limit, self.open(config)).await {
-            Ok(Ok(redis)) => Ok(redis),
-            Ok(Err(error)) if error.is_unavailable() => {
-                let (kind, why) = diagnose(&error, secure);
-                let message = format!("cannot connect to redis at {server}{why}");
-                Err(Error::new(kind, message).caused_by(error))
-            }
-            Ok(Err(error)) if error.is_auth() => Err(Error::new(
-                error.kind(),
-                format!("redis at {server} refused the credentials"),
-            )
-            .caused_by(error)),
-            Ok(Err(error)) => Err(error),
+        match timeout(limit, self.open(config, transport)).await {
+            Ok(result) => result,
             Err(_) => Err(Error::new(
                 Kind::Timeout,
                 format!("redis at {server} did not answer within {limit:?}"),
@@ -70,35 +66,47 @@ impl RedisBuilder {
         }
     }
 
-    /// The fred settings for a URL, and whether it asks for TLS.
-    fn configure(&self, url: &str) -> Result<(Config, bool), Error> {
-        let (config, secure) = parse(url)?;
-        #[cfg(feature = "tls")]
-        let config = self.tls.apply(config, secure)?;
-        Ok((config, secure))
+    /// The fred settings for a URL, and how it asks to be connected to.
+    fn configure(&self, url: &str) -> Result<(Config, Transport), Error> {
+        let (mut config, secure) = parse(url)?;
+        let transport = self.transport(secure, &config.server.hosts())?;
+        transport.complete(&mut config, None);
+        Ok((config, transport))
     }
 
-    async fn open(self, config: Config) -> Result<Redis, Error> {
+    #[cfg(feature = "tls")]
+    fn transport(&self, secure: bool, hosts: &[Server]) -> Result<Transport, Error> {
+        let trust = self.tls.trust(secure, hosts)?;
+        Ok(trust.map_or(Transport::Plain, |trust| Transport::Tls(Box::new(trust))))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn transport(&self, _: bool, _: &[Server]) -> Result<Transport, Error> {
+        Ok(Transport::Plain)
+    }
+
+    async fn open(self, config: Config, transport: Transport) -> Result<Redis, Error> {
         let builder = client_builder(config.clone(), self.deadline);
         let health = OverallHealth::new();
-        let deployment = match config.server {
+        let deployment = match &config.server {
             ServerConfig::Clustered { hosts, .. } => {
-                self.open_cluster(builder, &health, &hosts).await?
+                self.open_cluster(builder, &health, hosts, transport)
+                    .await?
             }
-            _ => self.open_single(builder, &health).await?,
+            server => {
+                let opened = self.open_single(builder, &health).await;
+                opened.map_err(|error| explain(error, server, transport.is_secure()))?
+            }
         };
-        let client = match &deployment {
-            Deployment::Single(node) => node.client(),
-            // Only one server is checked: the others should have the same version.
-            Deployment::Cluster(cluster, raw) => cluster
-                .nodes()
-                .first()
-                .map_or_else(|| raw.client(), |node| node.client()),
-        };
-        if self.lazy {
-            tokio::spawn(check_later(client));
-        } else {
-            check(&client).await?;
+        if self.namespace.is_none() {
+            let client = deployment.client_for(MARKER);
+            let introduced = introduce(client.unwrap_or_else(|| deployment.raw_client()));
+            if self.lazy {
+                tokio::spawn(introduced);
+            } else {
+                // Not worth more of the time for the start.
+                let _ = timeout(self.deadline.min(MARKER_TIMEOUT), introduced).await;
+            }
         }
         Ok(self.build(deployment, health))
     }
@@ -127,6 +135,11 @@ impl RedisBuilder {
             links.push(Link::owned(client, router, builder, breaker, self.timing()));
         }
         let node = Node::new(links, breaker);
+        if self.lazy {
+            tokio::spawn(check_later(node.client()));
+        } else {
+            check(&node.client()).await?;
+        }
         if matches!(builder.get_config(), Some(config) if config.server.is_sentinel()) {
             return Ok(Deployment::Single(node.following(builder)));
         }
@@ -138,21 +151,74 @@ impl RedisBuilder {
         builder: Builder,
         health: &Arc<OverallHealth>,
         hosts: &[Server],
+        transport: Transport,
     ) -> Result<Deployment, Error> {
+        let secure = transport.is_secure();
         let cluster = Cluster::new(
             builder.clone(),
             Arc::clone(health),
             self.timing(),
             hosts.to_vec(),
+            self.connect_timeout,
+            transport,
         );
         if self.lazy {
             cluster.refresh();
         } else {
             cluster.discover().await?;
+            check_any(&cluster, secure).await?;
         }
         // The client for raw commands has connections of its own, which the health of the handle does not count.
         let breaker = Arc::new(Breaker::new(&OverallHealth::new()));
         let link = Link::connect(builder, Arc::clone(&breaker), self.timing()).await?;
+        if self.lazy {
+            tokio::spawn(check_later(link.client()));
+        }
         Ok(Deployment::Cluster(cluster, Node::new(vec![link], breaker)))
     }
+}
+
+/// Checks the primaries of a cluster in turn until one has answered: each tells its own version, and one is enough.
+///
+/// Those that cannot be reached are logged. If none can be reached, the error names each with its reason.
+async fn check_any(cluster: &Cluster, secure: bool) -> Result<(), Error> {
+    let mut failures = cluster.unreached().await;
+    let mut checked = None;
+    for (server, node) in cluster.members() {
+        let name = show(&server);
+        if failures.iter().any(|failure| failure.server == name) {
+            continue;
+        }
+        match check(&node.client()).await {
+            Err(error) if error.is_unavailable() => failures.push(Unreached::new(&server, error)),
+            result => {
+                checked = Some(result);
+                break;
+            }
+        }
+    }
+    let Some(result) = checked else {
+        return Err(none_reached(failures, secure));
+    };
+    for Unreached { server, error } in failures {
+        let (_, why) = diagnose(&error, secure);
+        tracing::warn!(target: "tower_fred::redis", server, %why, "cannot connect to a primary of the cluster");
+    }
+    result
+}
+
+/// Names the server in the error of a first connection that found none.
+fn explain(error: Error, server: &ServerConfig, secure: bool) -> Error {
+    if !error.is_unavailable() && !error.is_auth() {
+        return error;
+    }
+    let hosts = describe(server);
+    let server = match server {
+        ServerConfig::Sentinel { .. } if is_of_sentinels(&error) => {
+            format!("the sentinels {hosts}")
+        }
+        ServerConfig::Sentinel { .. } => format!("the primary that the sentinels {hosts} name"),
+        _ => hosts,
+    };
+    none_reached(vec![Unreached { server, error }], secure)
 }

@@ -26,10 +26,23 @@
 //! | `rediss://host:6379` | the same over TLS (feature `tls`; refused without it, never sent in plain text) |
 //! | `redis-cluster://host:7000?node=host:7001` | a cluster |
 //! | `redis-sentinel://host:26379?sentinelServiceName=main&node=host:26380` | a primary found through sentinels |
-//! | `redis+unix:///run/redis.sock` | a unix socket |
+//! | `redis+unix:///run/redis.sock?db=2` | a unix socket |
+//!
+//! A database is the path or `?db=…`. A cluster has database 0 only: fred selects no other there, also where the servers
+//! have more. An IPv6 address is written in brackets, `redis://[::1]:6379`, also in `node=`. What is not a letter, a digit or
+//! one of `-._~` in a user, a password or a path of a socket is percent-encoded. A parameter that is not known, or has no
+//! effect in its kind of URL, is an error; no error shows any part of a URL, which may hold a password.
 //!
 //! Each scheme may also begin with `valkey` in place of `redis`. `rediss-cluster` and `rediss-sentinel` use TLS to every
 //! server. Set a CA or a client certificate of your own on the [builder](RedisBuilder), with the feature `tls`.
+//!
+//! The servers of a cluster, and sentinels, often tell addresses where certificates are for names. A certificate is then
+//! good if it is for the address, for the name that the cluster tells beside it (`cluster-announce-hostname`), or for a host
+//! of the URL.
+//!
+//! A server of a cluster that does not know its own address yet is the one that was asked, at the port that it tells. Only
+//! the layers know that: fred's cluster client, which [`Redis::client`] gives, cannot connect then, and each of its commands
+//! times out. `connect` logs a warning; setting `cluster-announce-ip` on the server ends it.
 //!
 //! # How it is set up
 //!
@@ -79,15 +92,15 @@
 //! a connection of their own: `XREAD BLOCK`, by which the cache and memos wait for purges, and `SUBSCRIBE`, by which the
 //! session layer hears that a session ended.
 
+mod address;
 mod builder;
 mod client;
 mod connect;
-mod connect_error;
 mod connection;
+mod neighbour;
 mod requirements;
 mod shared_client;
 mod topology;
-mod url;
 
 pub use builder::RedisBuilder;
 pub use client::handle::Redis;

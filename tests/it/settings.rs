@@ -1,6 +1,6 @@
 //! Settings that cannot work are refused when a layer or an object is made, not while a request runs.
 //!
-//! Those of the handle are in `redis::connect`, `redis::tls` and `redis::shared_client`; those of a cookie in
+//! Those of the handle are in `redis::connect`, `redis::connection::tls` and `redis::shared_client`; those of a cookie in
 //! `session::cookies`.
 
 use std::{

@@ -5,7 +5,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -20,7 +20,9 @@ use fred::{
 use super::handle::Redis;
 use crate::{
     error::{Error, Kind},
-    redis::connection::server_clock::ServerClock,
+    redis::connection::{
+        fred_error::is_unanswered, server_clock::ServerClock, settings::CommandOptions,
+    },
 };
 
 /// A Lua script over one key, or over keys of one hash tag. The text of `prelude.lua` stands before it. Its own arguments
@@ -63,8 +65,8 @@ impl Script {
 impl Redis {
     /// Runs `script` on `key`, with `args` from `ARGV[3]` on. Gives what the script replied.
     ///
-    /// This takes one round trip, and one more when the server does not have the script yet. A script that reaches the
-    /// server after its time limit does not run.
+    /// This takes one round trip, and two more when the server does not have the script yet, all within one deadline. A
+    /// script that reaches the server after its time limit does not run.
     pub(crate) async fn run<R: FromValue>(
         &self,
         script: &'static Script,
@@ -75,7 +77,6 @@ impl Redis {
     }
 
     /// As [`run`](Self::run), on one or more keys. In a [cluster](Self::is_cluster) they have the same hash tag.
-    #[cfg(any(feature = "rate-limit", feature = "session"))]
     pub(crate) async fn run_on<R: FromValue>(
         &self,
         script: &'static Script,
@@ -107,6 +108,7 @@ impl Redis {
         since: Option<Instant>,
         args: impl IntoIterator<Item = Value>,
     ) -> Result<R, Error> {
+        let deadline = self.deadline();
         let call = Call {
             script: script.loaded(),
             keys: keys
@@ -119,9 +121,10 @@ impl Redis {
                 .to_string()
                 .into(),
             args: args.into_iter().collect(),
+            begun: Instant::now(),
+            deadline,
         };
         let key = keys.first().map_or("", AsRef::as_ref);
-        let deadline = self.deadline();
         let reply = self
             .send(key, async |client, clock| {
                 let reply = call.send(&client, clock.limit(deadline)).await?;
@@ -144,6 +147,8 @@ struct Call<'a> {
     since: Option<Instant>,
     proof: Bytes,
     args: Vec<Value>,
+    begun: Instant,
+    deadline: Duration,
 }
 
 impl Call<'_> {
@@ -163,33 +168,71 @@ impl Call<'_> {
                 .chain(self.args.iter().cloned())
                 .collect()
         };
-        // A custom command, since fred's `evalsha` would drop the options of the client.
-        let hash = || {
-            self.keys
-                .first()
-                .map_or(ClusterHash::FirstKey, |key| ClusterHash::from(&**key))
-        };
-        let command = |name| CustomCommand::new_static(name, hash(), false);
         let answer = client
-            .custom(command("EVALSHA"), words(&self.script.sha1))
+            .custom(self.command("EVALSHA"), words(&self.script.sha1))
             .await;
         let reply = match answer {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client
-                    .custom(command("EVAL"), words(&self.script.source))
-                    .await?
+            Err(error) if is_not_loaded(&error) => {
+                Box::pin(self.load_and_run(client, words)).await?
             }
             answer => answer?,
         };
         if is_proven(&reply, &self.proof) {
             Ok(reply)
         } else {
-            Err(FredError::new(
-                ErrorKind::Protocol,
-                "the reply is to another command",
-            ))
+            Err(out_of_turn())
         }
     }
+
+    /// Runs a script that its server does not have. Nothing ran before this, and each step that fails ran nothing either.
+    ///
+    /// Servers forget the scripts of `EVAL` after 500 others (Redis 7.4, Valkey 8), those of `SCRIPT LOAD` never.
+    async fn load_and_run(
+        &self,
+        client: &WithOptions<Client>,
+        words: impl Fn(&Bytes) -> Vec<Value>,
+    ) -> Result<Value, FredError> {
+        // All steps together have the deadline of one command.
+        let step = async |name, words: Vec<Value>| -> Result<Value, FredError> {
+            let left = self.deadline.saturating_sub(self.begun.elapsed());
+            let options = CommandOptions::new(left.max(Duration::from_millis(1)));
+            let client = client.with_options(&options.options);
+            client.custom(self.command(name), words).await
+        };
+        let load = vec!["LOAD".into(), self.script.source.clone().into()];
+        match step("SCRIPT", load).await {
+            Ok(sha1) if sha1.as_bytes() == Some(&*self.script.sha1) => {
+                match step("EVALSHA", words(&self.script.sha1)).await {
+                    // Forgotten again, or another server has the key by now.
+                    Err(error) if is_not_loaded(&error) => {}
+                    answer => return answer,
+                }
+            }
+            Ok(_) => return Err(out_of_turn()),
+            Err(error) if is_unanswered(&error) => return Err(error),
+            // The user may not be allowed to load scripts.
+            Err(_) => {}
+        }
+        step("EVAL", words(&self.script.source)).await
+    }
+
+    /// Typed `evalsha` would drop the options of the client.
+    fn command(&self, name: &'static str) -> CustomCommand {
+        let hash = match self.keys.first() {
+            Some(key) => ClusterHash::from(&**key),
+            None => ClusterHash::FirstKey,
+        };
+        CustomCommand::new_static(name, hash, false)
+    }
+}
+
+fn out_of_turn() -> FredError {
+    FredError::new(ErrorKind::Protocol, "the reply is to another command")
+}
+
+/// Whether the server ran nothing because it does not have the script.
+fn is_not_loaded(error: &FredError) -> bool {
+    error.details().starts_with("NOSCRIPT")
 }
 
 /// Whether a reply answers the run with this proof. A reply that is no list comes from a script that failed half-way.
@@ -261,6 +304,48 @@ mod tests {
             "7".into(),
         ] {
             assert!(!is_proven(&other, b"7"), "{other:?}");
+        }
+    }
+
+    /// `fill.lua` used a second key that it made of the first: while a slot moves, such a script stops half-way.
+    #[test]
+    fn no_script_uses_a_key_that_is_not_among_its_keys() {
+        let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+        let mut scripts = 0;
+        while let Some(folder) = folders.pop() {
+            for file in std::fs::read_dir(folder).expect("a folder") {
+                let path = file.expect("a file").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "lua") {
+                    scripts += 1;
+                    check_keys(&path);
+                }
+            }
+        }
+        assert!(scripts > 10, "{scripts}");
+    }
+
+    /// The first word after the name of a command is a key: one of `KEYS`, or a local name for one.
+    fn check_keys(path: &std::path::Path) {
+        let text = std::fs::read_to_string(path).expect("a script");
+        let code: Vec<&str> = text
+            .lines()
+            .map(|line| line.split("--").next().unwrap_or_default())
+            .collect();
+        let code = code.join("\n");
+        for call in code.split("call(").skip(1) {
+            let words = call.split_once(')').map_or(call, |(words, _)| words);
+            let Some((_, key)) = words.split_once(',') else {
+                continue;
+            };
+            let key = key.split(',').next().unwrap_or_default().trim();
+            let made = key.contains("..") || key.starts_with('\'') || key.starts_with("ARGV");
+            assert!(!made, "{}: {key}", path.display());
+        }
+        for joined in code.split("..").map(str::trim_end) {
+            let key = joined.rsplit([' ', '(', ',']).next().unwrap_or_default();
+            assert!(!key.starts_with("KEYS["), "{}: {joined}", path.display());
         }
     }
 

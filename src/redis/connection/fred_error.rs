@@ -42,6 +42,12 @@ pub(crate) fn is_misplaced(error: &FredError) -> bool {
 
 /// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
 pub(crate) fn classify(error: FredError) -> Error {
+    // A server that does not know a command quotes its arguments, and those of AUTH are a password.
+    let error = if error.details().contains("with args beginning with") {
+        FredError::new(error.kind().clone(), "ERR unknown command")
+    } else {
+        error
+    };
     let (kind, message) = match error.kind() {
         ErrorKind::Timeout => (Kind::Timeout, "no answer from redis within the deadline"),
         ErrorKind::IO

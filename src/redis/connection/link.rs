@@ -88,7 +88,8 @@ impl Link {
         link
     }
 
-    /// Makes a client and waits for its connection until the deadline; after that it connects in the background.
+    /// Makes a client and waits for its connection, until the deadline or for one second; after that it connects in the
+    /// background.
     pub(crate) async fn connect(
         builder: Builder,
         breaker: Arc<Breaker>,
@@ -97,7 +98,7 @@ impl Link {
         let client = builder.build().map_err(classify)?;
         let router = client.connect();
         // A server that is away is for the breaker to find out.
-        let _ = timeout(timing.deadline, client.wait_for_connect()).await;
+        let _ = timeout(timing.deadline.min(PATIENCE), client.wait_for_connect()).await;
         Ok(Self::owned(client, router, builder, breaker, timing))
     }
 
@@ -256,6 +257,8 @@ pub(super) fn chance() -> u32 {
 }
 
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a start waits for a connection that may come later.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a client lives at least before it is made anew.
 const REVIVAL_PAUSE: Duration = Duration::from_millis(10);
 const WATCH_PAUSE: Duration = Duration::from_millis(100);

@@ -1,12 +1,14 @@
 //! fred's settings for each connection and each command.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use fred::types::{
     Builder,
-    config::{Config, ConnectionConfig, Options, ReconnectPolicy},
+    config::{Config, ConnectionConfig, Options, ReconnectPolicy, Server},
 };
 
+#[cfg(feature = "tls")]
+use super::tls::Trust;
 use crate::error::Error;
 
 /// What every command of this crate is sent with, also on a client that the application made.
@@ -37,6 +39,49 @@ pub(crate) struct Timing {
     pub(crate) deadline: Duration,
     /// How often a `PING` keeps it open when there is nothing else to send.
     pub(crate) heartbeat: Duration,
+}
+
+/// How servers are connected to.
+#[derive(Clone, Debug)]
+pub(crate) enum Transport {
+    Plain,
+    #[cfg(feature = "tls")]
+    Tls(Box<Trust>),
+}
+
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(unused_variables, reason = "plain text needs no names")
+)]
+impl Transport {
+    pub(crate) fn is_secure(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    /// The server at `host`, which may be an address, and `name` its name if another server told it.
+    pub(crate) fn server(&self, host: &str, port: u16, name: Option<&str>) -> Server {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(trust) if host.parse::<IpAddr>().is_ok() => {
+                Server::new_with_tls(host, port, trust.name_of(name))
+            }
+            _ => Server::new(host, port),
+        }
+    }
+
+    /// Completes the settings for a connection to `server`; without one, for those that fred chooses itself.
+    pub(crate) fn complete(&self, config: &mut Config, server: Option<&Server>) {
+        match self {
+            Self::Plain => {}
+            #[cfg(feature = "tls")]
+            Self::Tls(trust) => {
+                let host = server.map(|server| &*server.host);
+                let name = server.and_then(|server| server.tls_server_name.as_deref());
+                let names: Vec<&str> = host.into_iter().chain(name).collect();
+                config.tls = Some(trust.settings(&names));
+            }
+        }
+    }
 }
 
 pub(crate) fn check_deadline(deadline: Duration) -> Result<(), Error> {

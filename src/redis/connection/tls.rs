@@ -3,11 +3,19 @@
 use std::{fmt, sync::Arc};
 
 use fred::{
-    rustls::{ClientConfig, RootCertStore, crypto::ring},
+    rustls::{
+        CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
+        SignatureScheme,
+        client::{
+            WebPkiServerVerifier,
+            danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        },
+        crypto::ring,
+    },
     rustls_native_certs::load_native_certs,
-    types::config::{Config, TlsConfig, TlsConnector},
+    types::config::{Server, TlsConfig, TlsConnector},
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
 use crate::error::Error;
 
@@ -38,14 +46,13 @@ impl Tls {
         });
     }
 
-    /// Adds TLS to the settings of a URL that asks for it. Refuses the settings here for a URL that does not.
-    pub(crate) fn apply(&self, mut config: Config, asked: bool) -> Result<Config, Error> {
+    /// What connections to these hosts need if the URL asks for TLS. Refuses the settings here for a URL that does not.
+    pub(crate) fn trust(&self, asked: bool, hosts: &[Server]) -> Result<Option<Trust>, Error> {
         if asked {
-            config.tls = Some(self.config()?);
-        } else {
-            self.refuse("the URL does not ask for TLS")?;
+            return self.for_hosts(hosts).map(Some);
         }
-        Ok(config)
+        self.refuse("the URL does not ask for TLS")?;
+        Ok(None)
     }
 
     /// Refuses settings that have no effect, for the reason `why`: the application expects an encrypted connection.
@@ -60,12 +67,18 @@ impl Tls {
         Err(Error::config(format!("{setting} has no effect: {why}")))
     }
 
-    fn config(&self) -> Result<TlsConfig, Error> {
+    fn for_hosts(&self, hosts: &[Server]) -> Result<Trust, Error> {
+        let roots = Arc::new(self.roots()?);
         // The provider is named, since rustls has no default when the application has a second provider.
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
+                .build()
+                .map_err(|error| Error::config("no certificate to trust").caused_by(error))?;
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::config("no TLS version to use").caused_by(error))?
-            .with_root_certificates(self.roots()?);
+            .with_root_certificates(roots);
         let config = match &self.client {
             None => builder.with_no_client_auth(),
             Some(identity) => builder
@@ -75,7 +88,12 @@ impl Tls {
                         .caused_by(error)
                 })?,
         };
-        Ok(TlsConnector::from(config).into())
+        let hosts = hosts.iter().map(|server| server.host.to_string()).collect();
+        Ok(Trust {
+            config,
+            verifier,
+            hosts,
+        })
     }
 
     fn roots(&self) -> Result<RootCertStore, Error> {
@@ -120,6 +138,115 @@ fn certificates(pem: &[u8], setting: &str) -> Result<Vec<CertificateDer<'static>
         return Err(Error::config(format!("{setting} holds no PEM certificate")));
     }
     Ok(found)
+}
+
+/// Which certificates the servers of one URL may show.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    config: ClientConfig,
+    verifier: Arc<WebPkiServerVerifier>,
+    /// Those that the URL names.
+    hosts: Vec<String>,
+}
+
+impl Trust {
+    /// fred's settings for a server with these names. Its certificate is for the name that a connection asks for, or else
+    /// for one of `names`, or for a host of the URL: the servers of a cluster name each other by address, and their
+    /// certificates may be for the one name that clients know.
+    pub(crate) fn settings(&self, names: &[&str]) -> TlsConfig {
+        let hosts = self.hosts.iter().map(String::as_str);
+        let names = names.iter().copied().chain(hosts);
+        let verifier = AnyName {
+            verifier: Arc::clone(&self.verifier),
+            others: names
+                .filter_map(|name| ServerName::try_from(name.to_owned()).ok())
+                .collect(),
+        };
+        let mut config = self.config.clone();
+        // Nothing is verified less: every certificate goes through rustls's own verifier, with one name or another.
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(verifier));
+        TlsConnector::from(config).into()
+    }
+
+    /// The name that a server at an address is asked for by, if it is not the address: its own, or the one in the URL.
+    pub(crate) fn name_of(&self, own: Option<&str>) -> Option<String> {
+        let is_name =
+            |host: &&str| matches!(ServerName::try_from(*host), Ok(ServerName::DnsName(_)));
+        let mut names = own.into_iter().chain(self.hosts.iter().map(String::as_str));
+        names.find(is_name).map(str::to_owned)
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust")
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Accepts a certificate that is valid for any one of a server's names.
+#[derive(Debug)]
+struct AnyName {
+    verifier: Arc<WebPkiServerVerifier>,
+    others: Vec<ServerName<'static>>,
+}
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let verify = |name: &ServerName<'_>| {
+            let verifier = &self.verifier;
+            verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+        };
+        let first = verify(server_name);
+        if !first.as_ref().is_err_and(is_of_the_name) {
+            return first;
+        }
+        self.others
+            .iter()
+            .find_map(|name| verify(name).ok())
+            .map_or(first, Ok)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.verifier.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.verifier.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn is_of_the_name(error: &TlsError) -> bool {
+    matches!(
+        error,
+        TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
 }
 
 impl fmt::Debug for Tls {

@@ -4,79 +4,107 @@
 //! a caller of another server. fred's cluster client is only for the application's raw commands.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use fred::{
     interfaces::ClientLike,
-    types::{
-        Builder,
-        config::{Server, ServerConfig},
-    },
+    types::{Builder, config::Server},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
-use super::{node::Node, slots::Slots};
+use super::{
+    connector::Connector,
+    node::Node,
+    slots::{Slots, is_known},
+};
 use crate::{
-    error::Error,
-    redis::connection::{
-        breaker::Breaker,
-        fred_error::classify,
-        health::OverallHealth,
-        link::{Link, jittered},
-        settings::Timing,
-        task::{Task, Turn},
+    error::{Error, Kind},
+    redis::{
+        address::diagnosis::{Unreached, none_reached},
+        connection::{
+            health::OverallHealth,
+            link::jittered,
+            settings::{Timing, Transport},
+            task::{Task, Turn},
+        },
     },
 };
 
 pub(crate) struct Cluster {
-    /// Makes a client of one server of the cluster, after its address is filled in.
-    builder: Builder,
-    health: Arc<OverallHealth>,
-    timing: Timing,
+    connector: Connector,
     /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
     map: RwLock<Arc<Map>>,
     refreshing: Task,
     /// The time after a refresh that a refusal asked for.
     calm: Task,
+    /// Held while a server is connected to that no map has named yet.
+    joining: Mutex<()>,
+    /// Whether it was logged that a server does not know its own address.
+    warned: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Map {
     nodes: HashMap<Server, Arc<Node>>,
     slots: Slots,
 }
 
 impl Cluster {
-    /// A cluster that [`discover`](Self::discover) will find through one of `seeds`.
+    /// A cluster that [`discover`](Self::discover) will find through one of `seeds`, within `limit`.
     pub(crate) fn new(
         builder: Builder,
         health: Arc<OverallHealth>,
         timing: Timing,
         seeds: Vec<Server>,
+        limit: Duration,
+        transport: Transport,
     ) -> Arc<Self> {
+        // One share each, and one for the servers that the map names.
+        let shares = u32::try_from(seeds.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
         Arc::new(Self {
-            builder,
-            health,
-            timing,
+            connector: Connector {
+                builder,
+                health,
+                timing,
+                patience: limit / shares,
+                transport,
+            },
             seeds,
             map: RwLock::default(),
             refreshing: Task::default(),
             calm: Task::default(),
+            joining: Mutex::default(),
+            warned: AtomicBool::new(false),
         })
     }
 
     /// Asks the servers in turn for the slots until one answers, and connects to every primary.
+    ///
+    /// The error names each server that did not answer, and why.
     pub(crate) async fn discover(&self) -> Result<(), Error> {
-        let slots = match self.ask_nodes().await {
-            Some(slots) => slots,
-            None => self.ask_seeds().await?,
+        let mut failures = Vec::new();
+        let slots = match self.ask_nodes(&mut failures).await {
+            Some(slots) => Some(slots),
+            None => self.ask_seeds(&mut failures).await,
         };
-        self.adopt(slots).await
+        match slots {
+            Some(slots) => self.adopt(slots).await,
+            None => Err(none_reached(failures, self.connector.transport.is_secure())),
+        }
     }
 
     /// The server that has `key`.
@@ -86,15 +114,76 @@ impl Cluster {
         map.nodes.get(server).cloned()
     }
 
-    /// The server at the address in a MOVED error.
-    pub(crate) fn node_at(&self, address: &str) -> Option<Arc<Node>> {
+    /// The server at an address that `asked` named, as in `MOVED 3999 127.0.0.1:6381`; connects to one that is in no map
+    /// yet. `None` for what is no address, and where there is no connection within `limit`.
+    pub(crate) async fn node_at(
+        self: &Arc<Self>,
+        address: &str,
+        asked: &Arc<Node>,
+        limit: Duration,
+    ) -> Option<Arc<Node>> {
         let (host, port) = address.rsplit_once(':')?;
-        let server = Server::new(host, port.parse().ok()?);
-        self.map().nodes.get(&server).cloned()
+        let port = port.parse().ok()?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let server = if is_known(host) {
+            self.connector.transport.server(host, port, None)
+        } else {
+            // The one that was asked, at another port. Its connection knows where it is: a newer map may have dropped it.
+            let asked = asked.client().client_config().server;
+            Server {
+                port,
+                ..asked.hosts().first()?.clone()
+            }
+        };
+        if let Some(node) = self.map().nodes.get(&server) {
+            return Some(Arc::clone(node));
+        }
+        // A task of its own, which also ends what a caller that gives up has begun.
+        let joining = tokio::spawn(Arc::clone(self).join(server));
+        timeout(limit, joining).await.ok()?.ok()?
+    }
+
+    /// Connects to a server and adds it to the map. The next map drops it if it has no slots.
+    async fn join(self: Arc<Self>, server: Server) -> Option<Arc<Node>> {
+        // Many callers are told of a server at once; one connects.
+        let _joining = self.joining.lock().await;
+        if let Some(node) = self.map().nodes.get(&server) {
+            return Some(Arc::clone(node));
+        }
+        let (server, node) = self.connector.connect(server).await.ok()?;
+        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut map)
+            .nodes
+            .insert(server, Arc::clone(&node));
+        Some(node)
     }
 
     pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
         self.map().nodes.values().cloned().collect()
+    }
+
+    /// The primaries with their addresses.
+    pub(crate) fn members(&self) -> Vec<(Server, Arc<Node>)> {
+        let map = self.map();
+        let members = map.nodes.iter();
+        members
+            .map(|(server, node)| (server.clone(), Arc::clone(node)))
+            .collect()
+    }
+
+    /// The primaries that have no connection and that another attempt does not reach either, and why.
+    pub(crate) async fn unreached(&self) -> Vec<Unreached> {
+        let mut attempts = JoinSet::new();
+        for (server, node) in self.members() {
+            if !node.client().is_connected() {
+                let attempt = self.connector.attempt(&server);
+                attempts.spawn(async move {
+                    let error = attempt.await.err()?;
+                    Some(Unreached::new(&server, error))
+                });
+            }
+        }
+        attempts.join_all().await.into_iter().flatten().collect()
     }
 
     /// Asks for the slots again in the background, unless a task does already. It repeats this while a server is down,
@@ -120,77 +209,66 @@ impl Cluster {
         Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Asks the primaries that are not down.
-    async fn ask_nodes(&self) -> Option<Slots> {
-        let map = self.map();
-        for (server, node) in map.nodes.iter().filter(|(_, node)| !node.is_down()) {
-            match Slots::ask(&node.client(), self.timing.deadline, &server.host).await {
+    /// Asks the primaries that answer, in turn.
+    async fn ask_nodes(&self, failures: &mut Vec<Unreached>) -> Option<Slots> {
+        for (server, node) in self.members() {
+            if node.is_down() {
+                continue;
+            }
+            match self.connector.ask(&node.client(), &server).await {
                 Ok(slots) => return Some(slots),
-                Err(error) => {
-                    tracing::debug!(target: "tower_fred::redis", %error, %server, "a server did not tell the slots of the cluster");
-                }
+                Err(error) => failures.push(Unreached::new(&server, error)),
             }
         }
         None
     }
 
-    async fn ask_seeds(&self) -> Result<Slots, Error> {
-        let mut failure = Error::config("a cluster needs a server");
+    /// Asks the servers that the URL named, in turn.
+    async fn ask_seeds(&self, failures: &mut Vec<Unreached>) -> Option<Slots> {
         for seed in &self.seeds {
-            match self.ask_seed(seed).await {
-                Ok(slots) => return Ok(slots),
-                Err(error) => failure = error,
+            match self.connector.ask_once(seed).await {
+                Ok(slots) => return Some(slots),
+                Err(error) => failures.push(Unreached::new(seed, error)),
             }
         }
-        Err(failure)
-    }
-
-    async fn ask_seed(&self, seed: &Server) -> Result<Slots, Error> {
-        let client = self.builder_for(seed, true).build().map_err(classify)?;
-        client.init().await.map_err(classify)?;
-        let slots = Slots::ask(&client, self.timing.deadline, &seed.host).await;
-        // The answer matters, not how the connection ends.
-        let _ = timeout(self.timing.deadline, client.quit()).await;
-        slots
+        None
     }
 
     /// Replaces the map. A server that was in the old one keeps its connection.
     async fn adopt(&self, slots: Slots) -> Result<(), Error> {
+        if slots.is_unnamed() && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "tower_fred::redis",
+                "a server of the cluster does not know its own address: the layers use the one that was asked, but Redis::client \
+                 cannot connect until cluster-announce-ip is set"
+            );
+        }
         let old = self.map();
         let mut map = Map {
             nodes: HashMap::new(),
             slots,
         };
-        for server in map.slots.servers() {
-            if map.nodes.contains_key(server) {
-                continue;
+        let mut connecting = JoinSet::new();
+        let servers: HashSet<&Server> = map.slots.servers().collect();
+        for server in servers {
+            match old.nodes.get(server) {
+                Some(node) => {
+                    map.nodes.insert(server.clone(), Arc::clone(node));
+                }
+                None => {
+                    connecting.spawn(self.connector.connect(server.clone()));
+                }
             }
-            let node = match old.nodes.get(server) {
-                Some(node) => Arc::clone(node),
-                None => self.connect(server).await?,
-            };
-            map.nodes.insert(server.clone(), node);
+        }
+        // All at once: one that does not answer holds up no other.
+        while let Some(joined) = connecting.join_next().await {
+            let (server, node) = joined.map_err(|error| {
+                Error::new(Kind::Unavailable, "no connection to redis").caused_by(error)
+            })??;
+            map.nodes.insert(server, node);
         }
         *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(map);
         Ok(())
-    }
-
-    async fn connect(&self, server: &Server) -> Result<Arc<Node>, Error> {
-        let breaker = Arc::new(Breaker::new(&self.health));
-        let builder = self.builder_for(server, false);
-        let link = Link::connect(builder, Arc::clone(&breaker), self.timing).await?;
-        Ok(Arc::new(Node::new(vec![link], breaker)))
-    }
-
-    fn builder_for(&self, server: &Server, fail_fast: bool) -> Builder {
-        let mut builder = self.builder.clone();
-        builder.with_config(|config| {
-            config.server = ServerConfig::Centralized {
-                server: server.clone(),
-            };
-            config.fail_fast = fail_fast;
-        });
-        builder
     }
 }
 

@@ -48,7 +48,6 @@ impl Deployment {
     }
 
     /// A client of the server that has `key`; `None` while no server of a cluster is known to have it.
-    #[cfg(feature = "cache")]
     pub(crate) fn client_for(&self, key: &str) -> Option<Client> {
         match self {
             Self::Single(node) => Some(node.client()),
@@ -112,11 +111,15 @@ impl Deployment {
                 cluster.refresh();
                 // The deadline is for both servers together.
                 let left = options.deadline.saturating_sub(begun.elapsed());
-                match cluster.node_at(&address) {
-                    Some(node) if !left.is_zero() => {
+                match cluster.node_at(&address, &node, left).await {
+                    Some(node) => {
+                        let left = options.deadline.saturating_sub(begun.elapsed());
+                        if left.is_zero() {
+                            return Err(error);
+                        }
                         Ok(node.send(&CommandOptions::new(left), command).await?)
                     }
-                    _ => Err(error),
+                    None => Err(error),
                 }
             }
             Err(failure @ Failure::Unanswered(_)) => {

@@ -4,6 +4,7 @@
 //! `client` and the root of the slice import it.
 
 pub(crate) mod cluster;
+pub(crate) mod connector;
 pub(crate) mod demotion;
 pub(crate) mod deployment;
 pub(crate) mod node;

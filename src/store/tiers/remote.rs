@@ -197,14 +197,20 @@ impl Remote {
             Seen::Foreign => self.set(slot, blob, ttl).await.map(|()| true),
             Seen::Unknown => Ok(false),
             Seen::Mark(mark) => {
-                let beside = beside.map_or_else(Bytes::new, |lease| lease.slice(..MARK));
+                let lease = beside.map_or_else(Bytes::new, |lease| lease.slice(..MARK));
                 let args = [
                     mark.clone().into(),
                     blob.into(),
                     millis(ttl).into(),
-                    beside.into(),
+                    lease.into(),
                 ];
-                let (filled,): (i64,) = self.redis.run(&FILL, &key, args).await?;
+                let (filled,): (i64,) = match beside {
+                    None => self.redis.run(&FILL, &key, args).await?,
+                    Some(_) => {
+                        let keys = [key, self.lease_key(slot)];
+                        self.redis.run_on(&FILL, &keys, args).await?
+                    }
+                };
                 Ok(filled == 1)
             }
         }

@@ -1,11 +1,7 @@
-mod cluster;
 mod connect;
-mod crossed;
+mod connection;
 mod faults;
-mod idle;
-mod late;
-mod replica;
-mod runtimes;
+mod neighbours;
+mod scripts;
 mod shared_client;
-mod stall;
-mod tls;
+mod topology;

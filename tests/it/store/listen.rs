@@ -5,6 +5,8 @@ use tower_fred::{Redis, fred::clients::Client, memo::Memo};
 use super::purge::{nodes, numbers, warm};
 use crate::support::{
     Server, patiently,
+    proxy::Proxy,
+    server::namespace,
     topology::{Cluster, run},
 };
 
@@ -90,6 +92,42 @@ async fn a_lost_connection_is_made_again_and_misses_nothing() {
     })
     .await;
     hears(&admin, &here, &far).await;
+}
+
+/// Some servers lose the time-out of a blocked read (Redis 7.2.4 and what descends from it): this process has its own.
+#[tokio::test]
+async fn a_wait_that_the_server_does_not_end_is_ended_here() {
+    let server = Server::start();
+    let admin = server.admin().await;
+    let proxy = Proxy::start(server.port()).await;
+    let builder = Redis::builder().namespace(namespace());
+    let there = builder.connect(&proxy.url()).await.expect("a handle");
+    let far = numbers(&there);
+    fill(&far).await;
+    let silent = listeners(&admin, 1).await;
+    // No answer comes on these connections any more, and none of them is closed.
+    proxy.swallow_open_connections();
+    patiently("another connection", async {
+        let another = async {
+            loop {
+                let list: String = run(&admin, "CLIENT", &["LIST"]).await.expect("a list");
+                let mut waiting = list
+                    .lines()
+                    .filter(|line| line.contains("cmd=xread") && line.contains("flags=b"));
+                let old = format!("id={} ", silent[0]);
+                if waiting.any(|line| !line.starts_with(&old)) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = another => {}
+            // Nobody listens for who does not ask.
+            () = async { loop { let _ = far.get(1).await; } } => {}
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ pub mod counts;
 pub mod faults;
 pub mod http;
 pub mod keys;
+pub mod log;
 pub mod patience;
 pub mod process;
 pub mod server;

@@ -1,0 +1,6 @@
+mod crossed;
+mod idle;
+mod late;
+mod runtimes;
+mod stall;
+mod tls;

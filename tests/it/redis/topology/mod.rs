@@ -1,0 +1,4 @@
+mod addresses;
+mod cluster;
+mod replica;
+mod start;
