@@ -32,6 +32,7 @@ use crate::{
 /// the same number. A reply without it answers another command and is dropped.
 #[derive(Debug)]
 pub(crate) struct Script {
+    flags: &'static str,
     body: &'static str,
     loaded: OnceLock<Loaded>,
 }
@@ -45,6 +46,17 @@ struct Loaded {
 impl Script {
     pub(crate) const fn new(body: &'static str) -> Self {
         Self {
+            flags: "",
+            body,
+            loaded: OnceLock::new(),
+        }
+    }
+
+    /// One that writes nothing, and says so: a server that holds back writes (`CLIENT PAUSE … WRITE`, a failover, Valkey 9
+    /// while it moves slots) runs it at once.
+    pub(crate) const fn reading(body: &'static str) -> Self {
+        Self {
+            flags: "#!lua flags=no-writes\n",
             body,
             loaded: OnceLock::new(),
         }
@@ -52,7 +64,7 @@ impl Script {
 
     fn loaded(&self) -> &Loaded {
         self.loaded.get_or_init(|| {
-            let source = [PRELUDE, self.body].concat();
+            let source = [self.flags, PRELUDE, self.body].concat();
             let sha1 = sha1_hash(&source).into();
             Loaded {
                 source: source.into(),

@@ -241,7 +241,7 @@ fn is_id(id: &str) -> bool {
     id.len() == ID && id.bytes().all(allowed)
 }
 
-static DESCRIBE: Script = Script::new(include_str!("lua/describe.lua"));
+static DESCRIBE: Script = Script::reading(include_str!("lua/describe.lua"));
 
 /// The length of a session's id.
 const ID: usize = 22;

@@ -208,7 +208,7 @@ async fn check_by_token(watch: &Arc<Watch>, watches: &Watches) -> Result<(), Err
     Ok(())
 }
 
-static REMAINING: Script = Script::new(include_str!("lua/remaining.lua"));
+static REMAINING: Script = Script::reading(include_str!("lua/remaining.lua"));
 
 /// How many records one command checks.
 const TOGETHER: usize = 256;

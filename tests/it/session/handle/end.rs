@@ -115,6 +115,21 @@ async fn a_timeout_is_told_when_it_comes() {
     }
 }
 
+/// The script that looks did not say that it only reads: it waited until the server took writes again.
+#[tokio::test]
+async fn a_timeout_is_told_while_the_server_holds_back_writes() {
+    let server = Server::start();
+    let store = SessionStore::new(server.redis().await)
+        .absolute_timeout(Duration::from_millis(500))
+        .check_ended_every(Duration::from_secs(3600));
+    let socket = open(&Browser::with_session(&SessionLayer::over(store)).await).await;
+    assert!(socket.is_alive().await.expect("an answer"));
+    let (admin, pause) = (server.admin().await, ["PAUSE", "100000", "WRITE"]);
+    run::<()>(&admin, "CLIENT", &pause).await.expect("a pause");
+    ends("a timeout", wait(&socket)).await;
+    run::<()>(&admin, "CLIENT", &["UNPAUSE"]).await.expect("OK");
+}
+
 /// The hint is only a hint: a record that went without a word is noticed by the slow look.
 #[tokio::test]
 async fn an_end_whose_hint_was_lost_is_noticed() {
