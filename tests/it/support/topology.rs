@@ -247,6 +247,24 @@ impl Cluster {
         }
     }
 
+    /// Moves a range of slots between two primaries and waits until both agree (Valkey 9 and later).
+    pub async fn migrate_atomically(&self, slots: (u16, u16), from: usize, to: usize) {
+        let [first, last] = [slots.0, slots.1].map(|slot| slot.to_string());
+        let target = &self.ids[to];
+        let words = ["MIGRATESLOTS", "SLOTSRANGE", &first, &last, "NODE", target];
+        self.cluster(from, &words).await;
+        until("slots that move", async || {
+            let nodes: String = run(&self.admins[from], "CLUSTER", &["NODES"])
+                .await
+                .expect("CLUSTER NODES");
+            let range = format!(" {first}-");
+            nodes
+                .lines()
+                .any(|line| line.starts_with(target) && line.contains(&range))
+        })
+        .await;
+    }
+
     /// `CLUSTER …` on the server with this index.
     pub async fn cluster(&self, index: usize, arguments: &[&str]) {
         let _: Value = run(&self.admins[index], "CLUSTER", arguments)

@@ -48,6 +48,42 @@ async fn a_moving_slot_never_gives_a_wrong_value() {
     load.until_served().await;
 }
 
+/// Valkey 9 moves many slots at once, and holds back writes and scripts meanwhile. Its map gives names, not addresses.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_that_move_at_once_never_give_a_wrong_value() {
+    let cluster = Cluster::start().await;
+    let help: Vec<String> = run(cluster.admin(0), "CLUSTER", &["HELP"])
+        .await
+        .expect("a text");
+    if !help.iter().any(|line| line.starts_with("MIGRATESLOTS")) {
+        println!("skipped: this server cannot move slots atomically");
+        return;
+    }
+    let names = [
+        ("cluster-announce-hostname", "localhost"),
+        ("cluster-preferred-endpoint-type", "hostname"),
+    ];
+    for (setting, value) in names {
+        cluster.config(setting, value).await;
+    }
+    let redis = cluster.redis().await;
+    let load = Load::start(&redis).await;
+    load.rounds(5).await;
+    load.take();
+    // To and fro: all slots of the first primary, so each of its keys has moved twice.
+    for (from, to) in [(0, 1), (1, 0)] {
+        cluster.migrate_atomically((0, 5460), from, to).await;
+        load.rounds(5).await;
+    }
+    let seen = load.take();
+    assert_eq!(seen.wrong, 0, "{seen:?}");
+    assert!(
+        seen.right > 10 * seen.failed,
+        "more than moments were lost: {seen:?}"
+    );
+    load.until_served().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_primary_delays_no_other_and_its_replica_takes_over() {
     let cluster = Cluster::start().await;

@@ -122,11 +122,17 @@ async fn a_timeout_is_told_while_the_server_holds_back_writes() {
     let store = SessionStore::new(server.redis().await)
         .absolute_timeout(Duration::from_millis(500))
         .check_ended_every(Duration::from_secs(3600));
-    let socket = open(&Browser::with_session(&SessionLayer::over(store)).await).await;
-    assert!(socket.is_alive().await.expect("an answer"));
-    let (admin, pause) = (server.admin().await, ["PAUSE", "100000", "WRITE"]);
-    run::<()>(&admin, "CLIENT", &pause).await.expect("a pause");
-    ends("a timeout", wait(&socket)).await;
+    let (layer, admin) = (SessionLayer::over(store), server.admin().await);
+    // The server has the script from the first time: one that it does not know waits like those that may write.
+    for pause in [None, Some("100000")] {
+        let socket = open(&Browser::with_session(&layer).await).await;
+        assert!(socket.is_alive().await.expect("an answer"));
+        if let Some(pause) = pause {
+            let words = ["PAUSE", pause, "WRITE"];
+            run::<()>(&admin, "CLIENT", &words).await.expect("a pause");
+        }
+        ends("a timeout", wait(&socket)).await;
+    }
     run::<()>(&admin, "CLIENT", &["UNPAUSE"]).await.expect("OK");
 }
 
