@@ -48,7 +48,8 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
             return Ok(value);
         }
         // In a box, as it is large.
-        match Box::pin(self.find(&slot)).await {
+        let mut budget = self.store.budget();
+        match Box::pin(self.find(&slot, &mut budget)).await {
             Ok((value, usable)) => {
                 if usable.state != State::Fresh {
                     self.refresh(slot, usable, load);

@@ -102,10 +102,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         if let Some(value) = self.peek(&slot).await {
             return Ok(value);
         }
+        let mut budget = self.store.budget();
         // In a box, as it is large.
-        match Box::pin(self.find(&slot)).await {
+        match Box::pin(self.find(&slot, &mut budget)).await {
             Ok((value, usable)) if usable.state == State::Fresh => Ok(value),
-            Ok((value, usable)) => match self.store.renew(&slot, &usable).await {
+            Ok((value, usable)) => match self.store.renew(&slot, &usable, budget).await {
                 // Whoever makes it anew may wait for it; the others have a value.
                 Some(lead) => match lead.watch().during(load()).await {
                     Ok(new) => Ok(self.keep(lead, &slot, new)),

@@ -39,6 +39,7 @@ pub(crate) use leader::{lead::Lead, turn::Turn};
 pub(crate) use purge_log::{clock::unix_millis, random::chance};
 pub(crate) use store::Store;
 pub(crate) use tiers::{
+    budget::Budget,
     lookup::{Found, Usable},
     settings::Settings,
 };

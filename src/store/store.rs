@@ -16,6 +16,7 @@ use super::{
     history::record::Mode,
     leader::{lead::Lead, turn::Turn},
     tiers::{
+        budget::Budget,
         inner::Inner,
         lookup::{Found, Usable},
         remote::Remote,
@@ -59,17 +60,22 @@ impl Store {
         self.inner.peek(slot, now_ms)
     }
 
+    /// The time that a request which begins now has for the calls below.
+    pub(crate) fn budget(&self) -> Budget {
+        self.inner.budget()
+    }
+
     /// What is in a slot, if it may be used: from this process, or with one command.
-    pub(crate) async fn lookup(&self, slot: &Slot) -> Result<Found, Error> {
-        self.inner.lookup(slot).await
+    pub(crate) async fn lookup(&self, slot: &Slot, budget: Budget) -> Result<Found, Error> {
+        self.inner.lookup(slot, budget).await
     }
 
     /// Takes part in making what is in a slot: as its maker, or by waiting for who makes it.
     ///
     /// `seen` is what a lookup has just seen there; without it this looks first, for all who come at the same time. One
     /// who waits too long, or for what turned out not to be storable a moment ago, makes it for himself.
-    pub(crate) async fn begin(&self, slot: &Slot, seen: Option<Seen>) -> Turn {
-        self.inner.begin(slot, seen).await
+    pub(crate) async fn begin(&self, slot: &Slot, seen: Option<Seen>, budget: &mut Budget) -> Turn {
+        self.inner.begin(slot, seen, budget).await
     }
 
     /// Whether the last attempt to make what is in a slot failed.
@@ -94,9 +100,10 @@ impl Store {
 
     /// The right to make anew what is there and still usable; `None` when another caller or process has it, or the last
     /// one failed a moment ago.
-    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable) -> Option<Lead> {
+    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable, budget: Budget) -> Option<Lead> {
         let renewal = self.inner.begin_renewal(slot)?;
-        self.inner.renew(slot, usable, renewal).await
+        let renewed = async { Ok(self.inner.renew(slot, usable, renewal).await) };
+        budget.limit(renewed).await.ok()?
     }
 
     /// Makes it anew in the background with what `make` gives, which is called when it is its turn and there is still a

@@ -16,20 +16,25 @@ use crate::store::{
         flights::{Leadership, Role},
         state::Outcome,
     },
-    tiers::{inner::Inner, lookup::Usable},
+    tiers::{budget::Budget, inner::Inner, lookup::Usable},
 };
 
 impl Inner {
-    pub(crate) async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        slot: &Slot,
+        mut seen: Option<Seen>,
+        budget: &mut Budget,
+    ) -> Turn {
         if seen.is_none() {
-            if let Some(usable) = self.look_here(slot).await {
+            if let Some(usable) = self.look_here(slot, *budget).await {
                 return Turn::Follow(usable);
             }
         }
         if self.refusals.has(slot.digest(), Instant::now()) {
             return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
         }
-        if let Some(turn) = self.probe(slot).await {
+        if let Some(turn) = self.probe(slot, *budget).await {
             return turn;
         }
         let joined = Instant::now();
@@ -47,7 +52,10 @@ impl Inner {
             };
             let role = self.flights.join(*slot.digest(), now, is_late, usable);
             // Who leads may have to wait for another process first: its followers are not to load all at once just then.
-            match timeout(self.settings.wait * 2, role).await {
+            let waits = Instant::now();
+            let role = timeout(self.settings.wait * 2, role).await;
+            budget.extend(waits.elapsed());
+            match role {
                 Err(_) | Ok(Role::Deserted) => break,
                 // Those who waited for what failed, or turned out not to be storable, go on all at once.
                 Ok(Role::Failed(leaders)) => {
@@ -57,10 +65,13 @@ impl Inner {
                     };
                     return Turn::Lead(Lead::alone(self, slot, seen));
                 }
-                Ok(Role::Lead(leadership)) => return self.lead(slot, seen, leadership).await,
+                Ok(Role::Lead(leadership)) => {
+                    return self.lead(slot, seen, leadership, budget).await;
+                }
                 Ok(Role::Follow(Outcome { held, began })) => {
                     let is_for_us = began >= joined;
-                    is_known = is_for_us || self.knowing(async { Ok(()) }).await.is_ok();
+                    is_known =
+                        is_for_us || budget.limit(self.knowing(async { Ok(()) })).await.is_ok();
                     let state = self.judge(slot, &held.entry);
                     if let (Some(state), true) = (state, is_known) {
                         let Held { entry, seen } = held;
@@ -79,13 +90,15 @@ impl Inner {
         slot: &Slot,
         seen: Option<Seen>,
         leadership: Leadership,
+        budget: &mut Budget,
     ) -> Turn {
+        let known = seen.clone().unwrap_or(Seen::Unknown);
         let began = Instant::now();
         let watch = Progress {
             heartbeat: Some(Arc::clone(leadership.heartbeat())),
             keepalive: None,
         };
-        match watch.during(self.claim(slot, seen)).await {
+        match watch.during(self.claim(slot, seen, budget)).await {
             Ok(Claim::Found(usable)) => {
                 let held = Held {
                     entry: Arc::clone(&usable.entry),
@@ -103,7 +116,7 @@ impl Inner {
             }
             Err(error) => {
                 tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
-                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).with_leadership(leadership))
+                Turn::Lead(Lead::alone(self, slot, known).with_leadership(leadership))
             }
         }
     }

@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use crate::store::{
-    entry::slot::Slot,
-    flight::renewals::Renewal,
-    tiers::{
-        inner::Inner,
-        lease::{Lease, LeaseEnd},
+use crate::{
+    error::Error,
+    store::{
+        entry::slot::Slot,
+        flight::renewals::Renewal,
+        tiers::{
+            inner::Inner,
+            lease::{Lease, LeaseEnd},
+        },
     },
 };
 
@@ -49,8 +52,7 @@ pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
             if let Err(error) = store.remote.release(&slot, &lease).await {
-                // It ends by itself.
-                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+                not_given_back(&store, &slot, lease, &error);
             }
         });
     }
@@ -63,10 +65,17 @@ pub(crate) fn leave(store: &Arc<Inner>, slot: &Slot, lease: Lease, end: LeaseEnd
         runtime.spawn(async move {
             let blob = end.blob(slot.digest());
             if let Err(error) = store.remote.replace_lease(&slot, &lease, blob, ttl).await {
-                // It ends by itself.
-                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+                not_given_back(&store, &slot, lease, &error);
             }
         });
+    }
+}
+
+/// It ends by itself a second after Redis is back, or sooner.
+fn not_given_back(store: &Arc<Inner>, slot: &Slot, lease: Lease, error: &Error) {
+    tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+    if error.is_unavailable() {
+        store.release_later(slot, lease);
     }
 }
 

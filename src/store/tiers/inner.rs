@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{near::Near, remote::Remote, settings::Settings};
+use super::{budget::Budget, near::Near, postponed::Postponed, remote::Remote, settings::Settings};
 use crate::{
     redis::Redis,
     store::{
@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) failures: Failures,
     pub(crate) settings: Settings,
     pub(crate) renewals: Renewals,
+    /// What waits until Redis is back.
+    pub(crate) postponed: Postponed,
     /// How long it took lately to make an entry.
     pub(crate) cost: Cost,
 }
@@ -44,8 +46,14 @@ impl Inner {
             failures: Failures::default(),
             settings,
             renewals: Renewals::default(),
+            postponed: Postponed::default(),
             cost: Cost::default(),
         }
+    }
+
+    /// What a request has that begins now.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::new(self.remote.deadline())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use tokio::try_join;
 
-use super::inner::Inner;
+use super::{budget::Budget, inner::Inner};
 use crate::{
     error::Error,
     store::{
@@ -40,8 +40,12 @@ pub(crate) struct Usable {
 }
 
 impl Inner {
-    pub(crate) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {
-        if let Some(usable) = self.look_here(slot).await {
+    pub(crate) async fn lookup(
+        self: &Arc<Self>,
+        slot: &Slot,
+        budget: Budget,
+    ) -> Result<Found, Error> {
+        if let Some(usable) = self.look_here(slot, budget).await {
             return Ok(Found {
                 seen: usable.seen.clone(),
                 usable: Some(usable),
@@ -49,7 +53,7 @@ impl Inner {
         }
         // Of what this process is about to store, Redis may not know yet.
         let found_here = self.flights.found(slot.digest());
-        let sight = self.look_there(slot).await?;
+        let sight = self.look_there(slot, budget).await?;
         let seen = sight.seen.clone();
         if let Some(usable) = self.admit(slot, sight) {
             return Ok(Found {
@@ -83,7 +87,7 @@ impl Inner {
     }
 
     /// What this process has, if it may be used.
-    pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot) -> Option<Usable> {
+    pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Usable> {
         // Else a caller that always finds something would have the thread for itself.
         tokio::task::coop::consume_budget().await;
         let is_known = self.log.is_known(RECENT);
@@ -93,7 +97,7 @@ impl Inner {
             // It is about to be stored.
             None => self.flights.found(slot.digest())?,
         };
-        let is_known = is_known || self.log.catch_up().await.is_ok();
+        let is_known = is_known || budget.limit(self.log.catch_up()).await.is_ok();
         if !is_known && !self.log.is_known(self.settings.serve_for) {
             return None;
         }
@@ -103,17 +107,21 @@ impl Inner {
         }
         // One that is stale here may have been made anew elsewhere.
         let usable = usable.filter(|usable| usable.state <= State::Early)?;
-        match kept {
-            Some(kept) if is_known && !self.confirm(slot, &kept).await => None,
-            _ => Some(usable),
+        if let Some(kept) = kept.filter(|_| is_known) {
+            let confirmed = budget.limit(async { Ok(self.confirm(slot, &kept).await) });
+            return confirmed.await.is_ok_and(|it_is| it_is).then_some(usable);
         }
+        Some(usable)
     }
 
     /// What is in Redis, and all that is to be known of it.
-    pub(crate) async fn look_there(&self, slot: &Slot) -> Result<Sight, Error> {
-        let sight = self.knowing(self.remote.get(slot)).await?;
-        self.reach(&sight).await?;
-        Ok(sight)
+    pub(crate) async fn look_there(&self, slot: &Slot, budget: Budget) -> Result<Sight, Error> {
+        let looked = async {
+            let sight = self.knowing(self.remote.get(slot)).await?;
+            self.reach(&sight).await?;
+            Ok(sight)
+        };
+        budget.limit(looked).await
     }
 
     /// Learns of what the maker of an entry knew: it may know of purges that this process does not, or of such that a

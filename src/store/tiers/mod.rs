@@ -3,10 +3,12 @@
 //! In: a slot. Out: the entry in it, if it may be used, and what was seen there. `leader` and the root of the store may
 //! import it.
 
+pub(crate) mod budget;
 pub(crate) mod coherence;
 pub(crate) mod inner;
 pub(crate) mod lease;
 pub(crate) mod lookup;
 pub(crate) mod near;
+pub(crate) mod postponed;
 pub(crate) mod remote;
 pub(crate) mod settings;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::{
     error::Error,
@@ -42,7 +43,20 @@ impl Remote {
 
     /// Whether Redis answers and took the last entry that it was sent.
     pub(crate) fn takes_writes(&self) -> bool {
-        !self.is_refused.load(Ordering::Relaxed) && self.redis.health() != Health::Down
+        !self.is_refused.load(Ordering::Relaxed) && self.health() != Health::Down
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.redis.deadline()
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.redis.health()
+    }
+
+    /// Tells when Redis went away or came back.
+    pub(crate) fn watch_health(&self) -> watch::Receiver<Health> {
+        self.redis.watch_health()
     }
 
     /// The slot that a resource is looked up in first.

@@ -3,6 +3,7 @@
 mod listen;
 mod log;
 mod near;
+mod outage;
 mod purge;
 mod replica;
 mod requests;
