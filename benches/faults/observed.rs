@@ -59,6 +59,13 @@ impl Observed<'_> {
         times.max().unwrap_or_default()
     }
 
+    /// The kind of the slowest request with one command.
+    pub(crate) fn slowest_kind(&self) -> Option<Kind> {
+        let samples = self.all().filter(|sample| has_one_command(sample.kind));
+        let slowest = samples.max_by_key(|sample| sample.took);
+        slowest.map(|sample| sample.kind)
+    }
+
     pub(crate) fn stall(&self) -> Duration {
         let late = self
             .all()
@@ -101,6 +108,10 @@ impl Observed<'_> {
         let parts = served.values().map(|[before, during]| during / before);
         parts.min_by(f64::total_cmp)
     }
+}
+
+pub(crate) fn has_one_command(kind: Kind) -> bool {
+    matches!(kind, Kind::Page | Kind::Limited | Kind::Strict)
 }
 
 fn is_open(sample: &Sample) -> bool {

@@ -8,10 +8,11 @@ pub(crate) fn head() {
     println!(
         "64 visitors; times in ms. slowest: a request with one command / with two. stall: the longest delay by the machine \
          / of what\nneeds no Redis. open: p99 minus that of the bare handler while the breaker was open. back: from the end \
-         of the fault to the\nlast request that failed. RSS: before and after.\n"
+         of the fault to the\nlast request that failed. down: how often the handle began to count Redis as down. log: WARN \
+         and ERROR lines of this crate\n/ of fred. RSS: before and after.\n"
     );
     println!(
-        "{:<22} {:>6} {:>6} {:>6} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>7} {:>5} {:>6} {:>11}  promises",
+        "{:<22} {:>6} {:>6} {:>6} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>7} {:>5} {:>6} {:>4} {:>8} {:>11}  promises",
         "fault",
         "asked",
         "p50",
@@ -25,6 +26,8 @@ pub(crate) fn head() {
         "session",
         "lost",
         "back",
+        "down",
+        "log",
         "RSS MiB"
     );
     println!(
@@ -57,7 +60,7 @@ pub(crate) fn line(row: &Row) -> bool {
         verdict += &format!(" (other shards {:.0} %)", healthy * 100.0);
     }
     println!(
-        "{:<22} {:>6} {:>6.2} {:>6.1} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>7} {:>5} {:>6.0} {:>11}  {verdict}",
+        "{:<22} {:>6} {:>6.2} {:>6.1} {:>9} {:>9} {:>6} {:>6} {:>6} {:>6} {:>7} {:>5} {:>6.0} {:>4} {:>8} {:>11}  {verdict}",
         row.expected.name,
         row.requests,
         millis(row.p50),
@@ -71,6 +74,8 @@ pub(crate) fn line(row: &Row) -> bool {
         row.sessions_refused,
         row.sessions_lost,
         millis(row.recovery),
+        row.downs,
+        row.lines.to_string(),
         memory,
     );
     !misses.is_empty()

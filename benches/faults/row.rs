@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    observed::{LEAST_SPAN, Observed, percentile, times},
+    logs::Lines,
+    observed::{LEAST_SPAN, Observed, has_one_command, percentile, times},
     process::Usage,
     support::{
         load::Sample,
@@ -22,6 +23,8 @@ pub(crate) struct Expected {
     pub(crate) loses_writes: bool,
     /// Whether no request may fail at all.
     pub(crate) is_harmless: bool,
+    /// How often the handle may count Redis as down, where that is promised.
+    pub(crate) most_downs: Option<usize>,
 }
 
 /// One row.
@@ -33,6 +36,8 @@ pub(crate) struct Row {
     pub(crate) p99: Duration,
     /// The slowest request with one command, and with two.
     pub(crate) slowest: [Duration; 2],
+    /// Of which layer the slowest request with one command was.
+    pub(crate) slowest_kind: Option<Kind>,
     /// By how much the machine delayed a thread that does no work.
     pub(crate) held_up: Duration,
     /// By how much the bare handler or the beginning of a request was delayed, although they do not need Redis.
@@ -52,7 +57,14 @@ pub(crate) struct Row {
     /// The rate of the servers that the fault did not harm, as a part of their rate before: the least of them.
     pub(crate) healthy: Option<f64>,
     pub(crate) limits_kept: bool,
+    /// How often the handle began to count Redis as down.
+    pub(crate) downs: usize,
+    /// The log lines, and the time in which they came.
+    pub(crate) lines: Lines,
+    pub(crate) span: Duration,
     pub(crate) panics: usize,
+    /// Broken promises that others found.
+    pub(crate) more: Vec<String>,
     pub(crate) usage: (Usage, Usage),
 }
 
@@ -85,9 +97,10 @@ impl Row {
             p50: percentile(&during, 50),
             p99: percentile(&during, 99),
             slowest: [
-                observed.slowest(|kind| matches!(kind, Kind::Page | Kind::Limited | Kind::Strict)),
+                observed.slowest(has_one_command),
                 observed.slowest(|kind| kind == Kind::Visit),
             ],
+            slowest_kind: observed.slowest_kind(),
             held_up: Duration::ZERO,
             stall: observed.stall(),
             open: observed.open(),
@@ -104,7 +117,11 @@ impl Row {
             }),
             healthy: observed.healthy(shard),
             limits_kept: true,
+            downs: 0,
+            lines: Lines::default(),
+            span: Duration::ZERO,
             panics: 0,
+            more: Vec::new(),
             usage: (usage, usage),
         }
     }
@@ -115,14 +132,19 @@ impl Row {
         self.check_times(&mut misses);
         self.check_outcomes(&mut misses);
         self.check_usage(&mut misses);
+        misses.0.extend_from_slice(&self.more);
         misses.0
     }
 
     fn check_times(&self, misses: &mut Misses) {
         for (commands, slowest) in (1u32..).zip(self.slowest) {
             let limit = FENCE * commands + self.held_up + TICK;
+            let kind = match commands {
+                1 => self.slowest_kind.unwrap_or(Kind::Page),
+                _ => Kind::Visit,
+            };
             misses.add(slowest > limit, || {
-                format!("slowest {slowest:.0?} > {limit:.0?}")
+                format!("slowest {kind:?} {slowest:.0?} > {limit:.0?}")
             });
         }
         let stall = self.stall;
@@ -166,9 +188,13 @@ impl Row {
             format!("{refused} failures")
         });
         misses.add(!self.limits_kept, || "a limit was exceeded".into());
+        let downs = self.downs;
+        let too_often = expected.most_downs.is_some_and(|most| downs > most);
+        misses.add(too_often, || format!("{downs} times down"));
     }
 
     fn check_usage(&self, misses: &mut Misses) {
+        misses.0.extend(self.lines.too_often(self.span));
         misses.add(self.panics > 0, || format!("{} panics", self.panics));
         let (before, after) = self.usage;
         let grown = after.memory.saturating_sub(before.memory) / 1024;

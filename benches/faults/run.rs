@@ -6,6 +6,8 @@ use tokio::time::sleep;
 use tower_fred::Redis;
 
 use crate::{
+    downs::Downs,
+    logs::Lines,
     observed::Observed,
     process::{Usage, held_up, panics},
     row::{Expected, Row},
@@ -14,6 +16,7 @@ use crate::{
 
 pub(crate) struct Run {
     load: Load,
+    downs: Downs,
     usage: Usage,
     panics: usize,
     warm: Instant,
@@ -30,6 +33,7 @@ impl Run {
         sleep(WARM).await;
         Self {
             load,
+            downs: Downs::watch(redis),
             usage,
             panics: panics(),
             warm,
@@ -39,6 +43,7 @@ impl Run {
     /// The time when the fault begins.
     pub(crate) fn mark(&self) -> Instant {
         held_up();
+        Lines::take();
         Instant::now()
     }
 
@@ -57,6 +62,7 @@ impl Run {
         let back = Instant::now();
         sleep(AFTER).await;
         let samples = self.load.take();
+        let (lines, span) = (Lines::take(), begun.elapsed());
         let limits_kept = self.load.end(expected.losses).await;
         // Time for the tasks of the last requests to end, before tasks are counted.
         sleep(Duration::from_millis(50)).await;
@@ -68,6 +74,8 @@ impl Run {
         };
         let mut row = Row::new(expected, &observed, shard);
         row.limits_kept = limits_kept;
+        (row.lines, row.span) = (lines, span);
+        row.downs = self.downs.count();
         row.held_up = held_up();
         row.panics = panics() - self.panics;
         drop(samples);

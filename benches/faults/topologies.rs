@@ -28,6 +28,7 @@ pub(crate) async fn suffer(fault: SentinelFault) -> Row {
         loses_sessions: false,
         loses_writes: true,
         is_harmless: false,
+        most_downs: None,
     };
     run.finish(expected, begun, |_| None).await
 }
@@ -49,6 +50,7 @@ pub(crate) async fn suffer_in_cluster() -> Vec<Row> {
             loses_sessions: false,
             loses_writes: fault == ClusterFault::Killed,
             is_harmless: false,
+            most_downs: None,
         };
         let others = |sample: &Sample| {
             let shard = shard(&redis, sample)?;

@@ -43,12 +43,12 @@ impl CacheLayer {
         }
     }
 
-    /// How long to keep responses that say nothing about it; default: they are not stored.
+    /// The lifetime of responses that state none; default: they are not stored.
     ///
-    /// It is for a route whose answers are the same for everybody who asks for the same URL, whatever cookies they send.
-    /// It covers the statuses 200, 203, 204, 301, 308, 404 and 410, and it never overrules a response: `max-age`,
-    /// `s-maxage` and `Expires` count for more, and `no-store`, `private`, `no-cache`, `Set-Cookie`, `Vary: *` and a request
-    /// with `Authorization` prevent storing. Clients are not told of it.
+    /// It is for a route that gives every client the same answer for the same URL, whatever cookies it sends. It covers
+    /// the statuses 200, 203, 204, 301, 308, 404 and 410. It never overrides a response: `max-age`, `s-maxage` and
+    /// `Expires` take precedence, and `no-store`, `private`, `no-cache`, `Set-Cookie`, `Vary: *` and a request with
+    /// `Authorization` prevent storing. It is not sent to clients.
     ///
     /// # Panics
     ///
@@ -59,11 +59,10 @@ impl CacheLayer {
         self
     }
 
-    /// How long to keep answers that say that there is nothing, and say nothing about how long; default: as
-    /// [`ttl`](Self::ttl) says.
+    /// The lifetime of error answers such as 404 that state none; default: as [`ttl`](Self::ttl) says.
     ///
-    /// It covers the statuses 404, 405, 410, 414 and 501. A short time is enough to keep a flood of requests for what does
-    /// not exist away from the handler.
+    /// It covers the statuses 404, 405, 410, 414 and 501. A short time is enough to protect the handler from many
+    /// requests for a URL that does not exist.
     ///
     /// # Panics
     ///
@@ -74,62 +73,63 @@ impl CacheLayer {
         self
     }
 
-    /// Also stores answers that state no lifetime but when they changed last: they are taken to be fresh for a tenth of
-    /// the time since `Last-Modified`, at most for `longest` (RFC 9111 §4.2.2); default: they are not stored.
+    /// Also stores answers that state no lifetime but have `Last-Modified`: they are fresh for a tenth of the time
+    /// since then, at most for `longest` (RFC 9111 §4.2.2); default: they are not stored.
     ///
-    /// It covers the statuses that are cacheable by default (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501), and any
-    /// answer with `public`. It is for a proxy in front of servers that say little; a server knows better itself.
+    /// It covers the statuses that are cacheable by default (200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501),
+    /// and any answer with `public`. It is for a proxy in front of servers that state no lifetime; a server should
+    /// state one itself.
     pub fn heuristic(mut self, longest: Duration) -> Self {
         self.policy().heuristic = Some(longest);
         self
     }
 
-    /// For how long after its lifetime an answer that does not say so may be used while the handler makes it anew in the
-    /// background (RFC 5861 §3); default zero.
+    /// How long after its lifetime an answer may be used while it is refreshed in the background (RFC 5861 §3); default
+    /// zero.
     ///
-    /// An answer's own `stale-while-revalidate` counts for more. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
+    /// An answer's own `stale-while-revalidate` overrides this. `must-revalidate`, `proxy-revalidate`, `s-maxage` and
     /// `no-cache` forbid it (RFC 9111 §4.2.4).
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.policy().stale_while_revalidate = Some(window);
         self
     }
 
-    /// For how long after its lifetime an answer that does not say so may be used when the handler answers with 500, 502,
-    /// 503 or 504 (RFC 5861 §4); default zero.
+    /// How long after its lifetime an answer may be used when the handler answers with 500, 502, 503 or 504 (RFC 5861
+    /// §4); default zero.
     ///
-    /// An answer's own `stale-if-error` counts for more, and the same directives forbid it. When the handler gives no answer
-    /// but an error of the service, what is stored is used for as long as it is [kept](Self::keep).
+    /// An answer's own `stale-if-error` overrides this, and the same directives forbid it. When the service returns an
+    /// error in place of an answer, the stored one is used for as long as it is [kept](Self::keep).
     ///
-    /// After such a failure the handler is asked for this answer by one request at a time, and not before a
-    /// [pause](Self::error_pause). Meanwhile all other requests are answered at once with what is stored.
+    /// After such a failure one request at a time asks the handler for this answer, after a [pause](Self::error_pause).
+    /// Meanwhile all other requests get the stored answer at once.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.policy().stale_if_error = Some(window);
         self
     }
 
-    /// How long the handler is left alone after it failed to make an answer anew for which the stored one may stand in (see
+    /// How long the cache uses a stored answer without asking the handler, after the handler failed to refresh it (see
     /// [`stale_if_error`](Self::stale_if_error)); default one second.
     ///
-    /// With zero it is asked again at once, still by one request at a time. Each process counts its own pause; processes
-    /// that share the Redis namespace take turns in asking, up to a second apart.
+    /// With zero the next request asks it at once, still one at a time. Each process has its own pause; processes that
+    /// share the Redis namespace ask in turn, up to a second apart.
     pub fn error_pause(mut self, pause: Duration) -> Self {
         self.config().error_pause = pause;
         self
     }
 
-    /// For how long after its lifetime an answer stays in Redis; default one hour if it has `ETag` or `Last-Modified`, else
+    /// How long after its lifetime an answer stays in Redis; default one hour if it has `ETag` or `Last-Modified`, else
     /// one minute.
     ///
-    /// It is not used as it is then, but to ask the handler whether it still holds, or when the handler cannot be reached.
+    /// In this time the cache can validate it, or use it when the service returns an error.
     pub fn keep(mut self, time: Duration) -> Self {
         self.policy().keep = Some(time);
         self
     }
 
-    /// The only statuses to store; default: all that are final but 206, 304, 412, 416, 428, 429, 431 and 511,
-    /// which are never stored.
+    /// The only statuses to store; default: all final ones except 206, 304, 412, 416, 428, 429, 431 and 511, which are
+    /// never stored.
     ///
-    /// The layer's [`ttl`](Self::ttl) covers exactly these then.
+    /// [`ttl`](Self::ttl) then covers exactly these.
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.policy().statuses = Some(statuses.into_iter().collect());
         self
@@ -148,10 +148,11 @@ impl CacheLayer {
         self
     }
 
-    /// Reads this field of an answer in place of `Cache-Control` and `Expires` (RFC 9213); default: only the cache's own.
+    /// Reads this field of an answer in place of `Cache-Control` and `Expires` (RFC 9213); default: only the cache's
+    /// own.
     ///
-    /// A cache that is [called](Self::name) `shop` always reads `Shop-Cache-Control` first, then the fields that are given
-    /// here in the order of the calls. One that is not a valid dictionary counts for nothing. They stay in the answer, for
+    /// A cache with the [name](Self::name) `shop` always reads `Shop-Cache-Control` first, then the fields given here,
+    /// in the order of the calls. A field that is not a valid dictionary is ignored. The fields stay in the answer, for
     /// caches further out.
     pub fn targeted(mut self, field: HeaderName) -> Self {
         let targets = &mut self.policy().targets;
@@ -160,7 +161,7 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps entries apart by a request field, whether or not answers have it in `Vary`.
+    /// Stores separate entries by a request field, whether or not answers name it in `Vary`.
     pub fn vary_by_header(mut self, name: HeaderName) -> Self {
         let config = self.config();
         config.vary_by.headers.push(name.clone());
@@ -168,10 +169,10 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps entries apart by these parameters of the query and no other; default: by all of it, byte for byte.
+    /// Stores separate entries by these query parameters only; default: by the whole query, byte for byte.
     ///
-    /// For a route whose answers depend on nothing else of the query. The order of the parameters counts. A purge or an
-    /// unsafe request for the path, without a query, then takes out all of its entries.
+    /// For a route whose answers depend on no other parameter. The order of the parameters counts. A purge or an unsafe
+    /// request for the path, without a query, then removes all of its entries.
     pub fn vary_by_query<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into);
         let all = self.config().vary_by.query.get_or_insert_default();
@@ -179,8 +180,8 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps entries apart by the value of one cookie. Answers with `Vary: Cookie` are then stored too: it is for the server
-    /// to know that they depend on no other cookie.
+    /// Stores separate entries by the value of one cookie. Answers with `Vary: Cookie` are then stored too: the server
+    /// must make sure that they depend on no other cookie.
     pub fn vary_by_cookie(mut self, name: impl Into<String>) -> Self {
         let config = self.config();
         config.vary_by.cookies.push(name.into());
@@ -188,7 +189,7 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps entries apart by what `value` makes of a request: a tenant, a language that was negotiated, a feature flag.
+    /// Stores separate entries by what `value` returns for a request: a tenant, a negotiated language, a feature flag.
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {
@@ -209,13 +210,13 @@ impl CacheLayer {
         self
     }
 
-    /// States that answers depend on nothing that was read of the [session](crate::Session) outside of this layer, but for
-    /// what [`vary_by_value`](Self::vary_by_value) and its siblings put into the key; default: an answer to a request whose
-    /// session was read, wherever that was, is not stored.
+    /// Also stores answers to requests whose [session](crate::Session) was read outside of this layer; default: if the
+    /// session was read anywhere, the answer is not stored. Set it only if answers depend on nothing else of the
+    /// session than what [`vary_by_value`](Self::vary_by_value) and its siblings put into the key.
     ///
-    /// It is for pages behind a login: a guard outside of this layer reads the session and refuses strangers, and what it
-    /// admits may be shared by all whom it admits. What of the session the answers depend on, such as the tenant or the
-    /// role, the guard puts into the request's extensions, and the key has it:
+    /// It is for pages behind a login: a guard outside of this layer reads the session and refuses some requests. All
+    /// requests that it admits may share an answer. If answers depend on a value of the session, such as the tenant or
+    /// the role, the guard puts it into the request's extensions, and the layer puts it into the key:
     ///
     /// ```no_run
     /// use axum::{Router, extract::Request, middleware::{Next, from_fn}, response::Response, routing::get};
@@ -247,14 +248,14 @@ impl CacheLayer {
     /// # }
     /// ```
     ///
-    /// Two mistakes do no harm. A use of the session inside of this layer, also by a body that is still being sent, prevents
-    /// storing as ever (`detail=session` in `Cache-Status`); so does a use outside of it while the answer is being made.
-    /// And a layer that stands outside of the guard never answers with what the guard would have refused: there the guard's
-    /// read is one inside, and what a layer behind the guard has stored is filed under another key.
+    /// Two mistakes do no harm. If the session is used inside of this layer, also by a body that is still being sent,
+    /// or outside of it while the answer is being made, the answer is not stored (`detail=session` in `Cache-Status`).
+    /// And if the layer is outside of the guard, it never answers with what the guard would have refused: the guard's
+    /// read is then inside, and layers behind a guard store under other keys.
     ///
-    /// What the guard itself hands on, in extensions or header fields, is not seen: a handler that shows the user's name
-    /// from there must not be cached, or the name must be in the key. The answer as a whole still depends on the session,
-    /// so that the session layer adds `Vary: Cookie` to it, also on a hit.
+    /// The layer does not see what the guard passes on in extensions or header fields: if a handler shows the user's
+    /// name from there, its answers must not be cached, or the key must contain the name. The answer still depends on
+    /// the session, so the session layer adds `Vary: Cookie` to it, also on a hit.
     pub fn behind_guard(mut self) -> Self {
         self.config().vary_by.behind_guard = true;
         self
@@ -262,27 +263,27 @@ impl CacheLayer {
 
     /// The longest body to store, in bytes; default 256 KiB.
     ///
-    /// A response with a longer body is delivered just the same. Each one that is being copied may hold so much memory, and
-    /// so may each client that reads slower than the handler writes. Up to 1,024 bodies that come in slowly are read in the
-    /// background at a time; the others are read, and stored, at the pace of their clients. Far greater values hold up other
+    /// A longer body is delivered but not stored. Each body that is being copied may take up to this much memory, and
+    /// so may each client that reads more slowly than the handler writes. Up to 1,024 slow bodies at a time are read in
+    /// the background; any others are read, and stored, at the pace of their clients. Far greater values delay other
     /// commands on the same connection to Redis.
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.config().max_body = bytes;
         self
     }
 
-    /// Keeps what is read often in this process too, in so many bytes; default: nothing.
+    /// Also keeps entries that are read often in the memory of this process, up to `bytes`; default: none.
     ///
-    /// Such a hit asks Redis for nothing. What is purged in any process is out of use in all of them a moment later; while
-    /// Redis cannot be asked for purges, nothing from here is used (but see [`serve_for`](Self::serve_for)), and the handler
-    /// answers.
+    /// Such a hit sends no command to Redis. A purge in any process takes effect in all of them a moment later. While
+    /// Redis cannot be asked for purges, these entries are not used (but see [`serve_for`](Self::serve_for)), and the
+    /// handler answers.
     ///
-    /// A response that another process has put in the place of one that was still fresh is used here within a second: one
-    /// that is in use is compared with Redis every 0.6 s in the background, by 11 bytes of it, and one that was not used
-    /// for 0.85 s before it is used again. Responses of which the server gives no answer stay in use.
+    /// If another process replaces a response that is still fresh, this process uses the new one within a second: it
+    /// compares an entry in use with Redis every 0.6 s in the background, by 11 bytes of it. If an entry was not used
+    /// for 0.85 s, it is compared before its next use. If Redis does not answer, the entry stays in use.
     ///
-    /// An entry of up to an eighth of `bytes`, and of at most 8 MiB, is kept. A larger one may be left out, whereof one line
-    /// in the log tells; it is read from Redis each time.
+    /// An entry of up to an eighth of `bytes`, and of at most 8 MiB, is kept. A larger one may be left out: it is then
+    /// read from Redis each time, and one line in the log says so.
     ///
     /// # Panics
     ///
@@ -292,18 +293,19 @@ impl CacheLayer {
         self.stored(|settings| settings.near = Some(bytes))
     }
 
-    /// For how long what is kept in this process is used when Redis cannot be asked about purges; default: not at all.
+    /// How long entries in the memory of this process are used while Redis cannot be asked about purges; default: not
+    /// at all.
     ///
-    /// It keeps hits alive through an outage. What was purged meanwhile may be served for as long.
+    /// With it there are hits during an outage. An entry that was purged meanwhile may be used for this time.
     pub fn serve_for(self, time: Duration) -> Self {
         self.stored(|settings| settings.serve_for = time)
     }
 
-    /// How eager to have a response made anew before its end, in the background, so that nobody has to wait for it then;
-    /// default 0, never.
+    /// How early a response is refreshed in the background before its lifetime ends, so that no request has to wait
+    /// then; default 0, never.
     ///
-    /// With 1, the usual choice, one of many requests does so at about the time that the handler takes before the end
-    /// (Vattani et al., "Optimal probabilistic cache stampede prevention", 2015); greater values are earlier.
+    /// With 1, the usual choice, one of many requests starts the refresh about as long before the end as the handler
+    /// takes (Vattani et al., "Optimal probabilistic cache stampede prevention", 2015). Greater values are earlier.
     ///
     /// # Panics
     ///
@@ -316,13 +318,13 @@ impl CacheLayer {
         self.stored(|settings| settings.eagerness = eagerness)
     }
 
-    /// How long to wait for another process that asks its handler for the same, before asking one's own, and twice as long
-    /// for another request of this process; default 10 s.
+    /// How long a request waits for another process that asks its handler for the same, before it asks its own handler;
+    /// twice as long for another request of this process; default 10 s.
     ///
-    /// That is for a handler that makes progress: its future is polled, or frames of its body come. After a second without
-    /// that, as when its process has crashed or was stopped, or its client stopped reading, one of the others asks in its
-    /// place. What the late one says is still used when it comes first. Who has waited for two such requests waits for no
-    /// third one. See also [`Memo::wait`](crate::memo::Memo::wait).
+    /// This holds while the other handler makes progress: its future is polled, or frames of its body come. After a
+    /// second without progress, as when its process crashed or was stopped, or its client stopped reading, one waiting
+    /// request asks in its place. The late answer is still used if it comes first. A request that has waited for two
+    /// others does not wait for a third. See also [`Memo::wait`](crate::memo::Memo::wait).
     ///
     /// # Panics
     ///
@@ -335,11 +337,11 @@ impl CacheLayer {
         self.stored(|settings| settings.wait = time)
     }
 
-    /// How many stale answers this process makes anew in the background at once; default 64.
+    /// How many stale answers this process refreshes in the background at the same time; default 64.
     ///
-    /// Others wait for their turn, one for each entry, in the order in which they came. One whose entry was made anew
-    /// meanwhile is skipped. While more than 4,096 run and wait, new ones are left out, which a warning tells at most
-    /// once a second. Each may take 60 s, not counting the time that it waits.
+    /// Further refreshes wait in the order in which they came, one for each entry. A refresh is skipped if its entry
+    /// was replaced meanwhile. While more than 4,096 run and wait, new ones are dropped, with a warning at most once a
+    /// second. Each may run for 60 s; its waiting time does not count.
     ///
     /// # Panics
     ///
@@ -349,12 +351,12 @@ impl CacheLayer {
         self.stored(|settings| settings.refreshes = at_once)
     }
 
-    /// How to make a request body without content, of the type that the wrapped service takes; default: known for `String`,
-    /// and with the feature `axum` for `axum::body::Body`.
+    /// Makes an empty request body of the type that the wrapped service takes; default: known for `String`, and with
+    /// the feature `axum` for `axum::body::Body`.
     ///
-    /// The handler may answer the question whether a stored answer still holds with a 304 that is about another one. It is
-    /// then asked again without conditions (RFC 9111 §4.3.4), which takes a second body. Without one the stored answer is
-    /// taken out, and this one request is answered with it, or with 502 if it must not be used stale.
+    /// When the cache validates a stored answer, the handler may reply with a 304 that is about another answer. The
+    /// cache then asks again without conditions (RFC 9111 §4.3.4) and needs a second body. Without one it removes the
+    /// stored answer, and answers this one request with it, or with 502 if it must not be used stale.
     ///
     /// ```no_run
     /// use bytes::Bytes;
@@ -370,18 +372,18 @@ impl CacheLayer {
         self
     }
 
-    /// Keeps bodies that are longer than so many bytes compressed (LZ4) in Redis; default: none.
+    /// Compresses bodies that are longer than `bytes` (LZ4) in Redis; default: none.
     ///
-    /// What does not get smaller by an eighth is kept as it is. Each read from Redis unpacks it; what is kept in this
-    /// process is not compressed. Clients get what the handler sent, whatever its `Content-Encoding`.
+    /// A body that shrinks by less than an eighth is kept as it is. Each read from Redis decompresses it. Entries in
+    /// this process are not compressed. Clients get what the handler sent, whatever its `Content-Encoding`.
     #[cfg(feature = "compression")]
     pub fn compress_above(mut self, bytes: usize) -> Self {
         self.config().compress_above = Some(bytes);
         self
     }
 
-    /// This cache's name in the `Cache-Status` field, and before `-Cache-Control` in the [field](Self::targeted) that is for
-    /// it alone; default `tower-fred`.
+    /// This cache's name in the `Cache-Status` field and, before `-Cache-Control`, in the [field](Self::targeted) for
+    /// this cache alone; default `tower-fred`.
     ///
     /// # Panics
     ///
@@ -393,7 +395,7 @@ impl CacheLayer {
         self
     }
 
-    /// Sends no `Cache-Status` field. It tells clients whether somebody asked for the same before them, and so does `Age`.
+    /// Sends no `Cache-Status` field. It tells a client whether others requested the same before; `Age` does too.
     pub fn no_cache_status(mut self) -> Self {
         self.config().status_field = false;
         self
@@ -401,15 +403,15 @@ impl CacheLayer {
 
     /// Ignores what clients say in `Cache-Control` and `Pragma` about using stored responses.
     ///
-    /// By default `no-cache`, `max-age` and `min-fresh` can make the handler run, and `only-if-cached` gets 504 in place of
-    /// it (RFC 9111 §5.2.1, which leaves this to the cache). `no-store` in a request always prevents storing.
+    /// By default a client's `no-cache`, `max-age` and `min-fresh` can make the handler run, and `only-if-cached` can
+    /// get 504 (RFC 9111 §5.2.1, which leaves this to the cache). `no-store` in a request always prevents storing.
     pub fn ignore_client_directives(mut self) -> Self {
         self.config().client_directives = false;
         self
     }
 
-    /// Leaves alone the `GET` and `HEAD` requests for which `predicate` is true: neither answered from the cache nor stored. A
-    /// client that asks for `only-if-cached` gets 504.
+    /// Does not answer from the cache, and does not store, the `GET` and `HEAD` requests for which `predicate` is true.
+    /// One with `only-if-cached` gets 504.
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {
@@ -426,12 +428,12 @@ impl CacheLayer {
         self
     }
 
-    /// A handle that takes responses out of the cache.
+    /// A handle that removes responses from the cache.
     pub fn purge(&self) -> Purge {
         Purge::new(self.redis.clone())
     }
 
-    /// For what the store needs to know.
+    /// Changes the settings of the store.
     fn stored(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self.shared.store = Store::new(&self.redis, self.settings.clone());

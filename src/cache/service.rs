@@ -14,7 +14,7 @@ use super::{
     fill::body::CacheBody,
     flow::{
         answer,
-        intent::{Intent, RequestFacts, is_done, outdated},
+        intent::{Intent, RequestFacts, is_done, note_outdated, outdated},
         near_hit::near_hit,
         pass::{Answer, pass},
         read::read,
@@ -131,7 +131,7 @@ where
     let tags = targets.iter().flat_map(of).collect();
     // Not in the background: the client's next request must see its change.
     if let Err(error) = shared.store.purge(tags).await {
-        tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
+        note_outdated(&error);
     }
     Ok((response, status))
 }

@@ -1,11 +1,11 @@
-//! How values are written.
+//! The formats of values and keys.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Kind};
 
-/// How values are written. It is part of each key: what one wrote, another might read as something else.
+/// The format of values. It is part of each key, since another format might read a value as something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Codec {
     Json,
@@ -28,7 +28,7 @@ impl Codec {
             Self::Json => serde_json::to_vec(value)
                 .map(Bytes::from)
                 .map_err(|error| Error::new(Kind::Codec, MESSAGE).caused_by(error)),
-            // With names, so that fields may come and go.
+            // With field names, so that fields may be added and removed.
             #[cfg(feature = "messagepack")]
             Self::MessagePack => rmp_serde::to_vec_named(value)
                 .map(Bytes::from)
@@ -36,7 +36,7 @@ impl Codec {
         }
     }
 
-    /// Nothing when it does not decode. The error may quote the value, so nobody gets it.
+    /// `None` when it does not decode. The error may quote the value: it is dropped.
     pub(crate) fn decode<T: DeserializeOwned>(self, encoded: &[u8]) -> Option<T> {
         match self {
             Self::Json => serde_json::from_slice(encoded).ok(),
@@ -46,7 +46,7 @@ impl Codec {
     }
 }
 
-/// Keys are encoded as JSON, so that `7` and `"7"` are two, and a tuple is as good as a number.
+/// Keys are encoded as JSON: `7` and `"7"` are different keys, and a tuple may be a key.
 pub(crate) fn encode_key(key: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(key)
         .map_err(|error| Error::new(Kind::Codec, "a memo's key cannot be encoded").caused_by(error))

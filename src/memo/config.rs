@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use super::codec::Codec;
 use crate::store::{Life, Settings, Tag};
 
-/// What all calls of one memo share.
+/// The settings that all calls of one memo share.
 pub(crate) struct Config<T> {
     pub(crate) name: Box<str>,
     pub(crate) ttl: Duration,
@@ -20,7 +20,7 @@ pub(crate) struct Config<T> {
     pub(crate) store: Settings,
 }
 
-/// What a value says of itself.
+/// A function of a value.
 pub(crate) type By<T, R> = dyn Fn(&T) -> R + Send + Sync;
 
 impl<T> Config<T> {
@@ -41,13 +41,13 @@ impl<T> Config<T> {
         }
     }
 
-    /// How long `value` is to live; `chance` is a random number between zero and one.
+    /// How long `value` is fresh; `chance` is a random number between 0 and 1.
     pub(crate) fn lifetime(&self, value: &T, chance: f64) -> Duration {
         let ttl = self.ttl_by.as_ref().map_or(self.ttl, |by| by(value));
         ttl.min(LONGEST).mul_f64(1.0 - self.jitter * chance)
     }
 
-    /// Completes the life of `value`, which has its times already.
+    /// Adds the stale times and the tags to the life of `value`.
     pub(crate) fn complete(&self, life: &Life, value: &T) -> Life {
         let own = self.tags_by.as_ref().map_or_else(Vec::new, |by| by(value));
         let own = own.iter().map(|tag| Tag::named(tag));
@@ -60,7 +60,7 @@ impl<T> Config<T> {
     }
 }
 
-/// Refuses what Redis would refuse each time that a value is to be kept, since its calendar ends before.
+/// Panics for a ttl that Redis would refuse at each write.
 pub(crate) fn check_ttl(ttl: Duration) {
     assert!(
         (Duration::from_millis(1)..=LONGEST).contains(&ttl),

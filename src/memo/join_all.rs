@@ -1,4 +1,4 @@
-//! Several futures at once.
+//! Running several futures at once.
 
 use std::{
     future::{Future, poll_fn},
@@ -6,7 +6,7 @@ use std::{
     task::Poll,
 };
 
-/// Runs all at once, so that their commands leave in one write.
+/// Runs all futures at once, so that their commands are sent in one write.
 pub(crate) async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures.map(Running::begin).collect();
     poll_fn(|cx| {

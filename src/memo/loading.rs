@@ -1,4 +1,4 @@
-//! Finding a value, and loading it for all who wait.
+//! Looking up a value, and loading it for all who wait.
 
 use std::future::Future;
 
@@ -12,10 +12,10 @@ use crate::{
 };
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
-    /// The value that this process has, if it is fresh.
+    /// The value in this process, if it is fresh.
     pub(crate) async fn peek(&self, slot: &Slot) -> Option<T> {
         let entry = self.store.peek(slot, unix_millis())?;
-        // Else a caller that always finds something would have the thread for itself.
+        // Otherwise a task that finds each value here would never yield.
         consume_budget().await;
         self.decode(&entry)
     }
@@ -41,7 +41,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
             if let Some(value) = self.decode(&usable.entry) {
                 return Ok((value, usable));
             }
-            // Once it is gone, somebody gets to load it.
+            // When it is deleted, the next attempt elects a caller that loads the value.
             if self.store.discard(slot, &usable).await.is_err() {
                 break;
             }
@@ -49,6 +49,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         Err(Box::new(self.store.alone(slot)))
     }
 
+    /// The value, if there is one that may be used; never loads.
     pub(crate) async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
         let found = self.store.lookup(slot, self.store.budget()).await?;
         let usable = found
@@ -65,14 +66,14 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     {
         match lead.watch().during(load()).await {
             Ok(value) => Ok(self.keep(lead, slot, value)),
-            Err(error) => self.stand_in(lead, slot).await.ok_or(error),
+            Err(error) => self.stale_instead(lead, slot).await.ok_or(error),
         }
     }
 
-    /// A stale value for all who wait, when it could not be loaded.
-    async fn stand_in(&self, lead: Lead, slot: &Slot) -> Option<T> {
+    /// A stale value for all who wait, after a load that failed.
+    async fn stale_instead(&self, lead: Lead, slot: &Slot) -> Option<T> {
         let mut stale = lead.stale().cloned();
-        // Who waited in vain, or could not ask Redis before, has not seen what there is.
+        // This caller may not have seen the stale value, if it waited in vain or Redis did not answer before.
         if stale.is_none() && !self.config.stale_if_error.is_zero() {
             let found = self.store.lookup(slot, self.store.budget()).await.ok();
             stale = found.and_then(|found| found.usable);
@@ -81,12 +82,12 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         let value = stale.as_ref().and_then(|stale| self.decode(&stale.entry));
         lead.failed(stale.as_ref().filter(|_| value.is_some()));
         if value.is_some() {
-            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stale value, since it could not be loaded");
+            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "the load failed: a stale value is used");
         }
         value
     }
 
-    /// Gives a value to all who wait and stores it.
+    /// Gives a value to all who wait, and stores it.
     pub(crate) fn keep(&self, lead: Lead, slot: &Slot, value: T) -> T {
         keep(&self.config, lead, slot, &value);
         value
@@ -98,12 +99,13 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         };
         let decoded = self.config.codec.decode(&value.bytes);
         if decoded.is_none() {
-            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a value no longer decodes");
+            tracing::debug!(target: "tower_fred::memo", memo = %self.config.name, "a stored value does not decode");
         }
         decoded
     }
 }
 
+/// Gives a value to all who wait, and stores it if it can be stored.
 pub(crate) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, value: &T) {
     let encoded = match config.codec.encode(value) {
         Ok(encoded) => encoded,
@@ -126,5 +128,5 @@ pub(crate) fn keep<T: Serialize>(config: &Config<T>, lead: Lead, slot: &Slot, va
     }
 }
 
-/// How many values that do not decode are thrown away before one is loaded that is not kept.
+/// How many values that do not decode are deleted before one is loaded that is not stored.
 const ATTEMPTS: u32 = 3;

@@ -1,4 +1,4 @@
-//! Values that are loaded anew in the background.
+//! Loading values anew in the background.
 
 use std::{future::Future, sync::Arc};
 
@@ -8,8 +8,8 @@ use super::{loading::keep, values::Memo};
 use crate::store::{Slot, State, Usable};
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
-    /// As [`get_or_try_set`](Self::get_or_try_set), for callers that never wait for a value to be loaded anew: while there is
-    /// one that may be used, it is given to all, and the load runs in the background. For that, it must own what it uses.
+    /// As [`get_or_try_set`](Self::get_or_try_set), but a caller never waits while a stale value may be used: it gets that
+    /// value, and the load runs in the background. So `load` must own what it uses.
     ///
     /// A load that fails is not tried again for a second, or for the [`error_pause`](Self::error_pause) that was set.
     ///
@@ -47,8 +47,8 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         if let Some(value) = self.peek(&slot).await {
             return Ok(value);
         }
-        // In a box, as it is large.
         let mut budget = self.store.budget();
+        // Boxed, since the future is large.
         match Box::pin(self.find(&slot, &mut budget)).await {
             Ok((value, usable)) => {
                 if usable.state != State::Fresh {
@@ -60,7 +60,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         }
     }
 
-    /// Has a value loaded anew, if nobody does.
+    /// Loads a value anew in the background, unless another caller does.
     fn refresh<E, F, Fut>(&self, slot: Slot, usable: Usable, load: F)
     where
         T: Send + 'static,

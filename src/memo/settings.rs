@@ -9,15 +9,15 @@ use super::{
 use crate::store::{Store, Tag};
 
 impl<T> Memo<T> {
-    /// How much values of this process may take in memory, in bytes; default: none are kept here.
+    /// How many bytes of memory the values in this process may take; default: no values are kept in this process.
     ///
-    /// A value that was read twice is kept here too, as it was encoded, and read without asking Redis. What is purged,
-    /// set or invalidated on any node is known here within 50 ms, and at once on the same node; while Redis cannot be
-    /// asked about purges, nothing from here is used (but see [`serve_for`](Self::serve_for)).
+    /// A value that was read twice is also kept in this process, encoded, and then read without asking Redis. A purge,
+    /// `set` or `invalidate` on any node is known here within 50 ms, and at once on the same node. While Redis cannot be
+    /// asked about purges, no value of this process is used (but see [`serve_for`](Self::serve_for)).
     ///
-    /// A value that another node has loaded anew while this one still held is here within a second: a value that is in use
-    /// is compared with Redis every 0.6 s in the background, by 11 bytes of it, and one that was not used for 0.85 s before
-    /// it is used again. Values of which the server gives no answer stay in use.
+    /// When another node has loaded a value anew that was not purged, the new value is used here within a second. A value
+    /// in use is compared with Redis every 0.6 s in the background, by its first 11 bytes; a value that was not used for
+    /// 0.85 s is compared before it is used again. A value whose server does not answer stays in use.
     ///
     /// An entry of up to an eighth of `bytes`, and of at most 8 MiB, is kept. A larger one may be left out, whereof one line
     /// in the log tells; it is read from Redis each time.
@@ -31,38 +31,38 @@ impl<T> Memo<T> {
         self.stored(|config| config.store.near = Some(bytes))
     }
 
-    /// For how long values of this process are used when Redis cannot be asked about purges; default: not at all.
+    /// How long values of this process are used while Redis cannot be asked about purges; default: not at all.
     ///
-    /// It keeps hits alive through an outage. What was purged meanwhile may be served for as long.
+    /// Hits go on during an outage. Values that were purged meanwhile may be used for this long.
     #[must_use]
     pub fn serve_for(self, time: Duration) -> Self {
         self.stored(|config| config.store.serve_for = time)
     }
 
-    /// For how long after its ttl a value is still used while a new one is being loaded; default: not at all (RFC 5861 §3).
+    /// How long after its ttl a value is still used while a new one is being loaded; default: not at all (RFC 5861 §3).
     ///
-    /// One caller of all processes loads it; the others get the stale value meanwhile. The one waits, unless it called
-    /// [`get_or_refresh`](Self::get_or_refresh).
+    /// One caller of all processes loads it, and the others get the stale value meanwhile. The caller that loads waits for
+    /// the new value, unless it called [`get_or_refresh`](Self::get_or_refresh).
     #[must_use]
     pub fn stale_while_revalidate(self, time: Duration) -> Self {
         self.configured(|config| config.stale_while_revalidate = time)
     }
 
-    /// For how long after its ttl a value is still used when the load fails; default: not at all (RFC 5861 §4).
+    /// How long after its ttl a value is still used when the load fails; default: not at all (RFC 5861 §4).
     ///
-    /// The first caller whose load fails gets the stale value, and so do those who waited for it. From then on one caller
-    /// of all processes tries to load after each [`error_pause`](Self::error_pause), and all others get the stale value
-    /// at once, until a load succeeds; where loads take 20 ms or less, it is one caller of each process. A caller who has waited for another one for too long, and whose own load fails,
-    /// gets the stale value too.
+    /// The first caller whose load fails gets the stale value, and so do the callers that waited for it. From then on, one
+    /// caller of all processes tries to load after each [`error_pause`](Self::error_pause), and all others get the stale
+    /// value at once, until a load succeeds. When loads take 20 ms or less, one caller of each process tries. A caller that
+    /// has waited too long for another one, and whose own load fails, gets the stale value too.
     #[must_use]
     pub fn stale_if_error(self, time: Duration) -> Self {
         self.configured(|config| config.stale_if_error = time)
     }
 
-    /// How long nobody tries again to load what could not be loaded, while there is a stale value to use; default 1 s.
+    /// The pause after a load that failed, while there is a stale value to use; default 1 s.
     ///
-    /// It counts with [`stale_if_error`](Self::stale_if_error) and [`stale_while_revalidate`](Self::stale_while_revalidate).
-    /// Where there is no stale value, a load that failed is tried again at once.
+    /// It applies with [`stale_if_error`](Self::stale_if_error) and [`stale_while_revalidate`](Self::stale_while_revalidate).
+    /// Without a stale value, the next caller loads at once.
     ///
     /// # Panics
     ///
@@ -78,8 +78,8 @@ impl<T> Memo<T> {
 
     /// How many loads of [`get_or_refresh`](Self::get_or_refresh) run in the background of this process at once; default 64.
     ///
-    /// Others wait for their turn, one for each key, in the order in which they came. One whose value was loaded anew
-    /// meanwhile is skipped. While more than 4,096 run and wait, new ones are left out, which a warning tells at most
+    /// Further loads wait for their turn, one for each key, in the order in which they came. A load whose value was loaded
+    /// anew meanwhile is skipped. While more than 4,096 loads run and wait, new ones are left out, with a warning at most
     /// once a second: the value stays stale until it is asked for again.
     ///
     /// # Panics
@@ -91,8 +91,8 @@ impl<T> Memo<T> {
         self.stored(|config| config.store.refreshes = at_once)
     }
 
-    /// How long one load in the background may take; default 60 s. One that takes longer is dropped, and makes room for
-    /// the next one. The time that it waits for its turn does not count.
+    /// How long one load in the background may take; default 60 s. A load that takes longer is dropped, and the next one
+    /// runs. The time that a load waits for its turn does not count.
     ///
     /// # Panics
     ///
@@ -103,9 +103,9 @@ impl<T> Memo<T> {
         self.stored(|config| config.store.refresh_limit = time)
     }
 
-    /// How eager to load a value anew before its end, so that not all who need it have to wait then; default 0, never.
+    /// How eagerly a value is loaded anew before its ttl ends, so that callers do not all wait then; default 0: never.
     ///
-    /// With 1, the usual choice, one of many callers does so at about the time that a load takes before the end
+    /// With 1, the usual choice, one of many callers loads it about as long before the end as a load takes
     /// (Vattani et al., "Optimal probabilistic cache stampede prevention", 2015); greater values are earlier. As with
     /// [`stale_while_revalidate`](Self::stale_while_revalidate), only one waits.
     ///
@@ -140,7 +140,7 @@ impl<T> Memo<T> {
     /// use std::time::Duration;
     /// use tower_fred::memo::Memo;
     ///
-    /// // What is empty may soon not be.
+    /// // An empty result may change soon.
     /// let found: Memo<Vec<u64>> = Memo::new(redis, "found", Duration::from_secs(60))
     ///     .ttl_by(|found: &Vec<u64>| Duration::from_secs(if found.is_empty() { 5 } else { 60 }));
     /// # }
@@ -150,13 +150,13 @@ impl<T> Memo<T> {
         self.configured(|config| config.ttl_by = Some(Arc::new(ttl)))
     }
 
-    /// A tag that all values have. [`Purge::tag`](crate::cache::Purge::tag) takes them out of use.
+    /// A tag that all values have. [`Purge::tag`](crate::cache::Purge::tag) purges them.
     #[must_use]
     pub fn tag(self, tag: impl AsRef<str>) -> Self {
         self.configured(|config| config.tags.push(Tag::named(tag.as_ref())))
     }
 
-    /// The tags of a value, beside those that all have.
+    /// The tags of a value, in addition to those that all values have.
     ///
     /// ```no_run
     /// # async fn example(redis: tower_fred::Redis) -> Result<(), tower_fred::Error> {
@@ -182,17 +182,17 @@ impl<T> Memo<T> {
         self.configured(|config| config.tags_by = Some(Arc::new(tags)))
     }
 
-    /// How long to wait for another process that loads the same value, before loading it oneself, and twice as long for
-    /// another caller of this process; default 10 s.
+    /// How long a caller waits for another process that loads the same value before it loads itself; default 10 s. It waits
+    /// twice as long for another caller of this process.
     ///
-    /// That is for a load that makes progress, which is one whose future is polled: it has itself polled four times a
-    /// second. After a second without that, as when its process has crashed or was stopped, or its task does something
-    /// else (a branch of `select!` that was left, a stream that nobody drives, a thread that is blocked), one of those who
-    /// wait loads in its place. What the late one finds is still used when it comes first. Who has waited for two such
-    /// loads waits for no third one.
+    /// Callers wait for a load that makes progress: its future is polled, and it has itself polled four times a second. A
+    /// load makes no progress when its process has crashed or was stopped, or its task does something else (a branch of
+    /// `select!` that was left, a stream that nobody drives, a thread that is blocked). After a second without progress,
+    /// one of the callers that wait loads in its place. If the late load finishes first, its value is still used. A caller
+    /// that has waited for two such loads does not wait for a third one.
     ///
-    /// For that, a load in another process is asked for in Redis by a lease that lives for a second, or for this time
-    /// if that is less. It is extended for as long as the load makes progress, for the first time after half a second.
+    /// Other processes learn of a load by a lease in Redis, which lives for a second, or for this time if that is less.
+    /// The lease is extended while the load makes progress, for the first time after half a second.
     ///
     /// # Panics
     ///
@@ -206,17 +206,18 @@ impl<T> Memo<T> {
         self.stored(|config| config.store.wait = time)
     }
 
-    /// Writes values as `MessagePack` with field names, in place of JSON. What was written as JSON is not found any more.
+    /// Encodes values as `MessagePack` with field names, in place of JSON. Values that were stored as JSON are not found any
+    /// more.
     #[cfg(feature = "messagepack")]
     #[must_use]
     pub fn messagepack(self) -> Self {
         self.configured(|config| config.codec = super::codec::Codec::MessagePack)
     }
 
-    /// Keeps values whose encoding is longer than so many bytes compressed (LZ4) in Redis; default: none.
+    /// Stores values compressed (LZ4) in Redis when their encoding is longer than this many bytes; default: none.
     ///
-    /// What does not get smaller by an eighth is kept as it is. Each read from Redis unpacks it; what is kept in
-    /// this process is not compressed.
+    /// A value that does not get smaller by an eighth is stored as it is. Each read from Redis decompresses the value;
+    /// values in this process are not compressed.
     #[cfg(feature = "compression")]
     #[must_use]
     pub fn compress_above(self, bytes: usize) -> Self {
@@ -228,7 +229,7 @@ impl<T> Memo<T> {
         self
     }
 
-    /// For what the store needs to know.
+    /// Changes a setting of the store, with a new store.
     fn stored(self, change: impl FnOnce(&mut Config<T>)) -> Self {
         let mut memo = self.configured(change);
         memo.store = Store::new(&memo.redis, memo.config.store.clone());
@@ -237,7 +238,7 @@ impl<T> Memo<T> {
 }
 
 impl<U: 'static> Memo<Option<U>> {
-    /// How long a `None` lives, which says that there is no such thing; default: as long as the others.
+    /// The ttl of a `None`, which says that there is no such thing; default: that of the other values.
     ///
     /// # Panics
     ///

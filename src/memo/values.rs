@@ -1,4 +1,4 @@
-//! Values that are kept in Redis.
+//! The memo: its values, and how callers get and change them.
 
 use std::{convert::Infallible, fmt, future::Future, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
 /// # Clone
 ///
 /// Clones share the loads that are under way and the values in memory: make one `Memo` for a kind of value and clone it.
-/// Two that are made apart with the same name share what is in Redis.
+/// Two memos that are made separately with the same name share only what is in Redis.
 pub struct Memo<T> {
     pub(super) redis: Redis,
     pub(super) store: Store,
@@ -42,7 +42,7 @@ impl<T> Memo<T> {
         }
     }
 
-    /// Takes the value for `key` out of use, on every node; true when there was one. What is being loaded is not kept.
+    /// Purges the value for `key` on every node; true when there was one. A load that is under way does not store its value.
     ///
     /// # Errors
     ///
@@ -64,13 +64,13 @@ impl<T> Memo<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
-    /// The value for `key`: from this process or Redis, or else what `load` gives, which is then kept for the next ones.
+    /// The value for `key`, from this process or from Redis; otherwise the value that `load` gives, which is then stored.
     ///
-    /// Of many callers that ask for one key at once, here and in other processes, one loads; the others get what it found.
-    /// If it is cancelled, panics, or is not polled for a second, another one takes its place. When a load takes 20 ms or
-    /// less, each process loads for itself. How long a caller waits is bounded by [`wait`](Self::wait).
+    /// When many callers ask for a key at once, in this and in other processes, one of them loads, and the others get its
+    /// value. If that caller is cancelled, panics, or is not polled for a second, another one takes over. When loads take
+    /// 20 ms or less, each process loads for itself. [`wait`](Self::wait) bounds how long a caller waits.
     ///
-    /// Without Redis it loads, as without a memo: the errors of Redis are logged and never returned.
+    /// Without Redis it loads: errors of Redis are logged and never returned.
     pub async fn get_or_set<F, Fut>(&self, key: impl Serialize, load: F) -> T
     where
         F: FnOnce() -> Fut,
@@ -83,10 +83,10 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         }
     }
 
-    /// The same with a load that may fail. An error goes to the caller whose load gave it, and is not kept.
+    /// The same with a load that may fail. An error is returned to the caller whose load gave it, and is not stored.
     ///
-    /// Those who waited for a load that failed do not wait for another one: each calls its own `load`, all at the same
-    /// time. With [`stale_if_error`](Self::stale_if_error) they get the stale value instead, if there is one.
+    /// Callers that waited for a load that failed do not wait for another one: all call their own `load` at the same time.
+    /// With [`stale_if_error`](Self::stale_if_error) they get the stale value instead, if there is one.
     ///
     /// # Errors
     ///
@@ -103,11 +103,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
             return Ok(value);
         }
         let mut budget = self.store.budget();
-        // In a box, as it is large.
+        // Boxed, since the future is large.
         match Box::pin(self.find(&slot, &mut budget)).await {
             Ok((value, usable)) if usable.state == State::Fresh => Ok(value),
             Ok((value, usable)) => match self.store.renew(&slot, &usable, budget).await {
-                // Whoever makes it anew may wait for it; the others have a value.
+                // One caller loads it anew and waits; the others use the value that there is.
                 Some(lead) => match lead.watch().during(load()).await {
                     Ok(new) => Ok(self.keep(lead, &slot, new)),
                     Err(_) => {
@@ -146,7 +146,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         let slots = keys.into_iter().map(|key| self.slot(&key));
         let slots = slots.collect::<Result<Vec<_>, _>>()?;
         let mut values = Vec::with_capacity(slots.len());
-        // Not all at once: others have commands in flight too.
+        // In chunks: the connection is shared with other callers.
         for some in slots.chunks(AT_ONCE) {
             let found = join_all(some.iter().map(|slot| self.look_up(slot))).await;
             values.extend(found.into_iter().collect::<Result<Vec<_>, _>>()?);
@@ -154,7 +154,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         Ok(values)
     }
 
-    /// Keeps `value` for `key` in place of what was there, on every node. What is being loaded is not kept.
+    /// Stores `value` for `key` and purges the old value on every node. A load that is under way does not store its value.
     ///
     /// # Errors
     ///
@@ -183,6 +183,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
             .await
     }
 
+    /// The slot of a key; when the key cannot be encoded, that is logged.
     pub(super) fn try_slot(&self, key: &impl Serialize) -> Option<Slot> {
         let slot = self.slot(key);
         if let Err(error) = &slot {
@@ -216,5 +217,5 @@ const _: () = {
     shared::<Memo<std::cell::Cell<u8>>>();
 };
 
-/// How many keys are asked for at once.
+/// How many keys are looked up at once.
 const AT_ONCE: usize = 64;

@@ -20,27 +20,27 @@ use super::{
 };
 use crate::{error::Error, redis::Redis};
 
-/// Lets each client send so many requests and no more, across all processes. See the [module](crate::rate_limit).
+/// Limits the requests of each client, across all processes. See the [module](crate::rate_limit).
 ///
 /// # Clone
 ///
-/// Cloning bumps reference counts. A clone and the services of all clones share what is known within the process; what is
-/// counted in Redis is shared by the names of the policies.
+/// Cloning increments reference counts. Clones and their services share the state in the process. Counts in Redis are
+/// shared by policies of the same name.
 ///
 /// # Panics
 ///
-/// When a service is made while services of another layer of the same handle have a policy of the same name and algorithm
-/// with other numbers: they would spend each other's permits. Give one of them another name. For numbers that change while
-/// a process runs, there is [`policies_by`](Self::policies_by).
+/// When a service is made while another layer of the same handle has services with a policy of the same name and
+/// algorithm but other numbers: both would use the same permits. Give one policy another name. For numbers that change
+/// at run time, use [`policies_by`](Self::policies_by).
 pub struct RateLimitLayer<K = PeerIp> {
     key: Arc<K>,
     config: Config,
-    /// Whether the key that was named last is one of the others.
+    /// Whether the last key was set by `and_by`.
     last_is_other: bool,
 }
 
 impl RateLimitLayer {
-    /// Holds each peer address to these policies: a [`Quota`](super::Quota) without a name, a [`Policy`], or several.
+    /// Limits each peer address by policies: a [`Quota`](super::Quota) without a name, a [`Policy`], or several.
     pub fn new(redis: Redis, policies: impl Into<Policies>) -> Self {
         Self {
             key: Arc::new(PeerIp),
@@ -55,7 +55,7 @@ impl<K> RateLimitLayer<K> {
     /// Counts by `key` instead of by peer address: [`ForwardedIp`](super::ForwardedIp), [`Header`](super::Header), a
     /// function of the request's head, a tuple of keys, or a [`Key`] of your own.
     ///
-    /// A closure names its argument's type: `.by(|request: &Parts| …)`.
+    /// A closure needs the type of its argument: `.by(|request: &Parts| …)`.
     #[must_use]
     pub fn by<L: Key>(self, key: L) -> RateLimitLayer<L> {
         RateLimitLayer {
@@ -65,11 +65,11 @@ impl<K> RateLimitLayer<K> {
         }
     }
 
-    /// Counts by another key too, with policies of its own: each address and each account, say. A request is admitted by
-    /// all of them or counted by none.
+    /// Counts by another key too, with its own policies: by address and by account, say. A request is counted by all
+    /// keys or by none.
     ///
-    /// On one server this is still one command. In a cluster there is one for each key, all at once, and what some admitted
-    /// is given back when others deny; a crash in between leaves it counted.
+    /// On one server this is still one command. In a cluster there is one per key, in parallel. If one denies, the
+    /// others get their permits back, unless the process crashes in between.
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {
@@ -108,33 +108,33 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
-    /// Requests without the key that was named last, by [`by`](Self::by) or [`and_by`](Self::and_by), share one budget of the
-    /// size of a client's: the default.
+    /// Requests without the last key set by [`by`](Self::by) or [`and_by`](Self::and_by) share one budget, as large as
+    /// one client's: the default.
     ///
-    /// So a mistake in the set-up cannot lift the limit. The first such request is logged, with what it lacks. Where a part
-    /// of a tuple is missing, only requests with the same other parts share a budget.
+    /// So a wrong configuration cannot remove the limit. The first such request is logged, with what it lacks. When a
+    /// part of a tuple is missing, only requests with the same other parts share a budget.
     #[must_use]
     pub fn missing_key_shared(self) -> Self {
         self.missing_key(MissingKey::Share)
     }
 
-    /// Requests without the key that was named last, by [`by`](Self::by) or [`and_by`](Self::and_by), are not counted by the
-    /// policies of that key. The other keys count them as ever.
+    /// Requests without the last key set by [`by`](Self::by) or [`and_by`](Self::and_by) are not counted by the
+    /// policies of that key. The other keys still count them.
     ///
-    /// Not for keys that a client may leave out as it likes, unless another key counts it. A key that cannot be looked up is
-    /// not a missing key: [`Search::fallible`](super::Search::fallible).
+    /// Do not use this for a key that clients can leave out, unless another key counts them. A key whose lookup fails
+    /// is not a missing key: [`Search::fallible`](super::Search::fallible).
     #[must_use]
     pub fn missing_key_allow(self) -> Self {
         self.missing_key(MissingKey::Allow)
     }
 
-    /// Requests without the key that was named last, by [`by`](Self::by) or [`and_by`](Self::and_by), are answered with 400.
+    /// Requests without the last key set by [`by`](Self::by) or [`and_by`](Self::and_by) are answered with 400.
     #[must_use]
     pub fn missing_key_deny(self) -> Self {
         self.missing_key(MissingKey::Deny)
     }
 
-    /// Requests that match pass, uncounted and untold: health checks, or the preflight requests of browsers.
+    /// Requests that match pass without being counted: health checks, or preflight requests of browsers.
     #[must_use]
     pub fn skip_when(mut self, skip: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
         self.config.skip = Some(Arc::new(skip));
@@ -153,21 +153,21 @@ impl<K> RateLimitLayer<K> {
 
 /// How much.
 impl<K> RateLimitLayer<K> {
-    /// The name of the only policy. Layers and [limiters](super::RateLimiter) of one name share their budgets; clients see it
-    /// in `RateLimit`. By default there is none: the budget belongs to the numbers of the quota, and clients are told
+    /// The name of the only policy. Layers and [limiters](super::RateLimiter) of one name share their budgets; clients
+    /// see it in `RateLimit`. By default there is none: the numbers of the quota identify the budget, and clients see
     /// `default`.
     ///
     /// # Panics
     ///
-    /// When `name` is empty or has characters other than printable ASCII (RFC 9651 §3.3.3 has no others), or when there are
-    /// several policies.
+    /// When `name` is empty or has characters other than printable ASCII (RFC 9651 §3.3.3 has no others), or when
+    /// there are several policies.
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.config.policies = self.config.policies.named(name);
         self
     }
 
-    /// How the quotas of the layer's own key are kept; default [`Algorithm::Gcra`].
+    /// The algorithm of the layer's own policies; default [`Algorithm::Gcra`].
     ///
     /// # Panics
     ///
@@ -179,21 +179,21 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
-    /// One more policy for the layer's own key. A request is counted by all of them or by none.
+    /// Adds a policy for the layer's own key. A request is counted by all of them or by none.
     ///
     /// # Panics
     ///
-    /// When there is a policy of that name already.
+    /// When a policy has that name already.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.config.policies = self.config.policies.and(policy);
         self
     }
 
-    /// Other policies for some requests, such as those of a tier: `None` for the layer's.
+    /// Other policies for some requests, such as those of a tier. `None`: the layer's.
     ///
-    /// Where they have the names of the layer's, or neither has a name, a client that changes its tier keeps what it has
-    /// used: see [`Policy`].
+    /// With the names of the layer's policies, or no name on either side, used permits still count when a client
+    /// changes its tier: see [`Policy`].
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {
@@ -217,10 +217,10 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
-    /// Other policies for some subjects, found somewhere else, such as in a database: `None` for the layer's.
+    /// Other policies for some subjects, looked up in a database, say. `None`: the layer's.
     ///
-    /// What is found is kept for `keep`, for up to 16,384 subjects of the layer's own key. Until then each request of a
-    /// subject asks, and waits. A search that may fail says what holds then.
+    /// A result is kept for `keep`, for up to 16,384 subjects of the layer's own key. Without one, each request of the
+    /// subject calls `find` and waits. If the lookup can fail, `find` chooses what applies then.
     ///
     /// ```no_run
     /// # fn example(redis: tower_fred::Redis) {
@@ -257,31 +257,31 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
-    /// How many permits a request costs; default 1. One that costs nothing always passes, and is told where it stands.
+    /// How many permits a request costs; default 1. A request of cost 0 always passes and gets the current state.
     ///
-    /// What costs more than a limit is denied for ever, without a time to retry.
+    /// A cost above a limit is always denied, without a time to retry.
     #[must_use]
     pub fn cost(mut self, permits: u64) -> Self {
         self.config.cost = Cost::Fixed(permits);
         self
     }
 
-    /// How many permits a request costs, by its head.
+    /// How many permits a request costs, from its head.
     #[must_use]
     pub fn cost_by(mut self, cost: impl Fn(&Parts) -> u64 + Send + Sync + 'static) -> Self {
         self.config.cost = Cost::Of(Arc::new(cost));
         self
     }
 
-    /// Counts only requests whose response matches, such as failed logins: the others get their permits back.
+    /// Counts only requests whose response matches, such as failed logins. The others get their permits back.
     ///
-    /// Permits are used before the service is called, so never more than the quota are on their way. Giving them back is
-    /// one more command, before the response leaves. What the service fails to answer stays counted, and while Redis
-    /// fails everything does.
+    /// The layer takes the permits before it calls the service, so requests in progress never exceed the quota. Giving
+    /// permits back is one more command, before the response is sent. A request stays counted if the service gives no
+    /// response or Redis fails.
     ///
-    /// A request that is denied while others of its subject are under way in this process is told to come back after a
-    /// second, as their permits may be back by then. A denial is known without Redis for a second at most, so that the
-    /// permits that other processes give back are noticed.
+    /// If a request is denied while others of its subject are in progress in this process, the time to retry is at most
+    /// one second, as their permits may be back then. A denial is repeated without Redis for one second at most, so
+    /// that permits given back by other processes are noticed.
     #[must_use]
     pub fn count_when(
         mut self,
@@ -296,7 +296,7 @@ impl<K> RateLimitLayer<K> {
 
 /// How it is decided.
 impl<K> RateLimitLayer<K> {
-    /// Holds a request that would be admitted within this time until it is; default zero: it is denied at once. As
+    /// Lets a request wait if it can be admitted within this time; default zero: it is denied at once. As
     /// [`RateLimiter::max_wait`].
     #[must_use]
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
@@ -304,8 +304,8 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
-    /// Takes up to `permits` at once from Redis and spends them without it; default 1, which takes none in advance. Not with
-    /// [`and_by`](Self::and_by). As [`RateLimiter::local_batch`], which has the bounds.
+    /// Takes up to `permits` from Redis at once and uses them without it; default 1, which takes none in advance. Not
+    /// with [`and_by`](Self::and_by). As [`RateLimiter::local_batch`], which has the bounds.
     #[must_use]
     pub fn local_batch(mut self, permits: u32) -> Self {
         self.config.engine = self.config.engine.with_batches(permits);
@@ -320,33 +320,34 @@ impl<K> RateLimitLayer<K> {
         self
     }
 
-    /// Gives back what [`local_batch`](Self::local_batch) took in advance. As [`RateLimiter::give_back`].
+    /// Gives back unused permits of [`local_batch`](Self::local_batch). As [`RateLimiter::give_back`].
     ///
     /// # Errors
     ///
-    /// When Redis fails. Then the permits are back when their time is over.
+    /// When Redis fails. Then the permits return as if they had been used.
     pub async fn give_back(&self) -> Result<(), Error> {
         self.config.engine.give_back().await
     }
 
-    /// While Redis fails, each process limits by itself with the same quotas: the default.
+    /// While Redis fails, each process applies the same quotas by itself: the default.
     ///
-    /// Then `n` processes admit up to `n` times a quota, whatever its algorithm by GCRA, and places are not counted. It
-    /// knows at most 65,536 budgets; beyond that the ones that were idle longest start afresh. A request whose key
-    /// [cannot be looked up](super::Search::fallible) is not counted by that key: put a limit by address beside it.
+    /// Then `n` processes admit up to `n` times a quota. All quotas use GCRA, and places are not counted. A process
+    /// keeps at most 65,536 budgets; beyond that it resets those idle the longest. A request whose key lookup
+    /// [fails](super::Search::fallible) is not counted by that key: add a limit by address.
     #[must_use]
     pub fn fail_local(self) -> Self {
         self.failure(Failure::Local)
     }
 
-    /// While Redis fails, all requests pass. What [cannot be looked up](super::Search::fallible) is not counted by that key.
+    /// While Redis fails, all requests pass. A key whose lookup [fails](super::Search::fallible) does not count the
+    /// request.
     #[must_use]
     pub fn fail_open(self) -> Self {
         self.failure(Failure::Open)
     }
 
-    /// While Redis fails, all requests are answered with 503 and `Retry-After`; so are those whose key
-    /// [cannot be looked up](super::Search::fallible).
+    /// While Redis fails, all requests are answered with 503 and `Retry-After`; so are requests whose key lookup
+    /// [fails](super::Search::fallible).
     #[must_use]
     pub fn fail_closed(self) -> Self {
         self.failure(Failure::Closed)
@@ -360,24 +361,24 @@ impl<K> RateLimitLayer<K> {
 
 /// What clients are told.
 impl<K> RateLimitLayer<K> {
-    /// Refuses nothing: all policies are [shadows](Policy::shadow), to see in the log and in the [`Decision`] what they
-    /// would do. They are counted as if they were enforced, and clients are told nothing.
+    /// Makes all policies [shadows](Policy::shadow), which deny nothing: the log and the [`Decision`] show what they
+    /// would deny. They are counted as if they were enforced. Clients do not see them.
     #[must_use]
     pub fn shadow(mut self) -> Self {
         self.config.shadow = true;
         self
     }
 
-    /// Which header fields responses carry; default [`Dialect::Draft11`]. Without any there is still `Retry-After` on a 429.
+    /// The header fields of responses; default [`Dialect::Draft11`]. With none, a 429 still has `Retry-After`.
     #[must_use]
     pub fn headers(mut self, dialects: impl IntoIterator<Item = Dialect>) -> Self {
         self.config.dialects = dialects.into_iter().collect();
         self
     }
 
-    /// Answers a denied request with a response of your own. The header fields of this layer are added to it.
+    /// Answers a denied request with your own response. The layer adds its header fields to it.
     ///
-    /// The default is a 429 with a problem (RFC 9457) for clients that accept one, else with a line of text.
+    /// The default is a 429 with a problem (RFC 9457) if the client accepts one, else with a line of text.
     #[must_use]
     pub fn rejection(
         mut self,

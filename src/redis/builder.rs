@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use super::connection::tls::Tls;
 use super::{
     client::handle::Redis,
-    connection::{health::OverallHealth, settings::check_deadline},
+    connection::{
+        health::OverallHealth,
+        settings::{Timing, check_deadline},
+    },
     topology::deployment::Deployment,
 };
 use crate::error::Error;
@@ -21,6 +24,7 @@ pub struct RedisBuilder {
     pub(super) namespace: String,
     pub(super) deadline: Duration,
     pub(super) connect_timeout: Duration,
+    heartbeat: Duration,
     pub(super) pool_size: usize,
     pub(super) max_in_flight: usize,
     pub(super) lazy: bool,
@@ -41,6 +45,7 @@ impl RedisBuilder {
             namespace: "tower-fred".into(),
             deadline: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(30),
             pool_size: 1,
             max_in_flight: 1024,
             lazy: false,
@@ -73,7 +78,17 @@ impl RedisBuilder {
         self
     }
 
-    /// How many connections to open; default 1. More are faster only when values are large.
+    /// How often a `PING` is sent on a connection of this handle, so that no proxy between takes it for idle and closes it;
+    /// default 30 s, 10 ms to 1 hour. Choose less than the proxy's idle timeout.
+    ///
+    /// Not for a client that the application made, and in a cluster not for the connections of
+    /// [`Redis::client`](crate::Redis::client) to all servers but one.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.heartbeat = interval;
+        self
+    }
+
+    /// How many connections to open; default 1, which is as fast as more unless values are large.
     pub fn pool_size(mut self, connections: usize) -> Self {
         self.pool_size = connections;
         self
@@ -141,6 +156,9 @@ impl RedisBuilder {
         if self.connect_timeout.is_zero() {
             return Err(Error::config("connect_timeout must not be zero"));
         }
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&self.heartbeat) {
+            return Err(Error::config("heartbeat must be 10 ms to 1 hour"));
+        }
         if !(1..=1024).contains(&self.pool_size) {
             return Err(Error::config("pool_size must be 1 to 1024"));
         }
@@ -151,7 +169,14 @@ impl RedisBuilder {
         Ok(())
     }
 
-    /// Makes the handle to these servers.
+    pub(super) fn timing(&self) -> Timing {
+        Timing {
+            deadline: self.deadline,
+            heartbeat: self.heartbeat,
+        }
+    }
+
+    /// Makes the handle to the servers that were found.
     pub(super) fn build(self, deployment: Deployment, health: Arc<OverallHealth>) -> Redis {
         Redis::new(
             deployment,

@@ -20,7 +20,7 @@ use super::{
         settings::client_builder,
     },
     requirements::{check, check_later},
-    topology::{cluster::Cluster, deployment::Deployment, node::Node, sentinel},
+    topology::{cluster::Cluster, deployment::Deployment, node::Node},
     url::{describe, parse},
 };
 use crate::error::{Error, Kind};
@@ -124,13 +124,13 @@ impl RedisBuilder {
                 (client, router)
             };
             let (builder, breaker) = (builder.clone(), Arc::clone(&breaker));
-            links.push(Link::owned(client, router, builder, breaker, self.deadline));
+            links.push(Link::owned(client, router, builder, breaker, self.timing()));
         }
+        let node = Node::new(links, breaker);
         if matches!(builder.get_config(), Some(config) if config.server.is_sentinel()) {
-            let links = links.iter().map(Arc::downgrade).collect();
-            tokio::spawn(sentinel::follow(builder, links));
+            return Ok(Deployment::Single(node.following(builder)));
         }
-        Ok(Deployment::Single(Node::new(links, breaker)))
+        Ok(Deployment::Single(node))
     }
 
     async fn open_cluster(
@@ -142,7 +142,7 @@ impl RedisBuilder {
         let cluster = Cluster::new(
             builder.clone(),
             Arc::clone(health),
-            self.deadline,
+            self.timing(),
             hosts.to_vec(),
         );
         if self.lazy {
@@ -152,7 +152,7 @@ impl RedisBuilder {
         }
         // The client for raw commands has connections of its own, which the health of the handle does not count.
         let breaker = Arc::new(Breaker::new(&OverallHealth::new()));
-        let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
+        let link = Link::connect(builder, Arc::clone(&breaker), self.timing()).await?;
         Ok(Deployment::Cluster(cluster, Node::new(vec![link], breaker)))
     }
 }

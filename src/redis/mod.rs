@@ -33,16 +33,36 @@
 //!
 //! # How it is set up
 //!
-//! With fred's defaults, a command waits without limit and may run twice. A client that this crate makes has a timeout on
-//! every command, writes each command once, follows no redirection by itself and sets `TCP_NODELAY`. It tries to reconnect
-//! without end, with a back-off from 10 ms to 250 ms. The commands of this crate have the same timeout on a client that
-//! you made yourself; there too, fred writes them once and redirects none.
+//! fred's own defaults wait without limit and may run a command twice. A client that this crate makes has a timeout on
+//! every command, writes each command once, follows no redirection by itself, reconnects for ever with a back-off from
+//! 10 ms to 250 ms, and sends without Nagle's delay. Every command of this crate carries these settings even on a client
+//! that you made yourself. A `PING` every 30 s ([`heartbeat`](RedisBuilder::heartbeat)) keeps proxies from closing a
+//! connection of its own as idle. A command that fred says it never sent is sent once more, within its deadline.
 //!
 //! # When Redis does not answer
 //!
-//! A command waits no longer than its deadline. After five commands in a row got no answer, the handle is
-//! [`Health::Down`]: commands fail at once and are not sent. A probe about every 100 ms finds out when Redis answers again.
-//! Each of these changes is one line in the log.
+//! A command waits for its deadline and no longer. After five in a row without an answer the handle is [`Health::Down`]: all
+//! commands fail at once, without being sent, while a probe every 100 ms or so finds out when Redis is back. The probe runs a
+//! script that does nothing, so a server that holds back writes (`CLIENT PAUSE … WRITE`, the first second of a failover) is
+//! down until it no longer does. A command that timed out while this process itself could not run is not counted.
+//!
+//! A connection that is open but dead is made anew. A fred client whose task has ended is replaced, also when it ended together
+//! with its runtime: a handle can be used in one runtime after another. In a cluster each primary has a connection and a
+//! health of its own. A line in the log tells of each change, at most one a second and kind.
+//!
+//! # When the primary changes
+//!
+//! A switch that sentinels announce is followed at once. A server that answers `READONLY` is asked for its role with
+//! `INFO replication`, every 250 ms at most; reads go on. If it is a replica, a second connection finds the server anew, by name or
+//! through the sentinels. Once that connection is on a primary, new commands use it, and the first connection follows when its
+//! own are over.
+//!
+//! `REPLICAOF` behind the back of sentinels is not announced: they name the old primary until they have noticed, which
+//! took 25 s in a test, and until then no write works, nor any read that must be of a primary. Use `SENTINEL FAILOVER` (on
+//! Valkey 9 and later with `COORDINATED`), or `CLUSTER FAILOVER` in a cluster.
+//!
+//! In a cluster, fred drops the connection to a server that answers `CLUSTERDOWN`, which fails what is in flight on it; the map is
+//! read anew every 250 ms at most.
 //!
 //! - A connection that is open but gives no answer is closed and made again.
 //! - A fred client whose task ended is replaced.

@@ -56,7 +56,7 @@ impl RedisBuilder {
         let breaker = Arc::new(Breaker::new(&health));
         let links = clients
             .into_iter()
-            .map(|client| Link::shared(client, Arc::clone(&breaker), self.deadline))
+            .map(|client| Link::shared(client, Arc::clone(&breaker), self.timing()))
             .collect();
         self.build(Deployment::Single(Node::new(links, breaker)), health)
     }

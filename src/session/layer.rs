@@ -261,7 +261,7 @@ impl SessionLayer {
     /// the cookie. The others wait for it and get the same session, without a cookie of their own; so do requests that
     /// come within the [grace period](super::SessionStore::renewal_grace) after it. Later, the old cookie opens no
     /// session. When the request that makes the session does not finish, another one does it; a request that waits for
-    /// longer than two deadlines gets an [unavailable](Error::is_unavailable) error, 503 with `Retry-After` as a
+    /// longer than two deadlines gets an [unavailable](crate::Error::is_unavailable) error, 503 with `Retry-After` as a
     /// response.
     ///
     /// [`Session::logout`] also ends an old session that was not taken over yet. [`SessionStore::revoke_all`] does so

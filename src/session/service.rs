@@ -10,13 +10,13 @@ use http::{Request, Response, request::Parts};
 use tower_service::Service;
 
 #[cfg(feature = "tower-sessions-import")]
+use super::import::legacy::Legacy;
 use super::{
     cookie::{fields::candidates, response_headers},
     handle::{
         config::Config,
-        session::{Session, Told},
+        session::{RequestContext, Session},
     },
-    import::legacy::Legacy,
     nested_layers::{self, Slot},
     state::session_state::Sending,
 };
@@ -28,7 +28,7 @@ use crate::{
     personal::Personal,
 };
 
-/// The service that [`SessionLayer`] makes. See the [module](crate::session).
+/// The service that [`SessionLayer`](super::SessionLayer) makes. See the [module](crate::session).
 #[derive(Clone, Debug)]
 pub struct Sessions<S> {
     inner: S,
@@ -66,8 +66,9 @@ where
         let (mut parts, body) = req.into_parts();
         let outer = nested_layers::outer(&parts.extensions, &config);
         let is_ours = outer.is_none();
-        let session = outer
-            .unwrap_or_else(|| Session::new(Arc::clone(&config), told(&mut parts, &config, place)));
+        let session = outer.unwrap_or_else(|| {
+            Session::new(Arc::clone(&config), context(&mut parts, &config, place))
+        });
         place.give(&mut parts.extensions, session.clone());
         // Called here and not in the future, so that this is the service that was polled ready.
         let response = self.inner.call(Request::from_parts(parts, body));
@@ -81,10 +82,10 @@ where
 }
 
 /// What a session needs from the request.
-fn told(parts: &mut Parts, config: &Config, place: Slot) -> Told {
+fn context(parts: &mut Parts, config: &Config, place: Slot) -> RequestContext {
     let tokens = candidates(&parts.headers, config.cookie.name());
     let describe = config.describe.as_ref().filter(|_| !tokens.is_empty());
-    Told {
+    RequestContext {
         client: describe.map(|describe| describe.call(parts)),
         #[cfg(feature = "tower-sessions-import")]
         legacy: config

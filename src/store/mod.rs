@@ -1,7 +1,10 @@
 //! The byte store under the response cache and the memo.
 //!
-//! An entry is looked up in this process, then in Redis. Whether it still holds is told by its deadlines and by the purge
-//! log, of which this process has a copy; what is missing is made once, for all who wait in this and other processes.
+//! An entry is looked up in this process, then in Redis. Its deadlines and the purge log, of which this process has a copy,
+//! tell whether it may be used. A missing entry is made once, for all who wait in this and other processes.
+//!
+//! The rooms, from the top down: `leader` (who makes an entry), `tiers` (where entries are), `flight` (the loads of this
+//! process), `purge_log` (the log in Redis), `history` (what the log says), `entry` (the stored bytes).
 
 mod purge;
 #[allow(

@@ -1,4 +1,4 @@
-//! Taking entries out of use.
+//! The public handle that purges entries.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use super::{
 };
 use crate::{error::Error, redis::Redis};
 
-/// Takes stored responses and values out of use, from a handler, a job or another program: it needs no layer.
+/// Purges stored responses and values, from a handler, a job or another program: it needs no layer.
 ///
-/// It reaches all processes that share the handle's namespace, with one command whatever the number of entries. When a
-/// purge has returned, this process uses nothing that was made before it, and the others do not from about a millisecond
-/// later on, 50 ms at most. What is being made while the purge runs counts as made before it, on every node, however long
-/// it takes.
+/// A purge reaches all processes that share the handle's namespace, with one command whatever the number of entries. When
+/// it has returned, this process uses nothing that it names and that was made before it. Other processes stop about a
+/// millisecond later, at most 50 ms. What is being made while the purge runs counts as made before it, on every node,
+/// however long it takes.
 ///
-/// A process that cannot find out what was purged uses nothing that is stored: see [what it relies on](#what-it-relies-on).
+/// A process that cannot learn what was purged uses nothing that is stored, see [what it relies on](#what-it-relies-on).
 ///
 /// ```no_run
 /// # async fn example(redis: tower_fred::Redis) -> Result<(), Box<dyn std::error::Error>> {
@@ -42,10 +42,10 @@ use crate::{error::Error, redis::Redis};
 /// a replica (but not one with `replica-read-only no`). Each stored entry names the last record that was known when it was
 /// made, so that entries are not used that were made with a record that a failover has lost.
 ///
-/// Two things are beyond it. Redis replicates in the background: a purge that was confirmed, and that no replica had when
-/// the primary failed, is lost, and processes that had not heard of it use what it named. And a primary that is cut off
-/// from its replicas, together with a process, does not know that one of them was made primary: for as long as it answers,
-/// that process does not hear of new purges. In a cluster it stops within `cluster-node-timeout`. Elsewhere set
+/// Two cases are not covered. Redis replicates in the background: a confirmed purge that no replica had when the primary
+/// failed is lost, and processes that did not know of it use what it named. And a primary that is cut off from its
+/// replicas, together with a process, does not know that one of them was made primary: while it answers, that process does
+/// not learn of new purges. In a cluster it stops within `cluster-node-timeout`. Elsewhere set
 /// `min-replicas-to-write 1` and `min-replicas-max-lag`: a primary that lost its replicas then refuses, and the process uses
 /// nothing that is stored.
 ///
@@ -55,16 +55,16 @@ use crate::{error::Error, redis::Redis};
 ///
 /// # What is remembered
 ///
-/// Each process remembers 262,144 tags and URLs that were purged. Beyond that it forgets the older half, and what
-/// was made before those is not used again. What unsafe requests make outdated, which clients choose, has a memory of its
-/// own, of up to 9 MB: 200,000 URLs one by one, and 1.6 million older ones in Bloom filters, which take up to one in 600
-/// other responses for outdated too. Beyond that, responses that were made before the oldest of them are not used again.
-/// After two million records of either kind, nothing that was made before them is.
+/// Each process remembers 262,144 tags and URLs that were purged. Beyond that, it forgets the older half, and what was made
+/// before the purges that it forgot is not used again. URLs that unsafe requests invalidate, which clients choose, are
+/// remembered separately, in up to 9 MB: 200,000 one by one, and 1.6 million older ones in Bloom filters, which also report
+/// up to one in 600 other responses as invalidated. Beyond that, responses that were made before the oldest of them are not
+/// used again. Of either kind, two million records are remembered: what was made before them is not used again.
 ///
 /// # What it does not know
 ///
-/// Purge after the data has changed, not before. A value that is made from a database replica that lags behind may be the
-/// old one again.
+/// Purge after the data has changed, not before. A value that is made from a database replica that lags behind may be old
+/// again.
 #[derive(Clone, Debug)]
 pub struct Purge {
     remote: Remote,
@@ -73,7 +73,7 @@ pub struct Purge {
 }
 
 impl Redis {
-    /// A handle that takes stored responses and values out of use.
+    /// A handle that purges stored responses and values.
     pub fn purge(&self) -> Purge {
         Purge::new(self.clone())
     }
@@ -89,10 +89,10 @@ impl Purge {
         }
     }
 
-    /// The same for soft purges: what they name is stale from then on, and not gone.
+    /// The same for soft purges: what they name is stale from then on, but not gone.
     ///
-    /// It is used as far as stale-while-revalidate and stale-if-error allow, their time counted from the purge, and never
-    /// longer than without the purge.
+    /// It is used as far as stale-while-revalidate and stale-if-error allow, with their time counted from the purge, and
+    /// never longer than without the purge.
     #[must_use]
     pub fn soft(&self) -> Self {
         Self {
@@ -131,9 +131,9 @@ impl Purge {
     /// Equivalent URLs are one (RFC 9110 §4.2.3): host and scheme without letter case, with or without the ports 80 and
     /// 443, with unreserved characters as they are or percent-encoded, and with `.` and `..` or without. So
     /// `http://shop.example/~ann` takes out what is stored for `SHOP.example:80/%7Eann` too. The scheme makes no
-    /// difference. A URL without a host stands for requests without one.
+    /// difference. A URL without a host names the responses to requests without one.
     ///
-    /// It is the URL that clients ask for: what a layer outside of the cache makes of it does not count, where the cache
+    /// It is the URL that clients ask for, before a layer outside of the cache changes it, where the cache
     /// [knows the original](crate::cache#the-key).
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Purge {
         if self.mode == Mode::Soft {
             return self.record(tags).await;
         }
-        // The record is what counts; deleting gives back the memory at once, of the form that most clients send.
+        // The record in the log purges. Deleting frees the memory at once, for the form of the URL that most clients send.
         let resource = group;
         let slot = self.remote.primary(&Key { resource, group });
         tokio::try_join!(self.record(tags), self.remote.delete(&slot))?;

@@ -1,4 +1,4 @@
-//! The byte store: looking up, and making what is not there.
+//! The store: its operations for the response cache and the memo.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -25,11 +25,11 @@ use super::{
 };
 use crate::{error::Error, redis::Redis};
 
-/// Entries of one namespace, with a near tier and flights of its own. Clones share everything.
+/// The entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Store {
     pub(crate) inner: Arc<Inner>,
-    /// Beside the rest, so that a task that holds the rest does not hold itself.
+    /// Not in `inner`: a task holds `inner`, and must not keep itself alive.
     pub(crate) tasks: Arc<Tasks>,
 }
 
@@ -42,7 +42,7 @@ impl Store {
         }
     }
 
-    /// The same for a task of this store, which must not hold what ends it.
+    /// The same for a task of this store, without the tasks: a task must not keep itself alive.
     pub(crate) fn without_tasks(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
@@ -50,45 +50,45 @@ impl Store {
         }
     }
 
-    /// Where entries are, and raw access to them.
+    /// The remote tier.
     pub(crate) fn remote(&self) -> &Remote {
         &self.inner.remote
     }
 
-    /// What is in a slot, if this process has it, knows that it holds, and it is surely not time to make it anew.
+    /// The entry in a slot, if it is in this process and known to be fresh, and it is certainly not time to make it anew.
     pub(crate) fn peek(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
         self.inner.peek(slot, now_ms)
     }
 
-    /// The time that a request which begins now has for the calls below.
+    /// The time for which a request that begins now waits for Redis in the calls below.
     pub(crate) fn budget(&self) -> Budget {
         self.inner.budget()
     }
 
-    /// What is in a slot, if it may be used: from this process, or with one command.
+    /// The entry in a slot, if it may be used: from this process, or with one command.
     pub(crate) async fn lookup(&self, slot: &Slot, budget: Budget) -> Result<Found, Error> {
         self.inner.lookup(slot, budget).await
     }
 
-    /// Takes part in making what is in a slot: as its maker, or by waiting for who makes it.
+    /// Elects one caller to make the entry in a slot; the others wait for it.
     ///
-    /// `seen` is what a lookup has just seen there; without it this looks first, for all who come at the same time. One
-    /// who waits too long, or for what turned out not to be storable a moment ago, makes it for himself.
+    /// `seen` is what a lookup has just seen there. Without it, the elected caller looks first, for all. A caller makes the
+    /// entry for itself when it has waited too long, or when the entry turned out not to be storable a moment ago.
     pub(crate) async fn begin(&self, slot: &Slot, seen: Option<Seen>, budget: &mut Budget) -> Turn {
         self.inner.begin(slot, seen, budget).await
     }
 
-    /// Whether the last attempt to make what is in a slot failed.
+    /// Whether the last attempt to make the entry in a slot failed.
     pub(crate) fn is_failing(&self, slot: &Slot) -> bool {
         self.inner.failures.has(slot.digest())
     }
 
-    /// The right to make an entry that nobody waits for, in the place of one that may be used if that fails.
+    /// The right to make an entry that nobody waits for, in the place of a `stale` one that may be used if that fails.
     pub(crate) fn instead(&self, slot: &Slot, stale: Usable) -> Lead {
         Lead::new(&self.inner, slot, stale.seen.clone(), None, Some(stale))
     }
 
-    /// The right to make an entry for oneself, which is not stored.
+    /// The right to make an entry that is not stored.
     pub(crate) fn alone(&self, slot: &Slot) -> Lead {
         Lead::alone(&self.inner, slot, Seen::Unknown)
     }
@@ -98,18 +98,18 @@ impl Store {
         Lead::alone(&self.inner, slot, seen)
     }
 
-    /// The right to make anew what is there and still usable; `None` when another caller or process has it, or the last
-    /// one failed a moment ago.
+    /// The right to make an entry anew that is still `usable`; `None` when another caller or process has it, or the last
+    /// attempt failed a moment ago.
     pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable, budget: Budget) -> Option<Lead> {
         let renewal = self.inner.begin_renewal(slot)?;
         let renewed = async { Ok(self.inner.renew(slot, usable, renewal).await) };
         budget.limit(renewed).await.ok()?
     }
 
-    /// Makes it anew in the background with what `make` gives, which is called when it is its turn and there is still a
-    /// need. It ends with the last clone of this store, or when it takes too long.
+    /// Makes an entry anew in the background. `make` is called when it is its turn, unless the entry was made anew
+    /// meanwhile. The task is aborted with the last clone of this store, or when it takes too long.
     ///
-    /// There is one at a time for each key, waiting or running; when too many wait, this one is left out.
+    /// There is one task at a time for each key, waiting or running. When too many wait, this one is left out.
     pub(crate) fn refresh<F, Fut>(&self, slot: Slot, usable: Usable, make: F)
     where
         F: FnOnce(Lead, Slot) -> Fut + Send + 'static,
@@ -132,8 +132,7 @@ impl Store {
         });
     }
 
-    /// Puts an entry in the place of what there is, and takes that out of use on every node; `make` is told what is known
-    /// of the purge log.
+    /// Purges what is in a slot on every node, and stores an entry there. `make` gets the place of that purge in the log.
     pub(crate) async fn replace(
         &self,
         slot: &Slot,
@@ -145,7 +144,7 @@ impl Store {
         self.inner.remote.set(slot, blob, ttl).await
     }
 
-    /// Takes every response that has one of these tags out of use on every node, as an unsafe request asks for.
+    /// Invalidates every response that has one of these tags, on every node, as an unsafe request asks for.
     pub(crate) async fn purge(&self, tags: Vec<Tag>) -> Result<(), Error> {
         if tags.is_empty() {
             return Ok(());
@@ -154,15 +153,15 @@ impl Store {
         Ok(())
     }
 
-    /// Takes what is in a slot out of use on every node; whether there was something.
+    /// Purges what is in a slot on every node; whether there was something.
     pub(crate) async fn remove(&self, slot: &Slot) -> Result<bool, Error> {
-        // The record is what counts; deleting gives back the memory at once, and tells.
+        // The record in the log purges; deleting frees the memory at once, and tells whether there was something.
         let record = self.inner.log.purge(Mode::Hard, vec![slot.group()]);
         let (_, was_there) = try_join!(record, self.inner.remote.delete(slot))?;
         Ok(was_there)
     }
 
-    /// Deletes an entry that turned out to be of no use to its reader.
+    /// Deletes an entry that its reader cannot use.
     pub(crate) async fn discard(&self, slot: &Slot, usable: &Usable) -> Result<(), Error> {
         self.inner.forget_near(slot.digest());
         self.inner.remote.discard(slot, &usable.seen).await

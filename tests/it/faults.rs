@@ -35,6 +35,7 @@ macro_rules! faults {
 faults! {
     a_server_that_is_killed: Killed,
     a_server_that_is_stopped: Stopped,
+    a_server_that_pauses_writes: Paused,
     a_black_hole: BlackHole,
     connections_that_are_open_and_dead: HalfOpen,
     connections_that_each_request_resets: Reset,

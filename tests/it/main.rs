@@ -43,6 +43,9 @@ mod topologies;
 // Everything as a Redis user that may do no more than the README says.
 mod least_privilege;
 
+// Permissions that are taken away while the application runs.
+mod permission;
+
 // Settings that cannot work, refused when they are made.
 mod settings;
 

@@ -7,6 +7,7 @@ use tower_service::Service;
 use super::{
     answer,
     exchange::{Exchange, Forwarding},
+    intent::note_outdated,
     pass::Answer,
 };
 use crate::{
@@ -203,7 +204,7 @@ impl Exchange {
         };
         let slot = &forwarding.place.slot;
         if let Err(error) = self.shared.store.discard(slot, &answer.usable).await {
-            tracing::warn!(target: "tower_fred::cache", %error, "an outdated response may still be in the cache");
+            note_outdated(&error);
         }
     }
 }

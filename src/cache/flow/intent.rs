@@ -15,6 +15,8 @@ use crate::{
             vary_by::VaryBy,
         },
     },
+    error::Error,
+    log_pace::{LogPace, uptime},
     store::{Digest, Key, Tag},
 };
 
@@ -133,3 +135,11 @@ const BYPASS: [(HeaderName, &str); 3] = [
     (header::IF_MATCH, "conditional"),
     (header::IF_UNMODIFIED_SINCE, "conditional"),
 ];
+
+/// Logs, at most once a second, that a response that is no longer valid could not be removed.
+pub(crate) fn note_outdated(error: &Error) {
+    static PACE: LogPace = LogPace::new();
+    if let Some(omitted) = PACE.admit(uptime()) {
+        tracing::warn!(target: "tower_fred::cache", %error, omitted, "an outdated response may still be in the cache");
+    }
+}

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::structured_text::{identifier, is_token};
 use crate::store::Life;
 
-/// What the cache did with a request. It is in the extensions of every response of a [`Cache`](crate::cache::Cache), and in its
-/// `Cache-Status` field (RFC 9211).
+/// What the cache did with a request. Every response of a [`Cache`](crate::cache::Cache) has it in its extensions, and
+/// in its `Cache-Status` field (RFC 9211).
 ///
 /// ```
 /// use http::Response;
@@ -26,46 +26,46 @@ use crate::store::Life;
 /// # Details
 ///
 /// When an answer was not stored, or the cache did not handle the request, the parameter `detail` (RFC 9211 §2.8) and
-/// [`detail_word`](Self::detail_word) say why, in one of these words. There may be more of them in later versions.
+/// [`detail_word`](Self::detail_word) state the reason, in one of these words. Later versions may add words.
 ///
-/// Because of what this client asked; the answer to another request may be stored:
+/// Because of this request; the answer to another request may be stored:
 ///
 /// | `detail` | |
 /// | --- | --- |
 /// | `authorization` | The request has `Authorization`, and the answer has no `public`, `must-revalidate` or `s-maxage`. |
 /// | `head` | An answer to `HEAD` has no body to store. |
-/// | `request-no-store` | `no-store` in the request. |
+/// | `request-no-store` | The request has `no-store`. |
 ///
 /// Because the answer is for this client alone:
 ///
 /// | `detail` | |
 /// | --- | --- |
-/// | `inner-cache` | A cache further in has decided whether it is stored. |
+/// | `inner-cache` | A cache inside this one decided whether to store it. |
 /// | `session` | The [session](crate::Session) was used, or a rate limit inside of this layer refused the request. See [`behind_guard`](crate::cache::CacheLayer::behind_guard) for pages behind a login. |
 ///
-/// Because of what the answer says:
+/// Because of the answer:
 ///
 /// | `detail` | |
 /// | --- | --- |
-/// | `clear-site-data` | It has `Clear-Site-Data`, which tells one client to forget what it has. |
+/// | `clear-site-data` | It has `Clear-Site-Data`, which tells one client to delete its data. |
 /// | `client-status` | 428, 429, 431 or 511, which are about one client (RFC 6585). |
-/// | `event-stream` | `text/event-stream` has no end. |
-/// | `expired` | It is no longer fresh when it comes, and has nothing to be validated by. |
-/// | `fields` | Its header fields are too many or too long. |
+/// | `event-stream` | `text/event-stream`, which does not end. |
+/// | `expired` | It is stale when it comes, and has no validator. |
+/// | `fields` | It has too many header fields, or too long ones. |
 /// | `handler` | The handler put [`NoCache`](crate::cache::NoCache) into its extensions. |
 /// | `interim` | Its status is below 200. |
 /// | `length` | Its body is longer than [`max_body`](crate::cache::CacheLayer::max_body), or not of the length that it states. |
-/// | `must-understand` | It has `must-understand` and a status that is not known. |
-/// | `no-lifetime` | Nothing says for how long it is fresh. |
-/// | `no-store` | `no-store`. |
-/// | `not-modified` | 304, to a condition of the client. |
+/// | `must-understand` | It has `must-understand`, and the cache does not know its status. |
+/// | `no-lifetime` | Neither it nor the layer states a lifetime. |
+/// | `no-store` | It has `no-store`. |
+/// | `not-modified` | 304, for a condition of the client. |
 /// | `partial-content` | 206. |
 /// | `precondition` | 412 or 416, which are about a condition or a range of this request. |
-/// | `private` | `private`. |
+/// | `private` | It has `private`. |
 /// | `set-cookie` | It sets a cookie. |
 /// | `status` | Its status is not one of [`statuses`](crate::cache::CacheLayer::statuses). |
 /// | `too-many-tags` | It has more than 128 tags and groups. |
-/// | `vary-any` | `Vary: *`. |
+/// | `vary-any` | It has `Vary: *`. |
 /// | `vary-authorization`, `vary-cookie` | `Vary` names this field, and the key does not have it. |
 ///
 /// Because of the cache:
@@ -76,7 +76,7 @@ use crate::store::Life;
 /// | `stored-meanwhile` | Another request has stored the same. |
 /// | `too-many-variants` | This process has stored 32 variants of the URL already. |
 ///
-/// With `fwd=bypass`, when the cache took no part:
+/// With `fwd=bypass`, when the cache did not take part:
 ///
 /// | `detail` | |
 /// | --- | --- |
@@ -87,13 +87,13 @@ use crate::store::Life;
 /// | `unavailable` | Redis did not answer. |
 /// | `upgrade` | The request has `Upgrade`. |
 ///
-/// And when the answer is not the one that the handler gave, or none of its answers:
+/// When the answer is not the one that the handler gave, or the handler gave none:
 ///
 /// | `detail` | |
 /// | --- | --- |
-/// | `stale-if-error` | What is stored stands in for an error of the handler: for that which the handler gave to this request, or, with `hit`, for one that it gave a moment ago. |
-/// | `contradicted` | The handler said 304 of something else, and cannot be asked again: see [`empty_body`](crate::cache::CacheLayer::empty_body). |
-/// | `only-if-cached` | 504, as nothing is stored and the client wanted nothing else. There is no field then. |
+/// | `stale-if-error` | The stored answer replaces an error of the handler: its error for this request or, with `hit`, one from a moment ago. |
+/// | `contradicted` | The handler gave a 304 about another answer, and cannot be asked again: see [`empty_body`](crate::cache::CacheLayer::empty_body). |
+/// | `only-if-cached` | 504: nothing is stored, and the client asked only for a stored answer. Then there is no field. |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheStatus {
     outcome: Outcome,
@@ -131,7 +131,7 @@ pub enum Forward {
     VaryMiss,
     /// `stale`: what is stored is no longer fresh.
     Stale,
-    /// `request`: what is stored is fresh, but the client did not want it.
+    /// `request`: what is stored is fresh, but the request does not allow it.
     Request,
 }
 
@@ -157,7 +157,7 @@ impl CacheStatus {
         Self { outcome }
     }
 
-    /// The handler's status, which is not the one that the client gets.
+    /// The handler's status, if the client gets another one.
     pub(crate) fn status(mut self, code: StatusCode) -> Self {
         if let Outcome::Forwarded { status, .. } = &mut self.outcome {
             *status = Some(code);
@@ -172,7 +172,7 @@ impl CacheStatus {
         self
     }
 
-    /// The answer is the one to another request.
+    /// The answer was given to another request.
     pub(crate) fn collapsed(mut self) -> Self {
         if let Outcome::Forwarded { collapsed, .. } = &mut self.outcome {
             *collapsed = true;
@@ -187,7 +187,7 @@ impl CacheStatus {
         self
     }
 
-    /// The client wanted only a stored answer, and there was none.
+    /// The client asked only for a stored answer, and there was none.
     pub(crate) fn refused() -> Self {
         let outcome = Outcome::Refused;
         Self { outcome }
@@ -198,7 +198,7 @@ impl CacheStatus {
         matches!(self.outcome, Outcome::Hit { .. })
     }
 
-    /// For how long a hit stays fresh; zero for one that was stale.
+    /// For how long a hit stays fresh; zero if it was stale.
     pub fn ttl(&self) -> Option<Duration> {
         match self.outcome {
             Outcome::Hit { ttl_ms, .. } => {
@@ -208,7 +208,7 @@ impl CacheStatus {
         }
     }
 
-    /// Why the handler ran; `None` on a hit, and when the cache answered 504 to a client that wanted a stored answer only.
+    /// Why the handler ran; `None` on a hit, and when the cache answered 504 to a request with `only-if-cached`.
     pub fn forward(&self) -> Option<Forward> {
         match self.outcome {
             Outcome::Forwarded { why, .. } => Some(why),
@@ -216,7 +216,7 @@ impl CacheStatus {
         }
     }
 
-    /// True when the answer is one that the handler gave to another request at the same time.
+    /// True when the handler gave this answer to another request at the same time.
     pub fn is_collapsed(&self) -> bool {
         matches!(
             self.outcome,
@@ -227,17 +227,18 @@ impl CacheStatus {
         )
     }
 
-    /// True when the handler's answer is stored (RFC 9211 §2.5): its whole body was read before its head was sent, and it is
-    /// given to the requests that wait for it and written to Redis.
+    /// True when the handler's answer is stored (RFC 9211 §2.5): the cache read its whole body before it sent the head,
+    /// gives it to the waiting requests, and writes it to Redis.
     ///
-    /// Nobody waits for Redis to confirm that. It is not said while Redis is known not to answer or not to take entries;
-    /// the first answer that Redis does not take, or one that is purged at the same moment, may have said it. A body that
-    /// comes in later is stored when it is complete, and this is false.
+    /// The answer does not wait for Redis to confirm the write. This is false while Redis is known not to answer or not
+    /// to take entries. It may be true for the first answer that Redis does not take, or for one that is purged at the
+    /// same moment. It is false for a body that comes in later and is stored when it is complete.
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome, Outcome::Forwarded { stored: true, .. })
     }
 
-    /// Why the answer was not stored, or the cache did not do what it usually does: a word of the tables [above](Self#details).
+    /// Why the answer was not stored, or the request was handled in another way than usual: a word of the tables
+    /// [above](Self#details).
     pub fn detail_word(&self) -> Option<&'static str> {
         match self.outcome {
             Outcome::Forwarded { detail, .. } | Outcome::Hit { detail, .. } => detail,
@@ -245,7 +246,7 @@ impl CacheStatus {
         }
     }
 
-    /// Appends this to the `Cache-Status` field under the cache's `name`.
+    /// Appends this status to the `Cache-Status` field, under the cache's `name`.
     pub(crate) fn write(&self, name: &str, headers: &mut HeaderMap) {
         // RFC 9211 §2: not on a response that the cache generated itself
         if self.outcome == Outcome::Refused {
@@ -284,7 +285,7 @@ pub(crate) fn seconds(number: u64) -> HeaderValue {
     value.unwrap_or_else(|| HeaderValue::from(number))
 }
 
-/// A buffer on the stack for a short field value, which needs one allocation less than a `String`.
+/// A buffer on the stack for a short field value. It needs one allocation less than a `String`.
 struct Line {
     bytes: [u8; 128],
     length: usize,
@@ -295,7 +296,7 @@ impl Line {
         &self.bytes[..self.length]
     }
 
-    /// `None` when it gets too long, here and below.
+    /// `None` when the text does not fit, as below.
     fn push(&mut self, text: &str) -> Option<()> {
         let end = self.length + text.len();
         let room = self.bytes.get_mut(self.length..end)?;

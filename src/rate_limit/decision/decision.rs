@@ -1,4 +1,4 @@
-//! What was decided about a request.
+//! The decision about a request.
 
 use std::{fmt, mem, sync::Arc, time::Duration};
 
@@ -7,22 +7,22 @@ use super::{
     standing::{Standing, Wait},
 };
 
-/// Whether a request may pass, and where that leaves its subject.
+/// Whether a request may pass, and what its subject has left.
 ///
-/// The layer puts it into the extensions of the response, and of the request when that is admitted. What a
-/// [limiter](crate::rate_limit::RateLimiter) gives also holds the place under a [concurrency](crate::rate_limit::Policy::concurrency) policy: it is free
-/// again when the decision and its clones are dropped. These are all the
-/// variants there will be.
+/// The layer puts it into the extensions of the response, and of the request when that is admitted. The decision of a
+/// [limiter](crate::rate_limit::RateLimiter) also holds the request's place under a
+/// [concurrency](crate::rate_limit::Policy::concurrency) policy: the place is free again when the decision and all its
+/// clones are dropped. No variants will be added.
 #[derive(Clone, Debug)]
 pub enum Decision {
     /// It may pass, and was counted.
     Allow(Admission),
-    /// It may not. It was not counted, so asking again costs nothing.
+    /// It may not pass. It was not counted, so asking again costs nothing.
     Deny(Denial),
 }
 
 impl Decision {
-    /// What `standings` mean for a request; there is at least one.
+    /// The decision that follows from `standings`, of which there is at least one.
     pub(crate) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
         let standings: Arc<[Standing]> = standings.into();
         if admitted {
@@ -41,8 +41,8 @@ impl Decision {
         matches!(self, Self::Allow(_))
     }
 
-    /// Where the subject stands with the most restrictive policy: of a denial the one with the longest wait, else the one
-    /// that has the smallest part of its limit left.
+    /// The standing with the most restrictive policy: for a denial, the policy with the longest wait; else the policy
+    /// with the smallest part of its limit left.
     pub fn standing(&self) -> &Standing {
         match self {
             Self::Allow(admission) => admission.standing(),
@@ -50,7 +50,7 @@ impl Decision {
         }
     }
 
-    /// Where the subject stands with each policy, in their order.
+    /// The standing with each policy, in the order of the policies.
     pub fn standings(&self) -> &[Standing] {
         match self {
             Self::Allow(admission) => &admission.standings,
@@ -63,7 +63,7 @@ impl Decision {
         self.standing().remaining
     }
 
-    /// As [`Denial::retry_after`]; nothing for a request that may pass.
+    /// As [`Denial::retry_after`]; `None` for a request that may pass.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Allow(_) => None,
@@ -71,7 +71,7 @@ impl Decision {
         }
     }
 
-    /// The same denial with no known wait longer than this.
+    /// The same decision; a known wait of a denial is at most `wait`.
     pub(crate) fn within(self, wait: Duration) -> Self {
         match self {
             Self::Allow(_) => self,
@@ -79,7 +79,7 @@ impl Decision {
         }
     }
 
-    /// The same with the places that the request holds.
+    /// The same decision; an admission keeps these places of the request.
     pub(crate) fn holding(mut self, places: Vec<Place>) -> Self {
         if let Self::Allow(admission) = &mut self {
             admission.places = places;
@@ -87,7 +87,7 @@ impl Decision {
         self
     }
 
-    /// Takes the places out.
+    /// Takes the places out of an admission.
     pub(crate) fn take_places(&mut self) -> Vec<Place> {
         match self {
             Self::Allow(admission) => mem::take(&mut admission.places),
@@ -95,7 +95,7 @@ impl Decision {
         }
     }
 
-    /// The same for a subject that has so many permits more, within this process.
+    /// The same decision for a subject for which this process holds `permits` more.
     pub(crate) fn with_more(&self, permits: u64) -> Self {
         let more = |standing: &Standing| standing.with_more(permits);
         Self::new(
@@ -110,12 +110,12 @@ impl Decision {
 pub struct Admission {
     standings: Arc<[Standing]>,
     tightest: usize,
-    /// Held until the last clone is dropped.
+    /// Given back when the last clone is dropped.
     places: Vec<Place>,
 }
 
 impl Admission {
-    /// Where the subject stands with the most restrictive policy.
+    /// The standing with the most restrictive policy.
     pub fn standing(&self) -> &Standing {
         &self.standings[self.tightest]
     }
@@ -135,7 +135,7 @@ impl fmt::Debug for Admission {
     }
 }
 
-/// A refusal.
+/// A request that may not pass.
 #[derive(Clone, Debug)]
 pub struct Denial {
     standings: Arc<[Standing]>,
@@ -143,28 +143,28 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// Where the subject stands with the policy that makes it wait longest.
+    /// The standing with the policy that makes the request wait longest.
     pub fn standing(&self) -> &Standing {
         &self.standings[self.worst]
     }
 
-    /// The policies that refuse, in their order.
+    /// The standings with the policies that deny the request, in the order of the policies.
     pub fn violated(&self) -> impl Iterator<Item = &Standing> {
         let standings = self.standings.iter();
         standings.filter(|standing| standing.exceeded && !standing.is_shadow())
     }
 
-    /// After exactly this time the same request would be admitted, if no other is before it; a microsecond earlier it
-    /// would not.
+    /// The exact time after which the same request is admitted, if its subject uses no permits until then. A
+    /// microsecond earlier it is denied.
     ///
-    /// `None` when nobody can say: when it [never will be](Self::is_permanent), or when it waits for a place, which is
-    /// free when another request ends.
+    /// `None` when there is no such time: the request [is never admitted](Self::is_permanent), or it needs a place,
+    /// which becomes free when another request ends.
     pub fn retry_after(&self) -> Option<Duration> {
         let waits = self.violated().map(|standing| standing.wait.time());
         waits.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    /// True when the request would never be admitted, because it costs more than a limit. No time to retry helps.
+    /// True when the request is never admitted, because it costs more than a limit.
     pub fn is_permanent(&self) -> bool {
         self.violated().any(|standing| standing.wait == Wait::Never)
     }
@@ -177,7 +177,7 @@ impl Denial {
         }
     }
 
-    /// The same denial, so much later.
+    /// The same denial, with all times reduced by `by`.
     pub(crate) fn aged(&self, by: Duration) -> Self {
         let aged = self.standings.iter().map(|standing| standing.aged(by));
         Self {
@@ -187,7 +187,7 @@ impl Denial {
     }
 }
 
-/// The one that has the smallest part of its limit left; of shadow policies only if there are no others.
+/// The index of the policy with the smallest part of its limit left; a shadow policy only if there are no others.
 fn tightest(standings: &[Standing]) -> usize {
     let left = |standing: &Standing| f64::from(standing.remaining) / f64::from(standing.limit());
     let mut best = 0;
@@ -200,7 +200,7 @@ fn tightest(standings: &[Standing]) -> usize {
     best
 }
 
-/// The one that refuses for longest: for ever, then for an unknown time.
+/// The index of the policy that denies for longest. The longest is for ever, then an unknown time.
 fn worst(standings: &[Standing]) -> usize {
     let order = |standing: &Standing| match standing.wait {
         _ if !standing.exceeded || standing.is_shadow() => (0, Duration::ZERO),

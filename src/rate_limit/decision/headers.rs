@@ -1,4 +1,4 @@
-//! The header fields that tell a client about its limit.
+//! The header fields that tell a client its limits.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 
 use super::{decision::Decision, standing::Standing};
 
-/// A set of header fields that tell clients where they stand.
+/// A set of header fields that tell clients their limits and what is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Dialect {
     /// `RateLimit` and `RateLimit-Policy` as structured fields, one item for each policy:
     /// draft-ietf-httpapi-ratelimit-headers-11, whose parameters may still change. The default.
     Draft11,
-    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` for the most restrictive policy, the last as
-    /// seconds since 1970, as GitHub has it.
+    /// `X-RateLimit-Limit`, `X-RateLimit-Remaining` and `X-RateLimit-Reset` for the most restrictive policy. The reset
+    /// is in seconds since 1970, as at GitHub.
     LegacyEpoch,
-    /// The same with the seconds until then.
+    /// As [`LegacyEpoch`](Self::LegacyEpoch), but the reset is in seconds from now.
     LegacyDelta,
 }
 
-/// Adds what `decision` says in these dialects, and `Retry-After` to a denial. What an inner service wrote stays.
+/// Adds the fields of these dialects, and `Retry-After` for a denial. Rate limit fields of an inner service stay.
 pub(crate) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[Dialect]) {
     for dialect in dialects {
         match dialect {
@@ -32,7 +32,7 @@ pub(crate) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[D
         }
     }
     if let (Decision::Deny(denial), Some(wait)) = (decision, decision.retry_after()) {
-        // draft §6: Retry-After is not before the end of the effective window
+        // Draft 11 §6: Retry-After must not end before the effective window.
         let windows = denial.violated().filter_map(Standing::effective_window);
         let longest = windows.fold(wait, Duration::max);
         headers.insert(RETRY_AFTER, seconds(longest).into());
@@ -55,7 +55,7 @@ fn draft_11(headers: &mut HeaderMap, decision: &Decision) {
     add(headers, &RATELIMIT_POLICY, policies);
 }
 
-/// Appends those items that are not there yet under their name.
+/// Appends the items whose names the field does not have yet.
 fn add<'a>(
     headers: &mut HeaderMap,
     field: &HeaderName,
@@ -66,7 +66,7 @@ fn add<'a>(
     if line.is_empty() {
         return;
     }
-    // A name is printable ASCII, so this is a value.
+    // Names are printable ASCII, so this cannot fail.
     if let Ok(value) = HeaderValue::try_from(line) {
         headers.append(field, value);
     }
@@ -100,7 +100,7 @@ fn legacy(
     }
 }
 
-/// Whole seconds, at least one, never too few.
+/// Whole seconds, at least one, rounded up.
 fn seconds(duration: Duration) -> u64 {
     let more = u64::from(duration.subsec_nanos() > 0);
     let seconds = duration.as_secs().saturating_add(more).max(1);

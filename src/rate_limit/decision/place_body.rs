@@ -1,4 +1,4 @@
-//! A response body that keeps its request's place.
+//! A response body that holds its request's places.
 
 use std::{
     pin::Pin,
@@ -11,8 +11,8 @@ use pin_project_lite::pin_project;
 use super::places::Place;
 
 pin_project! {
-    /// The wrapped service's body. A place under a [concurrency](crate::rate_limit::Policy::concurrency) policy is given back when it
-    /// ends, fails or is dropped.
+    /// The wrapped service's body. When it ends, fails or is dropped, the request's places under
+    /// [concurrency](crate::rate_limit::Policy::concurrency) policies are given back.
     #[derive(Debug)]
     pub struct Held<B> {
         #[pin]

@@ -1,4 +1,4 @@
-//! The places of a request whose connection outlives its response.
+//! The places of a request, and a guard for connections that outlive their response.
 
 use std::{
     fmt,
@@ -9,12 +9,12 @@ use http::Extensions;
 
 /// The places that a request holds under [concurrency](crate::rate_limit::Policy::concurrency) policies.
 ///
-/// A place is given back when the response body ends. For an upgraded connection, such as a WebSocket, that is at once.
-/// The handler takes a [`PlaceGuard`] then and drops it when the connection ends. A connection that is upgraded without is
-/// not counted, and the first of them is logged.
+/// A place is given back when the response body ends. When a connection is upgraded, for example to a WebSocket, that
+/// is at once. So the handler takes a [`PlaceGuard`] and drops it when the connection ends. An upgraded connection
+/// without a guard is not counted; the first one is logged.
 ///
-/// It is in the extensions of the request, and with the feature `axum` an extractor. A request that holds no place, as there
-/// is no such policy or as Redis fails, gives an empty one.
+/// `Places` is in the extensions of the request, and with the feature `axum` it is an extractor. It is empty when the
+/// request holds no place, because there is no such policy or Redis fails.
 ///
 /// ```
 /// # #[cfg(feature = "axum")]
@@ -45,14 +45,14 @@ pub struct Places(Vec<Weak<dyn Send + Sync>>);
 impl Places {
     /// Keeps the places until the guard is dropped.
     ///
-    /// Before the response body ends: from then on there is nothing to keep.
+    /// Call it before the response body ends: at the end of the body the places are given back.
     pub fn guard(&self) -> PlaceGuard {
         PlaceGuard {
             _places: self.0.iter().filter_map(Weak::upgrade).map(Place).collect(),
         }
     }
 
-    /// Adds these places to those that the request holds by limits further out.
+    /// Adds these places to those that outer layers have put into the request.
     pub(crate) fn add(extensions: &mut Extensions, places: &[Place]) {
         if !places.is_empty() {
             let all: &mut Self = extensions.get_or_insert_default();
@@ -62,7 +62,8 @@ impl Places {
     }
 }
 
-/// Keeps places under [concurrency](crate::rate_limit::Policy::concurrency) policies until it is dropped. Made by [`Places::guard`].
+/// Keeps places under [concurrency](crate::rate_limit::Policy::concurrency) policies until it is dropped. Made by
+/// [`Places::guard`].
 #[derive(Debug)]
 #[must_use = "the places are given back when this is dropped"]
 pub struct PlaceGuard {
@@ -78,7 +79,7 @@ impl Place {
         Self(Arc::new(lease))
     }
 
-    /// Whether somebody else holds it too.
+    /// Whether a clone or a guard holds it too.
     pub(crate) fn is_shared(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }

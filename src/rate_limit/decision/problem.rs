@@ -1,18 +1,19 @@
-//! What a denial says in its body.
+//! The bodies of 429 and 503 responses: problem details (RFC 9457) or plain text.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::{decision::Denial, standing::Standing};
 
-/// The body of a response that this layer makes, and its type.
+/// The body of a response that this layer makes, and its media type.
 #[derive(Debug)]
 pub(crate) struct Text {
     pub(crate) body: String,
     pub(crate) media_type: HeaderValue,
 }
 
-/// A denial: draft-ietf-httpapi-ratelimit-headers-11 §5.1 for a client that takes problems, else a line of text.
+/// For a denial: the problem of draft-ietf-httpapi-ratelimit-headers-11 §5.1 if the client accepts one, else plain
+/// text.
 pub(crate) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
     if !takes_problems(request) {
         return plain("too many requests\n");
@@ -32,7 +33,7 @@ pub(crate) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
     }))
 }
 
-/// No telling: draft §5.2, or a line of text.
+/// For a request that cannot be decided: the problem of draft 11 §5.2 if the client accepts one, else plain text.
 pub(crate) fn unavailable(request: &HeaderMap) -> Text {
     if !takes_problems(request) {
         return plain("rate limits cannot be checked at the moment\n");
@@ -60,7 +61,7 @@ fn problem(members: &serde_json::Value) -> Text {
     }
 }
 
-/// Whether the client says that it takes problems, and not that it would rather have text.
+/// Whether the client accepts problem details, and does not prefer text or HTML.
 fn takes_problems(request: &HeaderMap) -> bool {
     let lines = request.get_all(header::ACCEPT).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
@@ -80,7 +81,7 @@ fn takes_problems(request: &HeaderMap) -> bool {
         "*/*",
     ]);
     let text = quality(&["text/plain", "text/*", "*/*"]);
-    // Pages are not ours to make: a browser gets text.
+    // This layer makes no HTML: a browser gets plain text.
     problem > 0 && problem >= text && problem >= quality(&["text/html"])
 }
 
@@ -93,7 +94,7 @@ fn range(text: &str) -> (String, u16) {
         name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
     });
     let quality = quality.map_or(Some(1.0), |value| value.parse::<f32>().ok());
-    // A quality that is none counts as none.
+    // A quality that is not a number counts as 0.
     let thousandths = quality.map_or(0.0, |quality| (quality * 1_000.0).clamp(0.0, 1_000.0));
     (range, thousandths as u16)
 }

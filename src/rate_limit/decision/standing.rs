@@ -1,10 +1,10 @@
-//! Where a subject stands.
+//! The standing of a subject with one policy.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::rate_limit::quota::{items::PolicyItems, policies::Limit, policy::Policy, quota::Quota};
 
-/// Where a subject stands with a policy.
+/// What a subject has left under one policy, and when permits come back.
 #[derive(Clone)]
 pub struct Standing {
     limit: Arc<Limit>,
@@ -15,7 +15,7 @@ pub struct Standing {
     pub(crate) wait: Wait,
     /// Whether permits were used.
     charged: bool,
-    /// When it was decided, in microseconds since 1970: by Redis's clock, if that was asked.
+    /// The time of the decision, in microseconds since 1970: by Redis's clock if Redis decided.
     at: u64,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Request {
     pub(crate) at: u64,
 }
 
-/// When a request fits that does not.
+/// The time until a request that does not fit now will fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
     After(Duration),
@@ -46,22 +46,23 @@ impl Wait {
     }
 }
 
-/// What a policy's algorithm says, in microseconds and in its own measure.
+/// The result of a policy's algorithm. Times are in microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     /// Whether the request fits.
     pub(crate) fits: bool,
+    /// In the algorithm's own unit: for GCRA the debt in ticks, else the permits or places used.
     pub(crate) level: u64,
-    /// Until the request fits; negative for never.
+    /// Until the request fits; negative: never.
     pub(crate) wait: i64,
-    /// Until there is one permit more.
+    /// Until one permit fits; 0 if one fits now.
     pub(crate) following: u64,
     /// Until all permits are back.
     pub(crate) reset: u64,
 }
 
 impl Reading {
-    /// Of GCRA, whose debt says it all.
+    /// A reading of GCRA, whose debt determines all times.
     pub(crate) fn of_gcra(fits: bool, debt: u64) -> Self {
         Self {
             fits,
@@ -74,7 +75,7 @@ impl Reading {
 }
 
 impl Standing {
-    /// What `reading` means after a request.
+    /// The standing that follows from `reading` after a request.
     pub(crate) fn new(limit: &Arc<Limit>, reading: Reading, request: Request) -> Self {
         let (remaining, window, reset, wait) = match &limit.rate {
             Some(rate) => {
@@ -109,11 +110,11 @@ impl Standing {
         let Some(quota) = policy.quota() else {
             return (remaining, None, 0, Wait::Unknown);
         };
-        // draft §6: what is left over the window is not more than the rate
-        let fair = quota.rate().time_of(remaining);
+        // Draft 11 §6: the remaining permits per effective window must not exceed the rate.
+        let at_rate = quota.rate().time_of(remaining);
         let window = match remaining {
             0 => reading.following,
-            _ => reading.reset.max(fair),
+            _ => reading.reset.max(at_rate),
         };
         let wait = u64::try_from(reading.wait).map_or(Wait::Never, after);
         (remaining, Some(window), reading.reset, wait)
@@ -139,13 +140,13 @@ impl Standing {
         self.remaining
     }
 
-    /// The time in which no more than [`remaining`](Self::remaining) should be used: what these permits take to come
-    /// back, or if there is none, the time until there is one. `None` for concurrency.
+    /// The time over which the client should spread the [`remaining`](Self::remaining) permits: the time that so many
+    /// permits take to come back. If none is left, the time until one is back. `None` for concurrency.
     pub fn effective_window(&self) -> Option<Duration> {
         self.effective_window
     }
 
-    /// The time until all permits are there again, if nothing more is used. Zero for concurrency.
+    /// The time until all permits are back, if no more are used. Zero for concurrency.
     pub fn resets_after(&self) -> Duration {
         self.resets_after
     }
@@ -156,30 +157,31 @@ impl Standing {
         self.exceeded
     }
 
-    /// True when the policy refuses nothing.
+    /// True for a [shadow](Policy::shadow) policy, which denies nothing.
     pub fn is_shadow(&self) -> bool {
         self.limit.policy.is_shadow()
     }
 
-    /// How long the request would have to wait for this policy, if that is known.
+    /// How long the request has to wait for this policy, if that is known.
     pub(crate) fn wait(&self) -> Option<Duration> {
         self.wait.time()
     }
 
-    /// When the permits that were used are back by themselves, in microseconds since 1970. Long ago if none were.
-    pub(crate) fn over(&self) -> u64 {
+    /// When the permits that were used have come back with time, in microseconds since 1970. If none were used, a time
+    /// long ago.
+    pub(crate) fn refundable_until(&self) -> u64 {
         match self.charged {
             true => self.at.saturating_add(micros(self.resets_after)),
             false => 1,
         }
     }
 
-    /// Whether permits were used, in Redis.
+    /// Whether permits were used in Redis.
     pub(crate) fn is_charged(&self) -> bool {
         self.charged
     }
 
-    /// The time of something that is so far away, in microseconds since 1970.
+    /// The time of the decision plus `wait`, in microseconds since 1970.
     pub(crate) fn time_after(&self, wait: Duration) -> u64 {
         self.at.saturating_add(micros(wait))
     }
@@ -197,7 +199,7 @@ impl Standing {
         }
     }
 
-    /// The same with a wait of at most `longest`, if it refuses.
+    /// The same standing; if the request did not fit, the wait is at most `longest`.
     pub(crate) fn within(&self, longest: Duration) -> Self {
         match self.wait {
             Wait::After(time) if self.exceeded => Self {

@@ -1,11 +1,11 @@
-//! A bounded map that forgets what was not used for longest.
+//! A map with bounded size that drops its oldest entries.
 
 use std::{collections::HashMap, hash::Hash, mem};
 
-/// What a bounded number of keys have.
+/// A map with a bounded number of keys.
 ///
-/// They live in two halves. When the young half is full it becomes the old one, and what was in that is forgotten:
-/// what was not used while many others were.
+/// It has two halves. Inserts go to the young half. When it is full, it replaces the old half, and the entries of the
+/// old half are dropped.
 #[derive(Debug)]
 pub(crate) struct BoundedMap<K, V> {
     young: HashMap<K, V>,
@@ -14,7 +14,7 @@ pub(crate) struct BoundedMap<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
-    /// Room for `keys` at most.
+    /// Holds at most `keys`.
     pub(crate) fn new(keys: usize) -> Self {
         Self {
             young: HashMap::new(),
@@ -34,7 +34,7 @@ impl<K: Eq + Hash, V: Clone> BoundedMap<K, V> {
         self.young.insert(key, value);
     }
 
-    /// All that is known, the most recent last. A key may come twice.
+    /// All values, the young half last. A key may occur twice.
     pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
         self.old.values().chain(self.young.values())
     }

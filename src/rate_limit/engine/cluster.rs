@@ -1,4 +1,4 @@
-//! Several subjects whose keys are on different servers of a cluster.
+//! Decides for subjects whose keys are on several cluster servers.
 
 use std::{
     future::{self, Future},
@@ -32,20 +32,20 @@ struct Check {
     ask: Ask,
 }
 
-/// What was granted, which is given back unless somebody takes it.
+/// A grant. It is refunded on drop unless the caller takes it.
 struct Untaken {
     grant: Grant,
     refund: Refund,
 }
 
-/// Gives back when it is dropped.
+/// Refunds when it is dropped.
 struct Refund {
     of: Option<(Check, Vec<Option<Vec<Standing>>>)>,
     runtime: Handle,
 }
 
-/// Decides with a call for each subject, all at once. What some admit and others do not is given back, so a denial counts
-/// for nobody in the end. So is what a caller is granted that went away meanwhile.
+/// Sends one call for each subject, all concurrently. If a call denies or fails, the permits charged by the others are
+/// refunded. An admission is also refunded if the caller was dropped meanwhile.
 pub(crate) async fn decide(
     redis: &Redis,
     refunds: &Arc<Refunds>,
@@ -59,7 +59,7 @@ pub(crate) async fn decide(
         claims: claims.into(),
         ask,
     };
-    // A task of its own, which goes on when the caller goes away.
+    // A separate task: it continues if the caller is dropped.
     let deciding = tokio::spawn(check.decide());
     let ended =
         |error| Error::new(Kind::Unavailable, "the runtime is shutting down").caused_by(error);
@@ -99,7 +99,7 @@ impl Check {
         })
     }
 
-    /// Gives back what these subjects were charged. What cannot be given back now is back when its time is over.
+    /// Refunds the permits charged to these subjects. If a refund fails, its permits come back as they expire.
     async fn give_back(&self, charged: &[Option<Vec<Standing>>]) {
         if self.ask.most == 0 || self.ask.look {
             return;
@@ -136,7 +136,7 @@ impl Drop for Refund {
     }
 }
 
-/// Runs futures side by side and gives what all of them gave, in their order.
+/// Runs futures concurrently and returns their outputs in the same order.
 async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();

@@ -29,7 +29,7 @@ pub(crate) struct Denials {
     refunds: Arc<Refunds>,
 }
 
-/// When a request was sent, and how many returns there were before.
+/// When a request was sent, and how many refunds had been counted before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     at: Instant,
@@ -64,12 +64,12 @@ impl Denials {
     pub(crate) fn find(&self, claims: &[Claim], cost: u64) -> Option<Decision> {
         let now = Instant::now();
         let longest = match self.refunds.are_expected() {
-            true => LONGEST_WITH_RETURNS,
+            true => LONGEST_WITH_REFUNDS,
             false => LONGEST,
         };
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         claims.iter().find_map(|claim| {
-            let known = known.get(&claim.place())?;
+            let known = known.get(&claim.map_key())?;
             let age = now.saturating_duration_since(known.asked.at);
             let is_over = age >= known.lasts.min(longest)
                 || self
@@ -103,7 +103,7 @@ impl Denials {
                 lasts,
             };
             let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            all.insert(claim.place(), known);
+            all.insert(claim.map_key(), known);
         }
     }
 }
@@ -111,5 +111,5 @@ impl Denials {
 /// How long a denial is repeated without asking.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The same where permits come back: other processes give some back that this one does not know of.
-const LONGEST_WITH_RETURNS: Duration = Duration::from_secs(1);
+/// The same where refunds are expected: this process does not see the refunds of other processes.
+const LONGEST_WITH_REFUNDS: Duration = Duration::from_secs(1);

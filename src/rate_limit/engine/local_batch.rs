@@ -107,7 +107,11 @@ impl Batches {
         let accounts: Vec<Arc<Account>> = {
             let accounts = lock(&self.accounts);
             match claim {
-                Some(claim) => accounts.get(&claim.place()).cloned().into_iter().collect(),
+                Some(claim) => accounts
+                    .get(&claim.map_key())
+                    .cloned()
+                    .into_iter()
+                    .collect(),
                 None => accounts.values().cloned().collect(),
             }
         };
@@ -119,9 +123,9 @@ impl Batches {
 
     fn account(&self, claim: &Claim) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
-        let known = accounts.get(&claim.place()).cloned();
+        let known = accounts.get(&claim.map_key()).cloned();
         let account = known.unwrap_or_else(|| Arc::new(Account::new(self, claim)));
-        accounts.insert(claim.place(), Arc::clone(&account));
+        accounts.insert(claim.map_key(), Arc::clone(&account));
         account
     }
 }

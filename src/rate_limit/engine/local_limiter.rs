@@ -21,7 +21,7 @@ pub(crate) struct LocalLimiter {
     debts: Mutex<BoundedMap<Budget, PaidAt>>,
 }
 
-/// A subject and one of its policies, by name.
+/// A subject and one of its policies, by digest.
 type Budget = (Identity, Identity);
 
 impl LocalLimiter {

@@ -1,4 +1,4 @@
-//! What comes back: permits of requests that did not count after all.
+//! Refunds: permits that are given back, which end known denials.
 
 use std::sync::{
     Arc,
@@ -10,12 +10,12 @@ use crate::{
     redis::Redis,
 };
 
-/// When permits came back, of all layers and limiters of one handle. Returns are numbered.
+/// The refunds of all layers and limiters of one handle, numbered in their order.
 #[derive(Debug)]
 pub(crate) struct Refunds {
     count: AtomicU64,
-    /// The last one, by a part of the subject's digest. Denials of subjects that share a place are only asked for again.
-    last: [AtomicU64; PLACES],
+    /// The last refund of each bucket of subjects. A refund also ends the denials of other subjects in its bucket.
+    last: [AtomicU64; BUCKETS],
     are_expected: AtomicBool,
 }
 
@@ -23,17 +23,17 @@ impl Refunds {
     pub(crate) fn of(redis: &Redis) -> Arc<Self> {
         redis.shared(|| Self {
             count: AtomicU64::new(0),
-            last: [const { AtomicU64::new(0) }; PLACES],
+            last: [const { AtomicU64::new(0) }; BUCKETS],
             are_expected: AtomicBool::new(false),
         })
     }
 
-    /// How many there were.
+    /// The number of refunds so far.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Whether permits of a subject came back after so many returns.
+    /// Whether the subject had a refund after the refund with the number `after`.
     pub(crate) fn happened_since(&self, subject: Identity, after: u64) -> bool {
         self.last(subject).load(Ordering::SeqCst) > after
     }
@@ -67,7 +67,7 @@ impl Refunds {
     }
 
     fn last(&self, subject: Identity) -> &AtomicU64 {
-        &self.last[usize::from(subject.first_byte()) % PLACES]
+        &self.last[usize::from(subject.first_byte()) % BUCKETS]
     }
 }
 
@@ -84,4 +84,4 @@ impl Drop for RefundGuard<'_> {
     }
 }
 
-const PLACES: usize = 256;
+const BUCKETS: usize = 256;

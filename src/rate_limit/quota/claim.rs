@@ -1,4 +1,4 @@
-//! Whom a request counts against.
+//! A subject together with its policies, and the keys of their budgets in Redis.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::rate_limit::subject::identity::Identity;
 pub(crate) struct Claim {
     pub(crate) identity: Identity,
     pub(crate) policies: Policies,
-    /// Where policies without a name share a budget whatever their numbers.
+    /// Set where policies without a name share one budget although their numbers differ.
     pub(crate) unnamed: Option<Arc<UnnamedBudget>>,
 }
 
-/// A budget of policies without a name whose numbers depend on who asks.
+/// One budget for policies without a name whose numbers depend on the request.
 #[derive(Debug)]
 pub(crate) struct UnnamedBudget {
-    /// The algorithm of all of them.
+    /// The algorithm that all these policies have.
     kind: Bytes,
     suffix: String,
 }
@@ -29,12 +29,13 @@ impl Claim {
         self.policies.limits().iter()
     }
 
-    /// What the denials and the batches of this process know it by.
-    pub(crate) fn place(&self) -> (Identity, u64) {
+    /// The key of this claim in the maps of this process: known denials, and batches.
+    pub(crate) fn map_key(&self) -> (Identity, u64) {
         (self.identity, self.policies.fingerprint)
     }
 
-    /// The braces are a cluster's hash tag: all keys of one subject share a slot.
+    /// The keys in Redis, one for each policy. The braces are a hash tag: all keys of one subject are in one cluster
+    /// slot.
     pub(crate) fn keys(&self, namespace: &str) -> impl Iterator<Item = String> {
         let start = format!("{namespace}:r:{{{}", self.identity.to_hex());
         self.limits().map(move |limit| {
@@ -43,13 +44,13 @@ impl Claim {
         })
     }
 
-    /// The budget that other numbers may share with these, though they have no name.
+    /// The budget that a policy without a name shares with other numbers, if it shares one.
     fn unnamed(&self, limit: &Limit) -> Option<&UnnamedBudget> {
         let unnamed = self.unnamed.as_deref()?;
         (!limit.policy.is_named() && unnamed.kind == limit.kind).then_some(unnamed)
     }
 
-    /// Whether a budget may get other numbers.
+    /// Whether other numbers may be used on this policy's budget.
     pub(crate) fn may_change(&self, limit: &Limit) -> bool {
         limit.policy.is_named() || self.unnamed(limit).is_some()
     }

@@ -1,10 +1,12 @@
 //! The generic cell rate algorithm in whole numbers.
 //!
 //! A subject has a debt that grows by one permit per request and shrinks as time passes. A request is admitted when the
-//! debt with it is at most a full burst. What is stored is when the debt is paid, so an idle subject needs no storage.
+//! debt including it is at most a full burst. The time when the debt is paid is stored, so an idle subject needs no
+//! storage.
 //!
 //! Time is counted in ticks, a fraction of a microsecond that depends on the quota, so that a permit is a whole number
-//! of them. NOTE: `lua/gcra.lua` is the same inside Redis, where a debt may also remember the numbers that it comes from.
+//! of ticks. NOTE: `script/lua/gcra.lua` does the same inside Redis, where a debt may also store the numbers under
+//! which it was made.
 
 /// A quota in ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,27 +15,27 @@ pub(crate) struct Rate {
     pub(crate) permit: u64,
     /// Ticks in a microsecond.
     pub(crate) per_micro: u64,
-    /// Ticks that a full burst takes to come back; below 2^53, which doubles hold exactly.
+    /// Ticks that a full burst takes to come back; below 2^53, so that a double is exact.
     pub(crate) capacity: u64,
 }
 
-/// When a debt is paid: whole microseconds of some clock, and ticks on top.
+/// When a debt is paid: whole microseconds of some clock, plus ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PaidAt {
     pub(crate) micros: u64,
     pub(crate) ticks: u64,
 }
 
-/// What the algorithm says.
+/// The result for one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) admitted: bool,
-    /// The debt in ticks, with this request if it was admitted.
+    /// The debt in ticks, including this request if it was admitted.
     pub(crate) debt: u64,
 }
 
 impl Rate {
-    /// Decides on a request for `cost` permits at `now`, in microseconds, and says what to store if anything changed.
+    /// Decides on a request for `cost` permits at `now`, in microseconds. Also returns what to store, if that changed.
     pub(crate) fn decide(
         &self,
         stored: Option<PaidAt>,
@@ -41,8 +43,8 @@ impl Rate {
         cost: u64,
     ) -> (Outcome, Option<PaidAt>) {
         let owed = stored.map_or(0, |paid_at| self.debt(paid_at, now));
-        // A time further ahead than a full burst comes from a clock that was set back, or from a larger quota. If that
-        // were not stored, the burst would be owed again and again.
+        // A time further ahead than a full burst comes from a clock that was set back, or from a larger quota. The debt
+        // is then cut to a full burst and stored; otherwise it would be cut at each request and never shrink.
         let debt = u64::try_from(owed).map_or(self.capacity, |owed| owed.min(self.capacity));
         let heals = owed > u128::from(self.capacity);
         let after = u128::from(debt) + self.price(cost);
@@ -76,7 +78,7 @@ impl Rate {
         u32::try_from(left).unwrap_or(u32::MAX)
     }
 
-    /// The microseconds until `cost` permits fit beside this debt, or nothing when they never do.
+    /// The microseconds until `cost` permits fit beside this debt, or `None` when they never do.
     pub(crate) fn wait(&self, debt: u64, cost: u64) -> Option<u64> {
         let capacity = u128::from(self.capacity);
         if self.price(cost) > capacity {
@@ -103,7 +105,7 @@ impl Rate {
         u128::from(cost) * u128::from(self.permit)
     }
 
-    /// What is owed at `now`.
+    /// The debt at `now`, in ticks.
     fn debt(&self, paid_at: PaidAt, now: u64) -> u128 {
         let Some(micros) = paid_at.micros.checked_sub(now) else {
             return 0;

@@ -1,10 +1,10 @@
-//! A policy as a structured field item, as far as that never changes.
+//! The constant parts of a policy's items in structured fields (RFC 9651).
 
 use std::time::Duration;
 
 use super::quota::Quota;
 
-/// What header fields say of a policy.
+/// The constant parts of what `RateLimit` and `RateLimit-Policy` say about a policy.
 #[derive(Clone, Debug)]
 pub(crate) struct PolicyItems {
     /// The name as an RFC 9651 §3.3.3 String.
@@ -14,7 +14,7 @@ pub(crate) struct PolicyItems {
 }
 
 impl PolicyItems {
-    /// For a quota, or so many places.
+    /// For a quota, or for a concurrency policy with `limit` places.
     pub(crate) fn new(name: &str, quota: Option<Quota>, limit: u32) -> Self {
         let item = quoted(name);
         let policy = match quota {
@@ -28,12 +28,12 @@ impl PolicyItems {
     }
 }
 
-/// draft §3: sub-second precision is not supported
+/// The window, if it is whole seconds: `w` has no fractions of a second (draft 11 §3).
 fn whole_seconds(window: Duration) -> Option<u64> {
     (window.subsec_nanos() == 0).then_some(window.as_secs())
 }
 
-/// RFC 9651 §4.1.6: a backslash before quotes and backslashes, quotes around.
+/// RFC 9651 §4.1.6: puts a backslash before each quote and backslash, and quotes around the whole.
 fn quoted(name: &str) -> String {
     let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")

@@ -1,4 +1,4 @@
-//! The policies that a subject is held to together.
+//! The policies that apply to a subject together.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{gcra::Rate, items::PolicyItems, policy::Policy, quota::Quota};
 use crate::rate_limit::subject::identity::Identity;
 
-/// The policies that a subject is held to together: a request is counted by all of them or by none.
+/// The policies that apply to a subject together: a request is counted by all of them or by none.
 ///
-/// Made from a [`Quota`], a [`Policy`], or several. Cloning bumps a reference count.
+/// Made from a [`Quota`], a [`Policy`], or several policies. Cloning bumps a reference count.
 ///
 /// ```
 /// use tower_fred::rate_limit::{Policies, Policy, Quota};
@@ -24,11 +24,11 @@ use crate::rate_limit::subject::identity::Identity;
 #[derive(Clone, Debug)]
 pub struct Policies {
     list: Arc<[Arc<Limit>]>,
-    /// A digest of all that they say: what was decided under other numbers is another matter.
+    /// A digest of names, numbers and modes. Decisions under other numbers are stored under another fingerprint.
     pub(crate) fingerprint: u64,
 }
 
-/// A policy, and what follows from it.
+/// A policy, and values that are derived from it once.
 #[derive(Debug)]
 pub(crate) struct Limit {
     pub(crate) policy: Policy,
@@ -36,13 +36,14 @@ pub(crate) struct Limit {
     /// The algorithm and its numbers, as the scripts take them.
     pub(crate) kind: Bytes,
     pub(crate) numbers: [Bytes; 3],
-    /// The numbers of GCRA as a debt remembers them whose budget may get others; instead of the last number.
+    /// With GCRA: all its numbers as text. A budget on which other numbers may be used stores it beside the debt. Then
+    /// it is the third argument of the scripts, in place of the third number.
     pub(crate) mark: Option<Bytes>,
-    /// What its keys end with.
+    /// The end of its keys in Redis.
     pub(crate) suffix: String,
-    /// Tells it from others, also from those of the same name with other numbers.
+    /// Different for each algorithm, name and set of numbers.
     pub(crate) digest: Identity,
-    /// Whether the name is known to be in use.
+    /// Whether `PolicyNames` has compared it with the other policies of its name.
     pub(crate) noted: AtomicBool,
     pub(crate) fields: PolicyItems,
 }
@@ -60,13 +61,13 @@ impl Policies {
         Self { list, fingerprint }
     }
 
-    /// How many there are.
+    /// The number of policies.
     #[allow(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// The policies, as they were given.
+    /// The policies, in the order in which they were given.
     pub fn iter(&self) -> impl Iterator<Item = &Policy> {
         self.list.iter().map(|limit| &limit.policy)
     }
@@ -75,12 +76,12 @@ impl Policies {
         &self.list
     }
 
-    /// The same with each policy changed.
+    /// These policies, each changed by `change`.
     pub(crate) fn map(&self, change: impl Fn(Policy) -> Policy) -> Self {
         Self::new(self.iter().cloned().map(change))
     }
 
-    /// The only policy under another name.
+    /// The only policy, under another name. Panics when there are several.
     pub(crate) fn named(&self, name: &str) -> Self {
         assert!(
             self.len() == 1,
@@ -89,7 +90,7 @@ impl Policies {
         self.map(|policy| policy.renamed(name))
     }
 
-    /// These and another one.
+    /// These policies and one more.
     pub(crate) fn and(&self, policy: Policy) -> Self {
         Self::new(self.iter().cloned().chain([policy]))
     }
@@ -119,14 +120,14 @@ impl Limit {
 }
 
 impl Limit {
-    /// What the keys of policies without a name end with that stand for this one, as those of a tier do.
+    /// The end of the keys of all policies without a name that share the budget of this one, such as those of tiers.
     pub(crate) fn shared_suffix(&self) -> String {
         let (kind, numbers) = self.policy.script();
         let budget = Identity::numbers(kind, self.policy.name(), numbers, true);
         format!("}}:{}", budget.to_hex())
     }
 
-    /// The same quota by GCRA, which a process can keep by itself; `None` for what it cannot.
+    /// The same quota under GCRA, the algorithm of the local limiter; `None` for a shadow or concurrency policy.
     pub(crate) fn locally(self: &Arc<Self>) -> Option<(Arc<Self>, Rate)> {
         if self.policy.is_shadow() {
             return None;
@@ -142,7 +143,7 @@ impl Limit {
 }
 
 impl From<Quota> for Policies {
-    /// A policy without a name: its budget belongs to its numbers, and clients are told the name `default`.
+    /// A policy without a name: its budget is named by its numbers, and clients see the name `default`.
     fn from(quota: Quota) -> Self {
         Policy::unnamed(quota).into()
     }
@@ -168,8 +169,8 @@ impl From<Vec<Policy>> for Policies {
     }
 }
 
-/// Digits that begin with a zero: the length of the burst less one in 1 digit, the lengths of the other two in 2, the burst,
-/// ticks per permit, ticks per microsecond. NOTE: `lua/gcra.lua` reads it.
+/// The numbers of GCRA as digits: a zero; the length of the burst minus one, in 1 digit; the lengths of the other two
+/// numbers, in 2 digits each; the burst, ticks per permit, ticks per microsecond. NOTE: `script/lua/gcra.lua` reads it.
 fn mark(rate: Rate, burst: u32) -> String {
     let [burst, permit, per_micro] =
         [burst.into(), rate.permit, rate.per_micro].map(|number: u64| number.to_string());

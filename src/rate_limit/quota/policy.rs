@@ -1,28 +1,31 @@
-//! What a subject is held to: a named quota under an algorithm, or a number of places.
+//! A policy: a named quota with an algorithm, or a number of places.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{gcra::Rate, quota::Quota};
 
-/// A named limit: so much per time, or so many at once.
+/// A named limit: a number of permits per time, or a number of requests at once.
 ///
-/// The name, the algorithm and the subject make the budget. Layers and [limiters](crate::rate_limit::RateLimiter) that have a policy
-/// of the same name and algorithm share it, whatever other policies they have; give another name where they should not. A
-/// [`Quota`] without a name has a budget that belongs to its numbers: permits, window, burst and algorithm.
+/// A budget is identified by the name, the algorithm and the subject. Layers and
+/// [limiters](crate::rate_limit::RateLimiter) that have a policy of the same name and algorithm share its budgets; give
+/// another name where they should not. The budget of a [`Quota`] without a name is identified by its numbers instead:
+/// permits, window, burst and algorithm.
 ///
 /// # Other numbers under one name
 ///
-/// When the numbers change, by a new release or because a subject changes its tier, what was used still counts, permit for
-/// permit: who has used two of what becomes 100 an hour has 98 left. It comes back at the rate of the numbers under which
-/// the subject was last admitted, or at the new rate if that is faster. With
-/// [`CalendarWindow`](Algorithm::CalendarWindow) only what was used since the new window began counts; with
-/// [`SlidingLog`](Algorithm::SlidingLog) what the shorter of two windows has let go is gone.
+/// The numbers of a policy change with a new release, or when a subject changes its tier. Permits that were used before
+/// still count, one for one: a subject that has used two permits has 98 left when the quota becomes 100 an hour. They
+/// come back at the rate of the numbers under which the subject was last admitted, or at the new rate if that is
+/// faster. With [`CalendarWindow`](Algorithm::CalendarWindow) only permits count that were used since the new window
+/// began. With [`SlidingLog`](Algorithm::SlidingLog) permits that have left the shorter of the two windows no longer
+/// count.
 ///
-/// Two sets of numbers that take turns on one subject all the time are a mistake: each pays what is owed under the other at
-/// its own rate. So two layers on one handle must not have one name with two sets of numbers, which
-/// [panics](crate::rate_limit::RateLimitLayer#panics); what is known only later is logged as an error, at most once a second: the
-/// policies of a [limiter](crate::rate_limit::RateLimiter), and those of a tier with the name of another layer. The tiers of one layer
-/// may have one name with different numbers, as each subject has one of them.
+/// Two sets of numbers must not alternate on one subject all the time, since each of them restores permits of the other
+/// at its own rate. So two layers on one handle that have one name with two sets of numbers
+/// [panic](crate::rate_limit::RateLimitLayer#panics). Conflicts that are only found later are logged as errors, at most
+/// one line a second: those of a [limiter](crate::rate_limit::RateLimiter), and those of a tier that has the name of
+/// another layer's policy. The tiers of one layer may have one name with different numbers, as each subject is in one
+/// tier.
 ///
 /// ```
 /// use tower_fred::rate_limit::{Algorithm, Policy, Quota};
@@ -40,27 +43,27 @@ pub struct Policy {
     shadow: bool,
 }
 
-/// How a quota is kept.
+/// The algorithm that counts a quota.
 ///
-/// In the worst window of the quota's length there may be: as much as the quota says with the sliding windows, a burst
-/// more than that with [`Gcra`](Self::Gcra), twice as much with [`CalendarWindow`](Self::CalendarWindow).
+/// The most permits that are granted in any window of the quota's length: the quota's number with the sliding windows,
+/// a burst more than that with [`Gcra`](Self::Gcra), twice the number with [`CalendarWindow`](Self::CalendarWindow).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// The generic cell rate algorithm: permits come back one by one, evenly. The smallest state, gone when the
-    /// subject has its burst again: a time, and under a name the numbers of the quota. The default.
+    /// The generic cell rate algorithm: permits come back one by one, evenly. The default. It stores the least: a time,
+    /// and for a policy with a name the numbers of the quota, until the whole burst is available again.
     #[default]
     Gcra,
-    /// A sliding window, exact: a permit comes back when its request leaves the window. Remembers each admitted request,
-    /// so it takes quotas of up to 10,000 permits. The quota's burst is not used.
+    /// An exact sliding window: a permit comes back when its request leaves the window. It stores each admitted
+    /// request, so a quota may have at most 10,000 permits. The quota's burst is not used.
     SlidingLog,
-    /// A sliding window in constant memory, 340 bytes a subject: as [`SlidingLog`](Self::SlidingLog), but a permit comes
-    /// back up to a 60th of a window later, so that a busy subject gets about 1 % less than the quota. The quota's burst is
-    /// not used.
+    /// A sliding window in constant memory: a value of 260 bytes for each subject. As [`SlidingLog`](Self::SlidingLog),
+    /// but a permit comes back up to a 60th of a window later, so that a busy subject gets about 1 % less than the
+    /// quota. The quota's burst is not used.
     SlidingWindow,
-    /// A fixed window on the calendar, for contracts: all permits come back at once when the next window begins. Windows
-    /// are counted from 1970, in UTC: those of a day begin at midnight, those of an hour on the hour, those of seven days
-    /// on Thursdays. The quota's burst is not used.
+    /// A fixed window on the calendar, for contracts: all permits come back at once when the next window begins.
+    /// Windows are counted from 1970, in UTC: those of a day begin at midnight, those of an hour on the hour, those of
+    /// seven days on Thursdays. The quota's burst is not used.
     CalendarWindow,
 }
 
@@ -96,9 +99,8 @@ impl Policy {
 
     /// At most `places` requests at the same time.
     ///
-    /// A request has a place until its response body ends or is dropped. Whatever it costs, it has one; if it costs nothing,
-    /// it has none. The place of a
-    /// process that crashed is free again when its [lease](Self::lease) is over.
+    /// A request has one place until its response body ends or is dropped, whatever it costs; a request that costs
+    /// nothing has no place. When a process crashes, its places are free again when their [lease](Self::lease) ends.
     ///
     /// # Panics
     ///
@@ -131,8 +133,8 @@ impl Policy {
         self
     }
 
-    /// For how long a place is kept for a process that does not say anything; default one minute. While a request takes
-    /// longer, its place is renewed, every third of this time. Other policies stay as they are.
+    /// How long a place is kept without a renewal; default one minute. The process renews the place of a running
+    /// request every third of this time. A policy that is not a concurrency policy stays as it is.
     ///
     /// # Panics
     ///
@@ -147,15 +149,16 @@ impl Policy {
         self
     }
 
-    /// Only to see what it would do: it is counted as if it were enforced, and refuses nothing. Clients are not told of it;
-    /// [`Standing::is_exceeded`](crate::rate_limit::Standing::is_exceeded) and the log are.
+    /// Makes it a shadow policy, to test a limit: it is counted as if it were enforced, but denies nothing. Clients do
+    /// not see it; [`Standing::is_exceeded`](crate::rate_limit::Standing::is_exceeded) and the log show what it would
+    /// deny.
     #[must_use]
     pub fn shadow(mut self) -> Self {
         self.shadow = true;
         self
     }
 
-    /// The same under another name; panics as [`new`](Self::new) does.
+    /// The same policy under another name; panics as [`new`](Self::new) does.
     pub(crate) fn renamed(mut self, name: &str) -> Self {
         self.name = checked(name);
         self.named = true;
@@ -191,7 +194,7 @@ impl Policy {
         self.shadow
     }
 
-    /// The quota in ticks, when it is kept by GCRA.
+    /// The quota in ticks, if the algorithm is GCRA.
     pub(crate) fn rate(&self) -> Option<Rate> {
         match self.measure {
             Measure::Rate {
@@ -202,7 +205,7 @@ impl Policy {
         }
     }
 
-    /// How long a place is kept, for a concurrency policy.
+    /// The [lease](Self::lease) of a concurrency policy.
     pub(crate) fn lease_time(&self) -> Option<Duration> {
         match self.measure {
             Measure::Rate { .. } => None,
@@ -215,7 +218,7 @@ impl Policy {
         self.named
     }
 
-    /// The algorithm as the scripts know it, and its numbers.
+    /// The name of the algorithm in the scripts, and its numbers.
     pub(crate) fn script(&self) -> (&'static str, [u64; 3]) {
         match self.measure {
             Measure::Rate { quota, algorithm } => {
@@ -254,14 +257,15 @@ fn checked(name: &str) -> Arc<str> {
     name.into()
 }
 
-/// Whole microseconds, at least one, never too few.
+/// Whole microseconds, at least one, rounded up.
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
-/// NOTE: as in `ring.lua`.
+/// Sub-windows of a window. NOTE: as in `script/lua/ring.lua`.
 const RING: u64 = 60;
 
+/// The most permits of a quota under `SlidingLog`.
 const LONGEST_LOG: u32 = 10_000;
 
 #[cfg(test)]

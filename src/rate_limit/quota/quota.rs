@@ -1,14 +1,14 @@
-//! How much is allowed.
+//! A quota: a rate and a burst.
 
 use std::{fmt, time::Duration};
 
 use super::gcra::Rate;
 
-/// So many requests per so much time, and how many of them may come at once.
+/// A number of permits per time, and how many of them may be used at once.
 ///
-/// A quota is a sustained rate and a burst. The default burst is the whole number: `Quota::per_minute(100)` sustains
-/// 100 a minute, one every 600 ms, and lets a subject that was idle send 100 at once. So the busiest minute admits 199:
-/// a full burst and what comes back during it. `.burst(10)` makes that 109.
+/// A quota is a sustained rate and a burst. The default burst is all permits of the window: `Quota::per_minute(100)`
+/// sustains 100 a minute, one every 600 ms, and lets a subject that was idle send 100 at once. So the busiest minute
+/// admits 199: a full burst and what comes back during it. `.burst(10)` makes that 109.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,7 +20,7 @@ use super::gcra::Rate;
 /// assert_eq!(Quota::new(3, Duration::from_millis(250)).to_string(), "3 per 250ms, burst 3");
 /// ```
 ///
-/// A quota that makes no sense does not compile when it is a constant:
+/// An invalid quota in a constant does not compile:
 ///
 /// ```compile_fail
 /// const NOTHING: tower_fred::rate_limit::Quota = tower_fred::rate_limit::Quota::per_second(0);
@@ -29,8 +29,8 @@ use super::gcra::Rate;
 /// # Precision
 ///
 /// Rates are not rounded: three per second is one every third of a second, and 4,000,000,000 per second is possible.
-/// Where an exact fraction would leave the 53 bits that Redis's scripts compute with, a permit takes longer by less
-/// than one part in a million. The clock has microseconds.
+/// Redis's scripts compute with 53 bits. Where an exact fraction does not fit, a permit takes up to a millionth longer
+/// to come back. The resolution of the clock is one microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quota {
     permits: u32,
@@ -92,7 +92,7 @@ impl Quota {
         quota
     }
 
-    /// How many permits may be used at once by a subject that was idle; default: as many as one window has.
+    /// How many permits a subject that was idle may use at once; default: the permits of one window.
     ///
     /// # Panics
     ///
@@ -105,7 +105,7 @@ impl Quota {
         self
     }
 
-    /// How many permits there are in a window.
+    /// The permits of a window.
     pub const fn permits(&self) -> u32 {
         self.permits
     }
@@ -120,7 +120,7 @@ impl Quota {
         self.burst
     }
 
-    /// The quota in ticks: exact if that fits, else with the finest ticks that do.
+    /// The quota in ticks: exact if that fits into `MAX_TICKS`, else with the finest ticks that fit.
     pub(crate) const fn rate(&self) -> Rate {
         let (nanos, burst) = (self.window.as_nanos(), self.burst as u128);
         // A permit takes nanos / divisor microseconds.
@@ -162,10 +162,10 @@ const fn gcd(mut a: u128, mut b: u128) -> u128 {
     a
 }
 
-/// Up to here doubles hold every whole number.
+/// Up to this number a double is exact for each whole number.
 const MAX_TICKS: u128 = (1 << 53) - 1;
 
-/// In microseconds: added to the time since 1970, it stays below 2^53.
+/// In microseconds. The time since 1970 plus this stays below 2^53.
 const LONGEST: u128 = 1 << 52;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The script calls: what is asked of Redis, and what it says.
+//! One function for each script: sends the keys and arguments, reads the reply.
 
 use super::{
     arguments::{arguments, keys, number, word},
@@ -16,7 +16,7 @@ use crate::{
     redis::Redis,
 };
 
-/// Asks for permits, and for a place with this name if there is one.
+/// Asks for permits, and under concurrency policies for a place of the lease `id`, if there is one.
 pub(crate) async fn decide(
     redis: &Redis,
     claims: &[Claim],
@@ -42,8 +42,8 @@ pub(crate) async fn decide(
     reply::read(&reply, claims, ask)
 }
 
-/// Gives permits back that `standings` used, or, if there are none, any. What came back by itself since is not given back
-/// again.
+/// Gives back the permits that the decision with these standings used; without standings, any permits. Permits that
+/// have come back with time since the decision are not given back again.
 pub(crate) async fn refund(
     redis: &Redis,
     claims: &[Claim],
@@ -52,25 +52,25 @@ pub(crate) async fn refund(
 ) -> Result<(), Error> {
     let head = [number(permits.min(u32::MAX.into())), word("-"), word("-")];
     let mut standings = standings.iter();
-    let over = |limit: &Limit| match (standings.next(), limit.policy.lease_time()) {
-        (Some(standing), _) => number(standing.over()),
+    let until = |limit: &Limit| match (standings.next(), limit.policy.lease_time()) {
+        (Some(standing), _) => number(standing.refundable_until()),
         (None, Some(_)) => number(1),
         (None, None) => number(0),
     };
-    let args = arguments(head, claims, None, over);
+    let args = arguments(head, claims, None, until);
     redis
         .run_on::<()>(&REFUND, &keys(redis, claims), args)
         .await
 }
 
-/// Gives a place back.
+/// Gives the place of the lease `id` back.
 pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
     let args = arguments(
         [number(0), word("-"), word("-")],
         claims,
         Some(id),
         |limit| {
-            // Of the policies of another kind there is nothing to give back.
+            // 1 is a time long ago: policies other than concurrency give nothing back.
             number(u64::from(limit.policy.lease_time().is_none()))
         },
     );
@@ -79,7 +79,7 @@ pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Resu
         .await
 }
 
-/// Says that a place is still needed.
+/// Extends the lease `id`.
 pub(crate) async fn renew(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
     let args = arguments([word("-"), word("-"), word("-")], claims, Some(id), |_| {
         word("-")
@@ -87,7 +87,7 @@ pub(crate) async fn renew(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Resu
     redis.run_on::<()>(&RENEW, &keys(redis, claims), args).await
 }
 
-/// Forgets a subject.
+/// Deletes all that Redis stores for a claim.
 pub(crate) async fn reset(redis: &Redis, claim: &Claim) -> Result<(), Error> {
     let claims = std::slice::from_ref(claim);
     redis.run_on::<()>(&RESET, &keys(redis, claims), []).await

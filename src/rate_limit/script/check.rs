@@ -16,7 +16,7 @@ pub(crate) async fn decide(redis: &Redis, claims: &[Claim], ask: Ask) -> Result<
     let needs_place = claims.iter().flat_map(Claim::limits);
     let mut lease_times = needs_place.filter_map(|limit| limit.policy.lease_time());
     let takes_place = ask.most > 0 && !ask.look && lease_times.next().is_some();
-    // Made before it is asked for: a place of a caller that goes away meanwhile is given back too.
+    // Made before the call: if the caller drops this future meanwhile, the lease's destructor gives the place back.
     let lease = takes_place.then(|| Lease::new(redis, claims));
     let grant = call::decide(redis, claims, ask, lease.as_ref().map(Lease::id)).await?;
     match lease {

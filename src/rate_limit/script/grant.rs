@@ -5,23 +5,24 @@ use crate::rate_limit::decision::decision::Decision;
 /// How many permits are asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
-    /// So many at least, or it is a denial.
+    /// The fewest to grant; if fewer are left, the request is denied.
     pub(crate) least: u64,
-    /// As many as there are, up to this.
+    /// The most to grant; as many as are left, up to this.
     pub(crate) most: u64,
-    /// Only to see whether they would be granted.
+    /// Whether nothing is used: only to see what would be granted.
     pub(crate) look: bool,
 }
 
-/// What was granted.
+/// The reply of one call.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) decision: Decision,
+    /// The permits that were granted.
     pub(crate) permits: u64,
 }
 
 impl Ask {
-    /// For exactly so many. No limit is larger than the greatest cost that is sent.
+    /// Asks for exactly `cost` permits. A cost above every possible limit (`u32::MAX`) is sent as `u32::MAX + 1`.
     pub(crate) fn exactly(cost: u64) -> Self {
         let least = cost.min(u64::from(u32::MAX) + 1);
         let most = least;

@@ -1,4 +1,4 @@
-//! A place under a concurrency policy.
+//! The lease of a place under concurrency policies.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,10 +7,10 @@ use tokio::{runtime::Handle, task::AbortHandle, time};
 use super::{call, lease_id::LeaseId};
 use crate::{rate_limit::quota::claim::Claim, redis::Redis};
 
-/// A place that a request has, renewed while it needs it, given back when this is dropped.
+/// A request's place in Redis: renewed while the request runs, given back when this is dropped.
 pub(crate) struct Lease {
     place: Arc<Place>,
-    /// The runtime it was taken on; it may be dropped elsewhere.
+    /// The runtime that it was made on; it may be dropped outside any runtime.
     runtime: Option<Handle>,
     renewal: Option<AbortHandle>,
     given_back: bool,
@@ -23,8 +23,8 @@ struct Place {
 }
 
 impl Lease {
-    /// A place under the concurrency policies of these claims that is about to be asked for. It is given back even if
-    /// there is no answer.
+    /// For the concurrency policies of these claims, before the call that asks for the place. When it is dropped, the
+    /// place is given back, also if the call got no reply.
     pub(crate) fn new(redis: &Redis, claims: &[Claim]) -> Self {
         Self {
             place: Arc::new(Place {
@@ -42,7 +42,7 @@ impl Lease {
         &self.place.id
     }
 
-    /// It was granted: renews it from time to time.
+    /// The place was granted: starts a task that renews it.
     pub(crate) fn keep(&mut self) {
         let place = Arc::clone(&self.place);
         let renewal = self
@@ -52,7 +52,7 @@ impl Lease {
         self.renewal = renewal.map(|task| task.abort_handle());
     }
 
-    /// It was not granted: there is nothing to give back.
+    /// The place was not granted: there is nothing to give back.
     pub(crate) fn forget(mut self) {
         self.given_back = true;
     }
@@ -65,7 +65,7 @@ impl Place {
         let pause = times.min().unwrap_or(Duration::MAX) / 3;
         loop {
             time::sleep(pause).await;
-            // Without an answer there are two more chances, and then the place is lost: no reason to end the request.
+            // An error is ignored: two more attempts fit into the lease, and a lost place does not end the request.
             let _ = call::renew(&self.redis, &self.claims, &self.id).await;
         }
     }
@@ -82,7 +82,7 @@ impl Drop for Lease {
         let place = Arc::clone(&self.place);
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
-                // Without an answer the place is free when its time is over.
+                // If this fails, the place is free when its lease ends.
                 let _ = call::leave(&place.redis, &place.claims, &place.id).await;
             });
         }

@@ -1,4 +1,4 @@
-//! The name of the request that holds a place.
+//! The identifier of a lease.
 
 use std::{
     collections::hash_map::RandomState,
@@ -11,7 +11,7 @@ use std::{
     time::SystemTime,
 };
 
-/// Who has a place: nobody else is called that, in any process.
+/// The member that holds a place in Redis; unique over all processes.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseId(Box<str>);
 
@@ -28,7 +28,7 @@ impl LeaseId {
     }
 }
 
-/// Not a secret, only different from that of any other process.
+/// Not secret, only different in each process.
 fn name_of_process() -> String {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(process::id());

@@ -1,4 +1,4 @@
-//! The reply of `decide.lua`.
+//! The parser of the reply of `decide.lua`.
 
 use super::grant::{Ask, Grant};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// The reply of `decide.lua`.
+/// Reads the reply of `decide.lua` to `ask`.
 pub(crate) fn read(reply: &[i64], claims: &[Claim], ask: Ask) -> Result<Grant, Error> {
     let unexpected = || {
         Error::new(
@@ -38,7 +38,7 @@ pub(crate) fn read(reply: &[i64], claims: &[Claim], ask: Ask) -> Result<Grant, E
             reset: positive(reset),
         };
         let charged = admitted && fits == 1 && permits > 0 && !ask.look;
-        // Places come back when the request ends.
+        // A place is given back when the request ends, not by a refund.
         let charged = charged && limit.policy.lease_time().is_none();
         let request = Request {
             cost: ask.least,

@@ -1,8 +1,9 @@
-//! The scripts.
+//! The scripts, and which of them decides under which policies.
 
 use crate::{rate_limit::quota::claim::Claim, redis::Script};
 
-/// The script that decides, with no more algorithms than these policies have: each costs time in every run.
+/// The script that decides. With a single algorithm it contains only that, since each algorithm costs time in every
+/// run.
 pub(crate) fn decider(claims: &[Claim]) -> &'static Script {
     let mut kinds = claims
         .iter()
@@ -20,7 +21,7 @@ pub(crate) fn decider(claims: &[Claim]) -> &'static Script {
     }
 }
 
-/// A script of what policies share, some algorithms, and what to do.
+/// A script: what the policies share, then the algorithms, then the command.
 macro_rules! script {
     ($($file:literal)+) => {
         Script::new(concat!(include_str!("lua/policies.lua"), $(include_str!($file)),+))

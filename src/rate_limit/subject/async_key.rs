@@ -6,7 +6,7 @@ use http::request::Parts;
 
 use super::{identity::Identity, key::Key, search::Search};
 
-/// Counts by what an async function finds: the owner of an API key in a database, say. It runs for each request.
+/// Counts by what an async function finds, such as the owner of an API key in a database. It runs for each request.
 ///
 /// ```
 /// use http::request::Parts;
@@ -31,7 +31,7 @@ use super::{identity::Identity, key::Key, search::Search};
 pub struct AsyncKey(Box<dyn Fn(&Parts) -> Search + Send + Sync>);
 
 impl AsyncKey {
-    /// Counts by what `find` gives; `None` is a request without a key. For a search that cannot fail.
+    /// Counts by what `find` returns; `None` means a request without a key. For a search that cannot fail.
     pub fn new<F, T>(find: impl Fn(&Parts) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Option<T>> + Send + 'static,
@@ -43,7 +43,7 @@ impl AsyncKey {
         }))
     }
 
-    /// Counts by what `find` gives; `Ok(None)` is a request without a key. An error is treated as
+    /// Counts by what `find` returns; `Ok(None)` means a request without a key. An error has the effect that
     /// [`Search::fallible`] describes.
     pub fn try_new<F, T, E>(find: impl Fn(&Parts) -> F + Send + Sync + 'static) -> Self
     where

@@ -13,23 +13,24 @@ use super::{
 };
 use crate::error::Error;
 
-/// Counts by the address of the client as proxies that you trust report it.
+/// Counts by the address of the client, as the proxies that you trust report it.
 ///
-/// Each proxy adds whom it heard from. Anybody can send such a field, so it is read from the end that your own proxies
-/// wrote: beginning with the peer of the connection, as long as an address is one of yours, the one before it is taken.
-/// The first that is not is the client, and whatever it wrote itself is not looked at. Where a trusted proxy wrote
-/// something that is no address, its own address counts.
+/// Each proxy appends the address of its own peer to a header field. A client can send such a field too, so it is read
+/// from the end, where your proxies wrote. The first address is the peer of the connection. While the current address
+/// belongs to a trusted proxy, the address that this proxy appended is next. The first address that is not trusted is
+/// the client's, and all that is before it in the field is ignored. If a trusted proxy appended something that is not
+/// an address, the request counts by the proxy's own address.
 ///
-/// One field is read and no other, since a proxy that sets one may pass on others as clients send them:
+/// Only one field is read, since a proxy that sets one may forward the others as clients send them:
 /// `X-Forwarded-For` unless [`forwarded`](Self::forwarded) or [`x_real_ip`](Self::x_real_ip) says otherwise. IPv6
 /// addresses count by their /64, or as [`ipv6_prefix`](Self::ipv6_prefix) says.
 ///
 /// ```
 /// use tower_fred::rate_limit::ForwardedIp;
 ///
-/// // The load balancers of the private network.
+/// // Trust the load balancers of the private network.
 /// let by_network = ForwardedIp::trusting(["10.0.0.0/8", "fd00::/8"])?;
-/// // Exactly two proxies, whatever their addresses.
+/// // Trust exactly two proxies, with any addresses.
 /// let by_count = ForwardedIp::trusting_hops(2).forwarded();
 /// # Ok::<_, tower_fred::Error>(())
 /// ```
@@ -43,7 +44,7 @@ pub struct ForwardedIp {
 #[derive(Clone, Debug)]
 enum Trust {
     Networks(Vec<IpNet>),
-    Hops(usize),
+    Count(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +55,13 @@ enum Field {
 }
 
 impl ForwardedIp {
-    /// Trusts proxies with addresses in these networks, such as `10.0.0.0/8`; an address alone is a network of one. IPv4 may
-    /// be written as mapped into IPv6 (RFC 4291 §2.5.5.2): `::ffff:10.0.0.0/104`.
+    /// Trusts proxies with addresses in these networks, such as `10.0.0.0/8`; a single address is a network of one. An
+    /// IPv4 network may be written as IPv4-mapped IPv6 (RFC 4291 §2.5.5.2): `::ffff:10.0.0.0/104`.
     ///
     /// # Errors
     ///
-    /// A [config](Error::is_config) error for text that is neither, and for a network around mapped addresses with fewer
-    /// than 96 bits, which holds more than IPv4.
+    /// A [config](Error::is_config) error for text that is neither a network nor an address, and for a network of
+    /// IPv4-mapped addresses with a prefix of fewer than 96 bits, which contains more than IPv4.
     pub fn trusting<T: AsRef<str>>(networks: impl IntoIterator<Item = T>) -> Result<Self, Error> {
         let networks = networks.into_iter().map(|text| network(text.as_ref()));
         Ok(Self::new(Trust::Networks(
@@ -68,12 +69,13 @@ impl ForwardedIp {
         )))
     }
 
-    /// Trusts this many proxies, whoever they are: the peer of the connection is the first. For proxies without known
-    /// addresses. Nobody else may be able to connect: whoever comes around a proxy could claim any address.
+    /// Trusts this many proxies, with any addresses; the first is the peer of the connection. For proxies whose
+    /// addresses are not known. Clients must not be able to connect without these proxies: one that can may claim any
+    /// address.
     ///
     /// With zero, the peer is the client.
     pub fn trusting_hops(proxies: usize) -> Self {
-        Self::new(Trust::Hops(proxies))
+        Self::new(Trust::Count(proxies))
     }
 
     fn new(trust: Trust) -> Self {
@@ -91,14 +93,14 @@ impl ForwardedIp {
         self
     }
 
-    /// Reads `X-Real-IP` instead, which has one address: the one that the peer heard from.
+    /// Reads `X-Real-IP` instead, which has one address: that of the proxy's own peer.
     #[must_use]
     pub fn x_real_ip(mut self) -> Self {
         self.field = Field::XRealIp;
         self
     }
 
-    /// How many of the first bits of an IPv6 address make the subject; default 64, what one subscriber has.
+    /// The length of the IPv6 prefix that is one subject; default 64 bits, which is what one subscriber has.
     ///
     /// # Panics
     ///
@@ -112,29 +114,29 @@ impl ForwardedIp {
 
     /// The client's address.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut hops: Box<dyn Iterator<Item = Option<IpAddr>> + '_> = match self.field {
+        let mut reported: Box<dyn Iterator<Item = Option<IpAddr>> + '_> = match self.field {
             Field::XForwardedFor => Box::new(addresses(headers)),
             Field::Forwarded => Box::new(forwarded(headers)),
             Field::XRealIp => Box::new(real_ip(headers)),
         };
-        let (mut client, mut passed) = (peer.to_canonical(), 0);
-        while self.trusts(client, passed) {
-            match hops.next() {
+        let (mut client, mut proxies) = (peer.to_canonical(), 0);
+        while self.trusts(client, proxies) {
+            match reported.next() {
                 Some(Some(before)) => client = before.to_canonical(),
-                // Its own word is as far as anybody can be trusted.
+                // This proxy reported nothing usable, so its own address counts.
                 Some(None) | None => break,
             }
-            passed += 1;
+            proxies += 1;
         }
         client
     }
 
-    /// Whether an address that so many proxies came after is one of a proxy that is trusted.
-    fn trusts(&self, address: IpAddr, passed: usize) -> bool {
-        passed < LONGEST_CHAIN
+    /// Whether `address` is that of a trusted proxy, when `proxies` trusted ones were found before it.
+    fn trusts(&self, address: IpAddr, proxies: usize) -> bool {
+        proxies < LONGEST_CHAIN
             && match &self.trust {
                 Trust::Networks(networks) => networks.iter().any(|own| own.contains(&address)),
-                Trust::Hops(proxies) => passed < *proxies,
+                Trust::Count(trusted) => proxies < *trusted,
             }
     }
 }
@@ -158,7 +160,7 @@ fn network(text: &str) -> Result<IpNet, Error> {
         .ok_or_else(|| Error::config(format!("{text:?} is not a network such as 10.0.0.0/8")))
 }
 
-/// The network as the addresses are that are compared with it, which are never mapped into IPv6.
+/// An IPv4-mapped network as IPv4: the addresses that are compared with it are never IPv4-mapped.
 fn canonical(network: IpNet) -> Option<IpNet> {
     match network.addr().to_canonical() {
         IpAddr::V4(v4) if network.addr().is_ipv6() => {
@@ -169,9 +171,9 @@ fn canonical(network: IpNet) -> Option<IpNet> {
     }
 }
 
-/// The bits before an IPv4 address that is mapped into IPv6.
+/// The length of the prefix of IPv4-mapped IPv6 addresses.
 const MAPPED_BITS: u8 = 96;
-/// How many proxies are followed, whatever a header field has.
+/// The most proxies that are followed.
 const LONGEST_CHAIN: usize = 32;
 
 #[cfg(test)]

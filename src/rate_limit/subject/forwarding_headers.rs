@@ -1,4 +1,4 @@
-//! What proxies say in header fields, the last first. `None` stands for something that is no address.
+//! The addresses that proxies report in header fields, last first. `None` stands for something that is not an address.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -7,13 +7,13 @@ use std::{
 
 use http::HeaderMap;
 
-/// The addresses of `X-Forwarded-For`, whose lines are one list.
+/// The addresses of `X-Forwarded-For`; several field lines are one list.
 pub(crate) fn addresses(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let parts = |line| unquoted(line, b',', Quotes::Plain);
+    let parts = |line| split(line, b',', Quotes::Plain);
     last_first(headers, "x-forwarded-for", parts).map(address)
 }
 
-/// The address of `X-Real-IP`. Two of them are none: one is not the proxy's.
+/// The address of `X-Real-IP`. Of two field lines, one may be the client's, so both are ignored.
 pub(crate) fn real_ip(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     let mut lines = headers.get_all("x-real-ip").iter();
     let (first, second) = (lines.next(), lines.next());
@@ -23,11 +23,11 @@ pub(crate) fn real_ip(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr
 
 /// The `for` of each element of `Forwarded` (RFC 7239 §4).
 pub(crate) fn forwarded(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
-    let parts = |line| unquoted(line, b',', Quotes::Quote);
+    let parts = |line| split(line, b',', Quotes::Delimiter);
     last_first(headers, "forwarded", parts).map(node)
 }
 
-/// The parts of all lines of a field, the last first. One that is no text is no address, whatever is beside it.
+/// The parts of all lines of a field, last first. They are bytes: a part that is not text does not affect the others.
 fn last_first<'a>(
     headers: &'a HeaderMap,
     name: &'static str,
@@ -37,8 +37,8 @@ fn last_first<'a>(
     lines.flat_map(move |line| parts(line.as_bytes()).into_iter().rev())
 }
 
-/// An address, with or without a port; IPv6 with or without brackets, and with or without a zone (RFC 4007 §11), which
-/// means something only to the host that wrote it.
+/// An address, with or without a port; IPv6 with or without brackets. A zone (RFC 4007 §11) is dropped: it has a
+/// meaning only for the host that wrote it.
 fn address(text: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(text).ok()?.trim_matches(BLANK);
     if let Some(rest) = text.strip_prefix('[') {
@@ -52,7 +52,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     if let Some(v6) = ipv6(text) {
         return Some(IpAddr::V6(v6));
     }
-    // Of IPv6 without brackets this is a port only where the whole is no address.
+    // The end of IPv6 without brackets is a port only if the whole text is not an address.
     let (host, port) = text.rsplit_once(':')?;
     let v4 = || host.parse().ok().map(IpAddr::V4);
     is_port(port).then(|| v4().or_else(|| ipv6(host).map(IpAddr::V6)))?
@@ -69,9 +69,9 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
-/// RFC 7239 §6: an element names a node by address and port, or as `unknown`, or by a name that hides it.
+/// RFC 7239 §6: a node is an address with or without a port, `unknown`, or an obfuscated identifier.
 fn node(element: &[u8]) -> Option<IpAddr> {
-    let mut values = unquoted(element, b';', Quotes::Quote)
+    let mut values = split(element, b';', Quotes::Delimiter)
         .into_iter()
         .filter_map(|pair| {
             let (name, value) = str::from_utf8(pair).ok()?.split_once('=')?;
@@ -87,28 +87,30 @@ fn node(element: &[u8]) -> Option<IpAddr> {
         .and_then(|rest| rest.strip_suffix('"'));
     let value = quoted.unwrap_or(value);
     address(value.as_bytes()).or_else(|| {
-        // The port may be hidden.
+        // The port may be obfuscated.
         let (host, port) = value.rsplit_once(':')?;
         port.starts_with('_').then(|| address(host.as_bytes()))?
     })
 }
 
-/// Whether separators between quotes are none.
+/// What a quotation mark is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quotes {
-    Quote,
+    /// The begin or end of a quoted string, in which separators have no meaning.
+    Delimiter,
+    /// A character like others.
     Plain,
 }
 
 /// The parts between separators.
-fn unquoted(text: &[u8], separator: u8, quotes: Quotes) -> Vec<&[u8]> {
+fn split(text: &[u8], separator: u8, quotes: Quotes) -> Vec<&[u8]> {
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);
     for (at, &byte) in text.iter().enumerate() {
         match byte {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
-            b'"' if quotes == Quotes::Quote => quoted = !quoted,
+            b'"' if quotes == Quotes::Delimiter => quoted = !quoted,
             _ if byte == separator && !quoted => {
                 parts.push(&text[start..at]);
                 start = at + 1;
@@ -143,8 +145,8 @@ mod tests {
         hops.collect()
     }
 
-    /// An address with a zone, and IPv6 with a port but without brackets, were no addresses, so that the proxy that wrote
-    /// them counted in the client's place.
+    /// An address with a zone, and IPv6 with a port but without brackets, were no addresses, so that the proxy that
+    /// wrote them counted in the client's place.
     #[test]
     fn addresses_in_every_form_that_proxies_write() {
         for (text, expected) in [

@@ -1,4 +1,4 @@
-//! Who is limited.
+//! The digest of a subject.
 
 use std::{
     fmt,
@@ -7,11 +7,12 @@ use std::{
 
 use http::HeaderName;
 
-/// A digest of who a request counts against: never the raw address, header or name.
+/// A subject: who a request counts against. It is a digest, never the raw address, header or name.
 ///
-/// It is made from text, bytes, numbers and addresses. Text and its bytes are the same subject; things of different
-/// kinds never are. Only the digest leaves the process, so a key in Redis has a fixed length, cannot be chosen by a
-/// client, and holds no address, name or token as such. It has no secret in it: whoever reads Redis can test guesses.
+/// It is made from text, bytes, numbers and addresses. Text and the bytes of that text are the same subject; values of
+/// different kinds never are. Only the digest leaves the process. So a key in Redis has a fixed length, a client cannot
+/// choose it, and it contains no readable address, name or token. The digest uses no secret: a reader of Redis can hash
+/// a guess and compare.
 ///
 /// ```
 /// use std::net::IpAddr;
@@ -32,18 +33,18 @@ impl Identity {
         Self::new(Kind::Header, &[name.as_str().as_bytes(), value])
     }
 
-    /// The one that all requests without a key share.
+    /// The subject that all requests without a key share.
     pub(crate) fn nobody() -> Self {
         Self::new(Kind::Nobody, &[])
     }
 
-    /// What names a policy that is not kept by GCRA.
+    /// The name of a policy whose algorithm is not GCRA.
     pub(crate) fn policy(kind: &str, name: &str) -> Self {
         Self::new(Kind::Policy, &[kind.as_bytes(), name.as_bytes()])
     }
 
-    /// What tells a policy from those of other numbers, as the scripts take them. `shared` for a budget that belongs to
-    /// these numbers and whose subjects may have others.
+    /// A policy with its numbers, as the scripts take them. `shared`: the budget is named by these numbers, but some of
+    /// its subjects may have other numbers.
     pub(crate) fn numbers(kind: &str, name: &str, numbers: [u64; 3], shared: bool) -> Self {
         let [a, b, c] = numbers.map(u64::to_le_bytes);
         let parts: [&[u8]; 6] = [
@@ -57,13 +58,13 @@ impl Identity {
         Self::new(Kind::Numbers, &parts)
     }
 
-    /// Several identities together.
+    /// Several identities as one.
     pub(crate) fn all_of(identities: &[Self]) -> Self {
         let parts: Vec<&[u8]> = identities.iter().map(|Self(digest)| &digest[..]).collect();
         Self::new(Kind::Several, &parts)
     }
 
-    /// An address by its network: the first `prefix` bits of IPv6, all of IPv4.
+    /// The network of an address: the first `prefix` bits of an IPv6 address, all bits of an IPv4 address.
     pub(crate) fn network(address: IpAddr, prefix: u8) -> Self {
         match canonical(address) {
             IpAddr::V4(v4) => Self::new(Kind::Address, &[&v4.octets()]),
@@ -76,7 +77,7 @@ impl Identity {
         }
     }
 
-    /// One byte of the digest, to spread subjects.
+    /// One byte of the digest, to distribute subjects over a table.
     pub(crate) fn first_byte(self) -> u8 {
         self.0[0]
     }
@@ -86,7 +87,7 @@ impl Identity {
         format!("{:032x}", u128::from_be_bytes(self.0))
     }
 
-    /// Every part goes in with its length, so that no two lists of parts are the same bytes.
+    /// Hashes each part after its length, so that two different lists of parts never give the same input.
     fn new(kind: Kind, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[kind as u8]);
@@ -100,7 +101,7 @@ impl Identity {
     }
 }
 
-/// What an identity was made from. The numbers are part of what is stored.
+/// What an identity is made from. The numbers are hashed, so the keys in Redis depend on them.
 #[derive(Clone, Copy)]
 enum Kind {
     Nobody = 0,
@@ -156,8 +157,8 @@ impl From<u64> for Identity {
     }
 }
 
-/// An IPv4 address, or the /64 of an IPv6 address: one subscriber has a whole /64. An IPv4 address mapped into IPv6,
-/// or translated by NAT64, is the IPv4 address.
+/// An IPv4 address, or the /64 of an IPv6 address, since one subscriber has a whole /64. An IPv4-mapped IPv6 address
+/// and an address of the NAT64 prefix count as the IPv4 address that they contain.
 impl From<IpAddr> for Identity {
     fn from(address: IpAddr) -> Self {
         Self::network(address, 64)
@@ -170,10 +171,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for, if it does.
+/// The IPv4 address that an IPv6 address contains; any other address unchanged.
 fn canonical(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        // RFC 6052 §2.1: the well-known prefix of translators
+        // RFC 6052 §2.1: the well-known prefix of NAT64
         IpAddr::V6(v6) if v6.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0] => {
             IpAddr::V4(Ipv4Addr::from_bits(v6.to_bits() as u32))
         }

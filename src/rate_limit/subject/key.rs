@@ -1,14 +1,16 @@
-//! What a request is counted by.
+//! The trait of keys: they say who a request counts against.
 
 use http::request::Parts;
 
 use super::{identity::Identity, search::Search};
 
-/// What a request is counted by: [`PeerIp`](crate::rate_limit::PeerIp), [`ForwardedIp`](crate::rate_limit::ForwardedIp), a [`Header`], a tuple of
-/// keys, a function, or a type of your own.
+/// What a request is counted by: [`PeerIp`](crate::rate_limit::PeerIp),
+/// [`ForwardedIp`](crate::rate_limit::ForwardedIp), a [`Header`](crate::rate_limit::Header), a tuple of keys, a
+/// function, or a type of your own.
 ///
-/// A function sees the head of the request, never the body, and gives anything that makes an [`Identity`]. Where a
-/// request has no key, [`missing_key_allow`](crate::rate_limit::RateLimitLayer::missing_key_allow) and its siblings decide.
+/// A function gets the head of the request, never the body, and returns anything that converts into an [`Identity`].
+/// What happens to a request without a key is set by
+/// [`missing_key_allow`](crate::rate_limit::RateLimitLayer::missing_key_allow) and its siblings.
 ///
 /// ```
 /// use http::request::Parts;
@@ -24,25 +26,26 @@ use super::{identity::Identity, search::Search};
 /// # Ok::<_, http::Error>(())
 /// ```
 pub trait Key: Send + Sync + 'static {
-    /// Who the request counts against, or `None` when it does not say.
+    /// Who the request counts against, or `None` when the request has no such key.
     fn identity(&self, request: &Parts) -> Option<Identity>;
 
-    /// The same for a key that has to look somewhere else first, such as a session; `None` for one that has not.
-    /// Where there is a search, [`identity`](Self::identity) is not asked.
+    /// The same for a key that has to be looked up first, for example in a session; `None` if this key need not.
+    /// When this returns a search, [`identity`](Self::identity) is not called.
     fn search(&self, request: &Parts) -> Option<Search> {
         let _ = request;
         None
     }
 
-    /// What a request without this key is counted by where such requests
-    /// [share a budget](crate::rate_limit::RateLimitLayer::missing_key_shared). By default that is one budget for all of them; a tuple
-    /// of keys puts the default in the place of the parts that are missing and keeps the others apart.
+    /// The subject of a request without this key, where such requests [share a
+    /// budget](crate::rate_limit::RateLimitLayer::missing_key_shared). By default all of them are one subject. A tuple
+    /// of keys uses the default only for the parts that are missing, so requests with different other parts are
+    /// different subjects.
     fn stand_in(&self, request: &Parts) -> Identity {
         let _ = request;
         Identity::nobody()
     }
 
-    /// What a request without a key lacks, for one line in the log. It must not tell anything about the request.
+    /// What a request without this key lacks, for one line in the log. It must not contain data of the request.
     fn needs(&self) -> &str {
         "a key"
     }

@@ -9,19 +9,19 @@ use super::{
     search::{Failure, Found, Search},
 };
 
-/// Several keys together: requests are one subject when all of them are the same. Where a part is missing the key is
-/// missing, and requests that share a budget for that reason still differ in the parts that they have.
+/// Several keys as one: two requests are one subject when all parts are equal. When a part is missing, the key is
+/// missing; requests that then share a budget must still have the same other parts.
 macro_rules! tuple {
     ($($key:ident),+) => {
         impl<$($key: Key),+> Key for ($($key,)+) {
             fn identity(&self, request: &Parts) -> Option<Identity> {
-                #[allow(non_snake_case, reason = "named as their types are")]
+                #[allow(non_snake_case, reason = "each variable has the name of its type")]
                 let ($($key,)+) = self;
                 Some(Identity::all_of(&[$($key.identity(request)?),+]))
             }
 
             fn search(&self, request: &Parts) -> Option<Search> {
-                #[allow(non_snake_case, reason = "named as their types are")]
+                #[allow(non_snake_case, reason = "each variable has the name of its type")]
                 let ($($key,)+) = self;
                 let parts = [$(Lookup::of($key, request)),+];
                 let searches = parts.iter().any(|part| matches!(part, Lookup::Search(_)));
@@ -29,7 +29,7 @@ macro_rules! tuple {
             }
 
             fn stand_in(&self, request: &Parts) -> Identity {
-                #[allow(non_snake_case, reason = "named as their types are")]
+                #[allow(non_snake_case, reason = "each variable has the name of its type")]
                 let ($($key,)+) = self;
                 Identity::all_of(&[$($key.identity(request).unwrap_or_else(|| $key.stand_in(request))),+])
             }
@@ -41,7 +41,7 @@ macro_rules! tuple {
     };
 }
 
-/// Searches for the parts in their order. With one part missing the whole is missing.
+/// Looks up the parts one after the other. When one part is missing, the whole key is missing.
 async fn all_of(parts: Vec<Lookup>) -> Result<Found, Failure> {
     let mut identities = Vec::with_capacity(parts.len());
     let mut is_whole = true;

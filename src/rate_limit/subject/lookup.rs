@@ -1,4 +1,4 @@
-//! The answer of a key about one request, or the search for it.
+//! The identity that a key gives for one request, or the search for it.
 
 use http::request::Parts;
 
@@ -7,12 +7,12 @@ use super::{
     search::{Found, Search},
 };
 
-/// What a key says about a request.
+/// What a key gives for a request.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    /// The key is in the head of the request, or is missing.
+    /// The head of the request was enough: the key is there, or is missing.
     Known(Found),
-    /// The key has to be looked up somewhere else.
+    /// The key has to be looked up elsewhere.
     Search(Search),
 }
 

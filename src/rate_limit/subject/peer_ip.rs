@@ -1,4 +1,4 @@
-//! The address of whoever opened the connection.
+//! The address of the peer, as a key.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,20 +12,20 @@ use super::{identity::Identity, key::Key};
 /// router with `into_make_service_with_connect_info::<SocketAddr>()`), or a plain [`SocketAddr`]. IPv6 addresses count
 /// by their /64, which is what one subscriber has.
 ///
-/// Header fields are not looked at: any client can write them. Behind a proxy every peer is the proxy: count by
+/// Header fields are not read, since any client can write them. Behind a proxy the peer is always the proxy: use
 /// [`ForwardedIp`](crate::rate_limit::ForwardedIp) there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeerIp;
 
-/// As [`PeerIp`], with IPv6 addresses by another part than their /64. Made by [`PeerIp::ipv6_prefix`].
+/// As [`PeerIp`], but with another prefix of IPv6 addresses than /64. Made by [`PeerIp::ipv6_prefix`].
 #[derive(Clone, Copy, Debug)]
 pub struct PeerNetwork {
     prefix: u8,
 }
 
 impl PeerIp {
-    /// IPv6 addresses that have these first bits in common are one subject: 56 or 48 where whole sites rotate, 128 for
-    /// each address on its own. IPv4 addresses stay on their own.
+    /// IPv6 addresses with the same first `bits` are one subject: 56 or 48 where a client can use the addresses of a
+    /// whole site, 128 to count each address by itself. Each IPv4 address is always counted by itself.
     ///
     /// # Panics
     ///
@@ -43,7 +43,7 @@ impl PeerIp {
 /// use std::net::{Ipv4Addr, SocketAddr};
 /// use tower_fred::rate_limit::PeerAddr;
 ///
-/// // What `accept` gave for the connection.
+/// // The address that `accept` returned.
 /// let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 4711));
 /// let mut request = http::Request::new("");
 /// request.extensions_mut().insert(PeerAddr(peer));
@@ -71,7 +71,7 @@ impl Key for PeerNetwork {
     }
 }
 
-/// The other end of the connection.
+/// The address of the other end of the connection.
 pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     let address = extensions
         .get::<PeerAddr>()

@@ -6,8 +6,8 @@ use super::{identity::Identity, key::Key};
 
 /// Counts by the value of a header field, such as an API key: the bytes of its first line as they are.
 ///
-/// A client can send what it likes. Use it behind something that verifies the value, or beside a limit by address:
-/// otherwise a new value is a new budget.
+/// A client can send any value, and each new value has a new budget. So verify the value before this layer, or add a
+/// limit by address.
 #[derive(Clone, Debug)]
 pub struct Header(HeaderName);
 
@@ -29,9 +29,10 @@ impl Key for Header {
     }
 }
 
-/// Counts by a bearer token (RFC 6750 §2.1): what `Authorization` has after `Bearer`.
+/// Counts by a bearer token (RFC 6750 §2.1): the credentials after `Bearer` in `Authorization`.
 ///
-/// A client can send what it likes. Use it behind something that verifies the token, or beside a limit by address.
+/// A client can send any token, and each new token has a new budget. So verify the token before this layer, or add a
+/// limit by address.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BearerToken;
 
@@ -41,7 +42,7 @@ impl Key for BearerToken {
         let at = value.iter().position(|byte| *byte == b' ')?;
         let (scheme, token) = value.split_at(at);
         let token = token.trim_ascii();
-        // RFC 9110 §11.1: the scheme in any case
+        // RFC 9110 §11.1: the scheme is case-insensitive
         let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && !token.is_empty();
         is_bearer.then(|| Identity::header(&AUTHORIZATION, token))
     }
@@ -51,7 +52,7 @@ impl Key for BearerToken {
     }
 }
 
-/// Counts by the method: one budget for each. In a tuple with another key: `(PeerIp, Method)`.
+/// Counts by the method: one budget for each method. Usually part of a tuple: `(PeerIp, Method)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Method;
 
@@ -61,8 +62,8 @@ impl Key for Method {
     }
 }
 
-/// Counts by the route that axum found, such as `/users/{id}`: one budget for each. In a tuple with another key:
-/// `(PeerIp, MatchedPath)`. Needs the feature `axum`, and a layer that `Router::layer` or `route_layer` added.
+/// Counts by the route that axum matched, such as `/users/{id}`: one budget for each route. Usually part of a tuple:
+/// `(PeerIp, MatchedPath)`. Needs the feature `axum`, and a layer that was added by `Router::layer` or `route_layer`.
 #[cfg(feature = "axum")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MatchedPath;

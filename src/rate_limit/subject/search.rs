@@ -1,34 +1,35 @@
-//! A search for who a request counts against.
+//! The search of a key that is not in the head of the request.
 
 use std::{error::Error as StdError, fmt, future::Future, pin::Pin};
 
 use super::identity::Identity;
 
-/// A search for who a request counts against: what [`Key::search`](super::key::Key::search) gives.
+/// A search for who a request counts against: what [`Key::search`](super::key::Key::search) returns.
 pub struct Search(Pin<Box<dyn Future<Output = Result<Found, Failure>> + Send>>);
 
 /// What a search has found.
 #[derive(Debug)]
 pub(crate) enum Found {
     Identity(Identity),
-    /// The request does not say; with what it is counted by where such requests share a budget.
+    /// The key is missing. The identity is the subject of such requests where they share a budget.
     Missing(Identity),
 }
 
-/// Why a search could not be made.
+/// Why a search failed.
 pub(crate) type Failure = Box<dyn StdError + Send + Sync>;
 
 impl Search {
-    /// Searches by this future, which gives `None` when the request does not say.
+    /// A search by this future, which returns `None` when the request has no key.
     pub fn new(future: impl Future<Output = Option<Identity>> + Send + 'static) -> Self {
         Self::of(async move { Ok(Found::or_missing(future.await)) })
     }
 
-    /// Searches by this future, which may fail: its place of search is out of reach.
+    /// A search by this future, which may fail, for example because its database cannot be reached.
     ///
-    /// `Ok(None)` says that the request has no key. An error says that nobody knows, and the layer does what it is told for
-    /// when Redis fails: with [`fail_closed`](crate::rate_limit::RateLimitLayer::fail_closed) the answer is 503; otherwise the request is
-    /// not counted by this key, and by the others as ever. The first error after a success is logged.
+    /// `Ok(None)` says that the request has no key. An error says that the key is unknown. The layer then does the same
+    /// as when Redis fails: with [`fail_closed`](crate::rate_limit::RateLimitLayer::fail_closed) it answers 503;
+    /// otherwise it does not count the request by this key, and counts it by the other keys. The first error after a
+    /// success is logged.
     pub fn fallible<E: Into<Box<dyn StdError + Send + Sync>>>(
         future: impl Future<Output = Result<Option<Identity>, E>> + Send + 'static,
     ) -> Self {

@@ -1,28 +1,43 @@
 //! The circuit breaker of one server: after several commands without an answer, further commands fail at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-use super::health::OverallHealth;
-use crate::error::Error;
+use tokio::time::Instant;
 
-/// Opens after several commands in a row got no answer; closes with the first answer.
+use super::{health::OverallHealth, stall::Stalls};
+use crate::{
+    error::Error,
+    log_pace::{LogPace, uptime},
+};
+
+/// Opens after several commands in a row got no answer; closes with the first answer to a probe.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     unanswered: AtomicU32,
     open: AtomicBool,
     health: Arc<OverallHealth>,
+    stalls: Arc<Stalls>,
+    /// When it closed last.
+    closed_at: Mutex<Option<Instant>>,
 }
 
 impl Breaker {
     pub(crate) fn new(health: &Arc<OverallHealth>) -> Self {
         health.add_server();
+        let stalls = health.stalls();
+        stalls.watch();
         Self {
             unanswered: AtomicU32::new(0),
             open: AtomicBool::new(false),
             health: Arc::clone(health),
+            stalls,
+            closed_at: Mutex::default(),
         }
     }
 
@@ -36,10 +51,42 @@ impl Breaker {
         if self.unanswered.load(Ordering::Relaxed) != 0 {
             self.unanswered.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Closes it: a probe was answered. Other answers may be to what was asked before, or to less than what failed.
+    pub(crate) fn recovered(&self) {
+        self.answered();
         if self.is_open() && self.open.swap(false, Ordering::AcqRel) {
+            let mut closed_at = self
+                .closed_at
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *closed_at = Some(Instant::now());
+            drop(closed_at);
             self.health.server_up();
-            tracing::warn!(target: "tower_fred::redis", "redis answers again");
+            static PACE: LogPace = LogPace::new();
+            if let Some(omitted) = PACE.admit(uptime()) {
+                tracing::warn!(target: "tower_fred::redis", omitted, "redis answers again");
+            }
         }
+    }
+
+    /// Counts a command that got no answer within `limit`, unless this process was late itself for half of that time, or
+    /// the breaker was open since.
+    pub(crate) fn timed_out(&self, begun: Instant, limit: Duration, error: &Error) {
+        self.stalls.watch();
+        let closed_at = *self
+            .closed_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if self.has_waited(begun, limit) && closed_at.is_none_or(|at| at <= begun) {
+            self.unanswered(error);
+        }
+    }
+
+    /// Whether this process was able to take an answer for half of `limit` at least.
+    pub(crate) fn has_waited(&self, begun: Instant, limit: Duration) -> bool {
+        self.stalls.awake(begun, Instant::now()) >= limit / 2
     }
 
     /// Counts a command that got no answer.
@@ -50,7 +97,10 @@ impl Breaker {
             .saturating_add(1);
         if in_a_row >= IN_A_ROW && !self.open.swap(true, Ordering::AcqRel) {
             self.health.server_down();
-            tracing::warn!(target: "tower_fred::redis", %error, "redis does not answer");
+            static PACE: LogPace = LogPace::new();
+            if let Some(omitted) = PACE.admit(uptime()) {
+                tracing::warn!(target: "tower_fred::redis", %error, omitted, "redis does not answer");
+            }
         }
     }
 }
@@ -70,7 +120,7 @@ mod tests {
     use crate::{error::Kind, redis::connection::health::Health};
 
     #[test]
-    fn it_opens_after_five_in_a_row_and_closes_with_one_answer() {
+    fn it_opens_after_five_in_a_row_and_closes_with_the_answer_to_a_probe() {
         let overall = OverallHealth::new();
         let (breaker, other) = (Breaker::new(&overall), Breaker::new(&overall));
         let health = overall.watch();
@@ -89,6 +139,8 @@ mod tests {
         drop(other);
         assert_eq!(*health.borrow(), Health::Down);
         breaker.answered();
+        assert!(breaker.is_open(), "an answer to what was asked before");
+        breaker.recovered();
         assert!(!breaker.is_open());
         assert_eq!(*health.borrow(), Health::Up);
     }

@@ -21,7 +21,26 @@ pub(crate) fn is_unanswered(error: &FredError) -> bool {
     }
 }
 
-/// Translates an error. fred gives nearly all errors of a server the kind `Unknown`, so their text decides.
+/// Whether fred says that it did not send the command: because there was no connection, or nobody to take it.
+///
+/// Other errors of a lost connection prove nothing: the command may have run.
+pub(crate) fn is_unsent(error: &FredError) -> bool {
+    UNSENT.contains(&error.details())
+}
+
+/// Whether the server answered that it is a replica, or that its cluster cannot serve the key: another server may.
+pub(crate) fn is_misplaced(error: &FredError) -> bool {
+    let details = error.details();
+    MISPLACED.iter().any(|code| {
+        details.strip_prefix(code).is_some_and(|rest| rest.starts_with(' '))
+            // The error of a command inside a script, as servers before Redis 7 report it.
+            || details
+                .split_once(": -")
+                .is_some_and(|(_, inner)| inner.starts_with(code))
+    })
+}
+
+/// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
 pub(crate) fn classify(error: FredError) -> Error {
     let (kind, message) = match error.kind() {
         ErrorKind::Timeout => (Kind::Timeout, "no answer from redis within the deadline"),
@@ -64,8 +83,8 @@ const FORBIDDEN: [&str; 5] = [
     "ERR ACL failure in script",
 ];
 
-/// How errors of a server or of fred's router begin when a later attempt may succeed.
-const UNAVAILABLE: [&str; 14] = [
+/// What errors of a server or of fred's router begin with when trying again later may work.
+const UNAVAILABLE: [&str; 15] = [
     "LOADING",
     "READONLY",
     "MASTERDOWN",
@@ -78,6 +97,7 @@ const UNAVAILABLE: [&str; 14] = [
     "ERR max number of clients",
     "Failed to route command.",
     "Failed to send command to router.",
+    "Client is not initialized.",
     "channel closed",
     "Too many failed write attempts.",
 ];
@@ -86,11 +106,25 @@ const UNAVAILABLE: [&str; 14] = [
 /// replica that has lost its primary.
 const UNANSWERED: [&str; 5] = [
     "LOADING",
-    "MASTERDOWN",
     "Failed to route command.",
     "Failed to send command to router.",
+    "Client is not initialized.",
     "channel closed",
 ];
+
+/// The errors of fred that come before a command is written.
+const UNSENT: [&str; 4] = [
+    NO_ROUTE,
+    "Failed to send command to router.",
+    "Client is not initialized.",
+    "Connection closed unexpectedly.",
+];
+
+/// What fred says between the loss of a connection and the first attempt to make another.
+pub(crate) const NO_ROUTE: &str = "Failed to route command.";
+
+/// The codes of errors by which a server refers to another one.
+const MISPLACED: [&str; 3] = ["READONLY", "MASTERDOWN", "CLUSTERDOWN"];
 
 #[cfg(test)]
 mod tests {
@@ -117,6 +151,29 @@ mod tests {
         );
         let script_bug = kind_of(ErrorKind::Unknown, "ERR user_script:1: attempt to index");
         assert!(!script_bug.is_unavailable() && !script_bug.is_corrupt() && !script_bug.is_auth());
+    }
+
+    #[test]
+    fn a_refusal_that_another_server_may_not_share_is_found_by_its_code() {
+        let says = |text: &'static str| is_misplaced(&FredError::new(ErrorKind::Unknown, text));
+        for text in [
+            "READONLY You can't write against a read only replica.",
+            "READONLY You can't write against a read only replica. script: 0b1f, on @user_script:1.",
+            "ERR Error running script (call to f_0b1f): @user_script:1: -READONLY You can't write against a read only replica.",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "CLUSTERDOWN The cluster is down",
+        ] {
+            assert!(says(text), "{text}");
+        }
+        for text in [
+            "",
+            "ERR READONLY",
+            "READONLYISH",
+            "NOPERM READONLY",
+            "OOM command",
+        ] {
+            assert!(!says(text), "{text}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-/// Whether commands reach Redis, as [`Redis::health`](crate::Redis::health) tells.
+use super::stall::Stalls;
+
+/// Whether commands reach Redis. [`Redis::health`](crate::Redis::health) tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Health {
@@ -21,6 +23,7 @@ pub enum Health {
 pub(crate) struct OverallHealth {
     health: watch::Sender<Health>,
     servers: Mutex<Servers>,
+    stalls: Arc<Stalls>,
 }
 
 #[derive(Debug, Default)]
@@ -34,11 +37,17 @@ impl OverallHealth {
         Arc::new(Self {
             health: watch::Sender::new(Health::Up),
             servers: Mutex::default(),
+            stalls: Arc::default(),
         })
     }
 
     pub(crate) fn watch(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// When this process did nothing.
+    pub(super) fn stalls(&self) -> Arc<Stalls> {
+        Arc::clone(&self.stalls)
     }
 
     pub(super) fn add_server(&self) {

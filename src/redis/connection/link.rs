@@ -2,16 +2,12 @@
 
 use std::{
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, PoisonError, RwLock, Weak},
+    time::{Duration, Instant},
 };
 
 use fred::{
     clients::Client,
-    error::{Error as FredError, ErrorKind},
     interfaces::ClientLike,
     types::{Builder, ConnectHandle},
 };
@@ -20,41 +16,49 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    breaker::Breaker,
-    fred_error::{classify, is_unanswered},
+use super::{breaker::Breaker, fred_error::classify, settings::Timing, task::Task};
+use crate::{
+    error::Error,
+    log_pace::{LogPace, uptime},
 };
-use crate::error::Error;
 
 /// A fred client that is replaced when its task ends.
 pub(crate) struct Link {
-    current: RwLock<Current>,
-    /// Makes another client; `None` for a client of the application, which is not replaced.
+    pub(crate) current: RwLock<Current>,
+    /// What makes the client anew; nothing for a client of the application.
     builder: Option<Builder>,
-    breaker: Arc<Breaker>,
-    deadline: Duration,
-    /// Whether a background task repairs the connection.
-    recovering: AtomicBool,
+    pub(super) breaker: Arc<Breaker>,
+    pub(crate) deadline: Duration,
+    heartbeat: Duration,
+    /// Looking after the connection.
+    pub(super) recovery: Task,
 }
 
-struct Current {
+pub(crate) struct Current {
     client: Client,
     /// fred's task, when this crate started it.
     router: Option<AbortHandle>,
+    /// Runs the commands while `client` is on a server that is no primary.
+    pub(crate) stand_in: Option<Client>,
+    /// When `client` took the place of another.
+    made_at: Option<Instant>,
 }
 
 impl Link {
-    /// A client of the application, which also ends it.
-    pub(crate) fn shared(client: Client, breaker: Arc<Breaker>, deadline: Duration) -> Arc<Self> {
+    /// A client of the application, which made it and ends it.
+    pub(crate) fn shared(client: Client, breaker: Arc<Breaker>, timing: Timing) -> Arc<Self> {
         Arc::new(Self {
             current: RwLock::new(Current {
                 client,
                 router: None,
+                stand_in: None,
+                made_at: None,
             }),
             builder: None,
             breaker,
-            deadline,
-            recovering: AtomicBool::new(false),
+            deadline: timing.deadline,
+            heartbeat: timing.heartbeat,
+            recovery: Task::default(),
         })
     }
 
@@ -64,18 +68,21 @@ impl Link {
         router: ConnectHandle,
         builder: Builder,
         breaker: Arc<Breaker>,
-        deadline: Duration,
+        timing: Timing,
     ) -> Arc<Self> {
         let current = Current {
             client,
             router: Some(router.abort_handle()),
+            stand_in: None,
+            made_at: None,
         };
         let link = Arc::new(Self {
             current: RwLock::new(current),
             builder: Some(builder),
             breaker,
-            deadline,
-            recovering: AtomicBool::new(false),
+            deadline: timing.deadline,
+            heartbeat: timing.heartbeat,
+            recovery: Task::default(),
         });
         tokio::spawn(watch(Arc::downgrade(&link), router));
         link
@@ -85,90 +92,110 @@ impl Link {
     pub(crate) async fn connect(
         builder: Builder,
         breaker: Arc<Breaker>,
-        deadline: Duration,
+        timing: Timing,
     ) -> Result<Arc<Self>, Error> {
         let client = builder.build().map_err(classify)?;
         let router = client.connect();
-        // No error here when the server does not answer: the breaker will count that.
-        let _ = timeout(deadline, client.wait_for_connect()).await;
-        Ok(Self::owned(client, router, builder, breaker, deadline))
+        // A server that is away is for the breaker to find out.
+        let _ = timeout(timing.deadline, client.wait_for_connect()).await;
+        Ok(Self::owned(client, router, builder, breaker, timing))
     }
 
+    /// The client that runs commands now.
     pub(crate) fn client(&self) -> Client {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .client
-            .clone()
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.stand_in.as_ref().unwrap_or(&current.client).clone()
     }
 
-    /// Probes the server in the background until it answers. Called when a command got no answer.
-    ///
-    /// fred notices that a connection closed. It does not notice that an open connection gives no answers, as long as
-    /// commands are written to it.
-    pub(crate) fn probe(self: &Arc<Self>) {
-        if !self.recovering.swap(true, Ordering::AcqRel) {
-            tokio::spawn(recover(Arc::downgrade(self)));
+    /// The client that stays, for those who keep it.
+    pub(crate) fn lasting_client(self: &Arc<Self>) -> Client {
+        self.revive();
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.client.clone()
+    }
+
+    /// Has fred give up its connection and find the server again.
+    /// True when it has.
+    pub(crate) async fn reconnect(&self) -> bool {
+        reconnect(&self.client()).await
+    }
+
+    /// Waits until a client that was made anew is connected, for `limit` at most: called when a command was not sent. True
+    /// when it is worth sending it again.
+    pub(crate) async fn renew(self: &Arc<Self>, limit: Duration) -> bool {
+        if !self.revive() && self.has_ended() {
+            sleep(REVIVAL_PAUSE.min(limit)).await;
+            self.revive();
         }
-    }
-
-    /// Makes fred close its connection and connect again.
-    pub(crate) async fn reconnect(&self) {
-        let _ = timeout(RECONNECT_TIMEOUT, self.client().force_reconnection()).await;
-    }
-
-    /// Connects again in the background. Called when a reply answered another command.
-    pub(crate) fn restart(self: &Arc<Self>) {
-        if !self.recovering.swap(true, Ordering::AcqRel) {
-            let link = Arc::clone(self);
-            tokio::spawn(async move {
-                link.reconnect().await;
-                link.recovering.store(false, Ordering::Release);
-            });
-        }
-    }
-
-    /// Tests in the background whether replies answer the commands that were sent, and connects again if they do not.
-    ///
-    /// Called when a reply may have answered another command, or the stored value is not of this crate.
-    pub(crate) fn verify(self: &Arc<Self>) {
-        if !self.recovering.swap(true, Ordering::AcqRel) {
-            let link = Arc::clone(self);
-            tokio::spawn(async move {
-                if !link.is_in_step().await {
-                    tracing::error!(target: "tower_fred::redis", "replies answer other commands: connecting again");
-                    link.reconnect().await;
-                }
-                link.recovering.store(false, Ordering::Release);
-            });
-        }
-    }
-
-    async fn is_in_step(&self) -> bool {
-        let word = random().to_string();
-        let client = self.client();
-        let echo = client.ping::<String>(Some(word.clone()));
-        match timeout(self.deadline.min(PROBE_TIMEOUT), echo).await {
-            Ok(Ok(answer)) => answer == word,
-            // An error is an answer too: the user may lack the permission for PING.
-            Ok(Err(error)) => !is_unanswered(&error) && *error.kind() != ErrorKind::Parse,
-            Err(_) => false,
-        }
-    }
-
-    /// Replaces a client whose task ended.
-    fn replace(self: &Arc<Self>, builder: &Builder) -> Result<(), FredError> {
-        let client = builder.build()?;
-        let router = client.connect();
-        tracing::warn!(target: "tower_fred::redis", "replaced a fred client whose task had ended");
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        *current = Current {
-            client,
-            router: Some(router.abort_handle()),
+        let (client, is_new) = {
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            let is_new = current
+                .made_at
+                .is_some_and(|at| at.elapsed() < CONNECT_TIME);
+            (current.client.clone(), is_new)
         };
+        is_new && matches!(timeout(limit, client.wait_for_connect()).await, Ok(Ok(())))
+    }
+
+    /// Makes a client anew whose task ended, as it does together with its runtime. False when that was not needed, or was
+    /// done just before.
+    pub(super) fn revive(self: &Arc<Self>) -> bool {
+        let is_due = |current: &Current| {
+            let is_new = current
+                .made_at
+                .is_some_and(|at| at.elapsed() < REVIVAL_PAUSE);
+            current.has_ended() && !is_new
+        };
+        self.has_ended() && self.replace(is_due)
+    }
+
+    fn has_ended(&self) -> bool {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        current.has_ended()
+    }
+
+    /// Makes a client anew whose task does not do what it is told: it may wait for a write that never ends, or belong to a
+    /// runtime that stands still.
+    pub(super) fn replace_stuck(self: &Arc<Self>) {
+        self.replace(|_| true);
+    }
+
+    fn replace(self: &Arc<Self>, is_due: impl Fn(&Current) -> bool) -> bool {
+        let Some(builder) = &self.builder else {
+            return false;
+        };
+        let client = match builder.build() {
+            Ok(client) => client,
+            Err(error) => {
+                let error = classify(error);
+                tracing::error!(target: "tower_fred::redis", %error, "cannot replace a redis client that had ended");
+                return false;
+            }
+        };
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        // Somebody else may have been here first.
+        if !is_due(&current) {
+            return false;
+        }
+        let router = client.connect();
+        if let Some(old) = current.router.replace(router.abort_handle()) {
+            old.abort();
+        }
+        current.client = client;
+        current.made_at = Some(Instant::now());
         drop(current);
+        static PACE: LogPace = LogPace::new();
+        if let Some(omitted) = PACE.admit(uptime()) {
+            tracing::warn!(target: "tower_fred::redis", omitted, "replaced a redis client that had ended");
+        }
         tokio::spawn(watch(Arc::downgrade(self), router));
-        Ok(())
+        true
+    }
+}
+
+impl Current {
+    fn has_ended(&self) -> bool {
+        self.router.as_ref().is_some_and(AbortHandle::is_finished)
     }
 }
 
@@ -191,58 +218,46 @@ impl fmt::Debug for Link {
     }
 }
 
-/// Waits until a client's task ends, which fred never restarts, and replaces the client.
-async fn watch(link: Weak<Link>, router: ConnectHandle) {
-    let _ = router.await;
-    // A pause, in case the next one ends at once too.
-    sleep(jittered(PROBE_INTERVAL)).await;
-    let Some(link) = link.upgrade() else { return };
-    if let Some(builder) = &link.builder {
-        if let Err(error) = link.replace(builder) {
-            let error = classify(error);
-            tracing::error!(target: "tower_fred::redis", %error, "cannot replace a fred client whose task had ended");
-        }
-    }
+/// Has a client give up its connection and find the server again.
+pub(crate) async fn reconnect(client: &Client) -> bool {
+    let order = client.force_reconnection();
+    matches!(timeout(RECONNECT_TIMEOUT, order).await, Ok(Ok(())))
 }
 
-/// Probes until there is an answer. Makes fred connect again when a connection is open and gives none.
-async fn recover(link: Weak<Link>) {
-    while let Some(link) = link.upgrade() {
-        let client = link.client();
-        let answer = timeout(link.deadline.min(PROBE_TIMEOUT), client.ping::<()>(None)).await;
-        let silence = || FredError::new(ErrorKind::Timeout, "no answer to a probe");
-        let error = match answer.unwrap_or_else(|_| Err(silence())) {
-            // Any error is an answer but the refusal of the credentials: the user may lack the permission for PING.
-            Err(error) if is_unanswered(&error) || *error.kind() == ErrorKind::Auth => error,
-            _ => {
-                link.recovering.store(false, Ordering::Release);
-                link.breaker.answered();
-                return;
+/// Waits for the end of a client's task, which fred never restarts, and puts a new client in its place. Until then a
+/// `PING` now and then keeps the connection open.
+async fn watch(link: Weak<Link>, mut router: ConnectHandle) {
+    while let Some(heartbeat) = link.upgrade().map(|link| link.heartbeat) {
+        if timeout(heartbeat, &mut router).await.is_ok() {
+            // A pause, should the new one end at once as well.
+            sleep(jittered(WATCH_PAUSE)).await;
+            if let Some(link) = link.upgrade() {
+                link.revive();
             }
-        };
-        link.breaker.unanswered(&classify(error.clone()));
-        // fred counts as connected until an attempt to reconnect has failed.
-        if *error.kind() == ErrorKind::Timeout && client.is_connected() {
-            tracing::debug!(target: "tower_fred::redis", "no answer on an open connection: connecting again");
-            link.reconnect().await;
+            return;
         }
-        drop(link);
-        sleep(jittered(PROBE_INTERVAL)).await;
+        let Some(client) = link.upgrade().map(|link| link.lasting_client()) else {
+            return;
+        };
+        // Whether there is an answer is for commands to find out; fred's own timeout ends the wait.
+        let _ = client.ping::<()>(None).await;
     }
 }
 
 /// A random time between 0.5 and 1.5 of `interval`, so that many processes do not reconnect at the same moment.
 pub(crate) fn jittered(interval: Duration) -> Duration {
-    interval / 2 + interval.mul_f64(f64::from(random()) / f64::from(u32::MAX))
+    interval / 2 + interval.mul_f64(f64::from(chance()) / f64::from(u32::MAX))
 }
 
-/// A random number that need not be hard to guess.
-fn random() -> u32 {
+/// Any number, which nobody has to be unable to guess.
+pub(super) fn chance() -> u32 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0) as u32
 }
 
-/// A probe waits no longer than this, also when the deadline of commands is longer.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client lives at least before it is made anew.
+const REVIVAL_PAUSE: Duration = Duration::from_millis(10);
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+/// For how long commands wait for the first connection of a client that was made anew.
+const CONNECT_TIME: Duration = Duration::from_secs(1);

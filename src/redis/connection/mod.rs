@@ -4,12 +4,14 @@
 //! Every other room of the slice may import it; it imports none of them.
 
 pub(crate) mod breaker;
-#[cfg(any(feature = "cache", feature = "session"))]
 pub(crate) mod dedicated;
 pub(crate) mod fred_error;
 pub(crate) mod health;
 pub(crate) mod link;
+pub(crate) mod recovery;
 pub(crate) mod server_clock;
 pub(crate) mod settings;
+pub(crate) mod stall;
+pub(crate) mod task;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fred::types::{
     Builder,
-    config::{Config, ConnectionConfig, Options, ReconnectError, ReconnectPolicy},
+    config::{Config, ConnectionConfig, Options, ReconnectPolicy},
 };
 
 use crate::error::Error;
@@ -29,6 +29,14 @@ impl CommandOptions {
         };
         Self { deadline, options }
     }
+}
+
+/// How long a connection waits for answers, and for work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) deadline: Duration,
+    /// How often a `PING` keeps it open when there is nothing else to send.
+    pub(crate) heartbeat: Duration,
 }
 
 pub(crate) fn check_deadline(deadline: Duration) -> Result<(), Error> {
@@ -66,5 +74,6 @@ fn configure_connection(config: &mut ConnectionConfig) {
     config.connection_timeout = Duration::from_millis(500);
     config.internal_command_timeout = Duration::from_millis(500);
     config.tcp.nodelay = Some(true);
-    config.reconnect_errors = vec![ReconnectError::ReadOnly, ReconnectError::ClusterDown];
+    // Each refused write would fail everything in flight; what such an error means is found out beside the connection.
+    config.reconnect_errors = Vec::new();
 }

@@ -6,10 +6,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -30,6 +27,8 @@ use crate::{
         fred_error::classify,
         health::OverallHealth,
         link::{Link, jittered},
+        settings::Timing,
+        task::{Task, Turn},
     },
 };
 
@@ -37,11 +36,13 @@ pub(crate) struct Cluster {
     /// Makes a client of one server of the cluster, after its address is filled in.
     builder: Builder,
     health: Arc<OverallHealth>,
-    deadline: Duration,
-    /// The servers in the URL, for when no known primary answers.
+    timing: Timing,
+    /// The servers that the URL named, for when no known one answers.
     seeds: Vec<Server>,
     map: RwLock<Arc<Map>>,
-    refreshing: AtomicBool,
+    refreshing: Task,
+    /// The time after a refresh that a refusal asked for.
+    calm: Task,
 }
 
 #[derive(Debug, Default)]
@@ -55,16 +56,17 @@ impl Cluster {
     pub(crate) fn new(
         builder: Builder,
         health: Arc<OverallHealth>,
-        deadline: Duration,
+        timing: Timing,
         seeds: Vec<Server>,
     ) -> Arc<Self> {
         Arc::new(Self {
             builder,
             health,
-            deadline,
+            timing,
             seeds,
             map: RwLock::default(),
-            refreshing: AtomicBool::new(false),
+            refreshing: Task::default(),
+            calm: Task::default(),
         })
     }
 
@@ -98,8 +100,19 @@ impl Cluster {
     /// Asks for the slots again in the background, unless a task does already. It repeats this while a server is down,
     /// since a replica may take its place.
     pub(crate) fn refresh(self: &Arc<Self>) {
-        if !self.refreshing.swap(true, Ordering::AcqRel) {
-            tokio::spawn(refresh(Arc::downgrade(self)));
+        if let Some(turn) = self.refreshing.begin() {
+            tokio::spawn(refresh(turn, Arc::downgrade(self)));
+        }
+    }
+
+    /// The same, every 250 ms at most: called when a server said that the cluster is down, as it may to every command.
+    pub(crate) fn refresh_calmly(self: &Arc<Self>) {
+        if let Some(turn) = self.calm.begin() {
+            self.refresh();
+            tokio::spawn(async move {
+                sleep(CALM).await;
+                drop(turn);
+            });
         }
     }
 
@@ -111,7 +124,7 @@ impl Cluster {
     async fn ask_nodes(&self) -> Option<Slots> {
         let map = self.map();
         for (server, node) in map.nodes.iter().filter(|(_, node)| !node.is_down()) {
-            match Slots::ask(&node.client(), self.deadline, &server.host).await {
+            match Slots::ask(&node.client(), self.timing.deadline, &server.host).await {
                 Ok(slots) => return Some(slots),
                 Err(error) => {
                     tracing::debug!(target: "tower_fred::redis", %error, %server, "a server did not tell the slots of the cluster");
@@ -135,9 +148,9 @@ impl Cluster {
     async fn ask_seed(&self, seed: &Server) -> Result<Slots, Error> {
         let client = self.builder_for(seed, true).build().map_err(classify)?;
         client.init().await.map_err(classify)?;
-        let slots = Slots::ask(&client, self.deadline, &seed.host).await;
-        // The answer is here, so it does not matter how the connection ends.
-        let _ = timeout(self.deadline, client.quit()).await;
+        let slots = Slots::ask(&client, self.timing.deadline, &seed.host).await;
+        // The answer matters, not how the connection ends.
+        let _ = timeout(self.timing.deadline, client.quit()).await;
         slots
     }
 
@@ -165,7 +178,7 @@ impl Cluster {
     async fn connect(&self, server: &Server) -> Result<Arc<Node>, Error> {
         let breaker = Arc::new(Breaker::new(&self.health));
         let builder = self.builder_for(server, false);
-        let link = Link::connect(builder, Arc::clone(&breaker), self.deadline).await?;
+        let link = Link::connect(builder, Arc::clone(&breaker), self.timing).await?;
         Ok(Arc::new(Node::new(vec![link], breaker)))
     }
 
@@ -189,14 +202,14 @@ impl fmt::Debug for Cluster {
     }
 }
 
-async fn refresh(cluster: Weak<Cluster>) {
+async fn refresh(turn: Turn, cluster: Weak<Cluster>) {
     while let Some(cluster) = cluster.upgrade() {
         let found = cluster.discover().await;
         if let Err(error) = &found {
             tracing::debug!(target: "tower_fred::redis", %error, "no server told the slots of the cluster");
         }
         if found.is_ok() && !cluster.nodes().iter().any(|node| node.is_down()) {
-            cluster.refreshing.store(false, Ordering::Release);
+            drop(turn);
             return;
         }
         drop(cluster);
@@ -205,3 +218,4 @@ async fn refresh(cluster: Weak<Cluster>) {
 }
 
 const REFRESH_INTERVAL: Duration = Duration::from_millis(100);
+const CALM: Duration = Duration::from_millis(250);

@@ -90,7 +90,13 @@ impl Deployment {
         F: Future<Output = Result<T, FredError>>,
     {
         let cluster = match self {
-            Self::Single(node) => return Ok(node.send(options, command).await?),
+            Self::Single(node) => {
+                let result = node.send(options, command).await;
+                if matches!(result, Err(Failure::Misplaced(_))) {
+                    node.look_for_primary();
+                }
+                return Ok(result?);
+            }
             Self::Cluster(cluster, _) => cluster,
         };
         let Some(node) = cluster.node(key) else {
@@ -115,6 +121,10 @@ impl Deployment {
             }
             Err(failure @ Failure::Unanswered(_)) => {
                 cluster.refresh();
+                Err(failure.into())
+            }
+            Err(failure @ Failure::Misplaced(_)) => {
+                cluster.refresh_calmly();
                 Err(failure.into())
             }
             result => Ok(result?),

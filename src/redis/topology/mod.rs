@@ -4,7 +4,10 @@
 //! `client` and the root of the slice import it.
 
 pub(crate) mod cluster;
+pub(crate) mod demotion;
 pub(crate) mod deployment;
 pub(crate) mod node;
+pub(crate) mod relocation;
+pub(crate) mod role;
 pub(crate) mod sentinel;
 pub(crate) mod slots;

@@ -6,23 +6,27 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use fred::{
     clients::{Client, WithOptions},
     error::{Error as FredError, ErrorKind},
     interfaces::ClientLike,
+    types::Builder,
 };
-use tokio::time::timeout;
+use tokio::time::{Instant, error::Elapsed, timeout_at};
 
+use super::{demotion::Demotion, sentinel};
 use crate::{
     error::{Error, Kind},
     redis::connection::{
         breaker::Breaker,
-        fred_error::{classify, is_unanswered},
+        fred_error::{NO_ROUTE, classify, is_misplaced, is_unanswered, is_unsent},
         link::Link,
         server_clock::ServerClock,
         settings::CommandOptions,
+        task::Task,
     },
 };
 
@@ -33,6 +37,9 @@ pub(crate) struct Node {
     next: AtomicUsize,
     breaker: Arc<Breaker>,
     clock: Arc<ServerClock>,
+    demotion: Demotion,
+    /// What makes clients of the sentinels, if there are any, and the task that listens to them.
+    sentinels: Option<(Builder, Task)>,
 }
 
 impl Node {
@@ -44,6 +51,25 @@ impl Node {
             next,
             breaker,
             clock,
+            demotion: Demotion::default(),
+            sentinels: None,
+        }
+    }
+
+    /// The same, whose primary the sentinels in the settings of `builder` name.
+    pub(crate) fn following(mut self, builder: Builder) -> Self {
+        self.sentinels = Some((builder, Task::default()));
+        self.follow();
+        self
+    }
+
+    /// Listens to the sentinels, unless that is being done already.
+    fn follow(&self) {
+        if let Some((builder, task)) = &self.sentinels {
+            if let Some(turn) = task.begin() {
+                let links = self.links.iter().map(Arc::downgrade).collect();
+                tokio::spawn(sentinel::follow(turn, builder.clone(), links));
+            }
         }
     }
 
@@ -63,7 +89,12 @@ impl Node {
 
     /// The client of the next connection in turn.
     pub(crate) fn client(&self) -> Client {
-        self.link().client()
+        self.link().lasting_client()
+    }
+
+    /// Finds out in the background who takes writes: called when this server said that it does not.
+    pub(crate) fn look_for_primary(&self) {
+        self.demotion.suspect(&self.links);
     }
 
     fn link(&self) -> &Arc<Link> {
@@ -77,61 +108,103 @@ impl Node {
     pub(crate) async fn send<T, F>(
         &self,
         options: &CommandOptions,
-        command: impl FnOnce(WithOptions<Client>, Arc<ServerClock>) -> F,
+        command: impl Fn(WithOptions<Client>, Arc<ServerClock>) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, FredError>>,
     {
+        let link = self.link();
         if self.is_down() {
+            // The probe may have ended together with its runtime.
+            link.suspect();
             return Err(Failure::Refused(Error::new(
                 Kind::Unavailable,
                 "redis does not answer",
             )));
         }
-        let link = self.link();
-        // Boxed, since the futures of fred and of the callers together are nested too deep for the compiler.
-        let command = Box::pin(command(
-            link.client().with_options(&options.options),
-            Arc::clone(&self.clock),
-        ));
-        // fred's own timeout is shorter: a command that it ends is not sent later. This one is for a client whose task
-        // is stuck or has ended.
-        match timeout(options.deadline + options.deadline / 10, command).await {
+        // fred's own timeout is the shorter fence: a command that it ends is not sent later. This one is for a client
+        // whose task is stuck or gone.
+        let limit = options.deadline + options.deadline / 10;
+        let until = Instant::now() + limit;
+        let run = |options: &CommandOptions| {
+            // In a box: what fred nests in it is too deep for the compiler once callers nest it further.
+            Box::pin(command(
+                link.client().with_options(&options.options),
+                Arc::clone(&self.clock),
+            ))
+        };
+        let mut outcome = timeout_at(until, run(options)).await;
+        if matches!(&outcome, Ok(Err(error)) if is_unsent(error)) {
+            let left = options.deadline.saturating_sub((until - limit).elapsed());
+            if !left.is_zero() && self.is_back(link, &outcome, left).await {
+                let left = options.deadline.saturating_sub((until - limit).elapsed());
+                outcome = timeout_at(until, run(&CommandOptions::new(left))).await;
+            }
+        }
+        match outcome {
             Ok(Ok(value)) => {
                 self.breaker.answered();
                 Ok(value)
             }
-            Ok(Err(error)) => Err(self.failed(link, error)),
-            Err(_) => Err(self.unanswered(
-                link,
-                Error::new(Kind::Timeout, "no answer from redis within the deadline"),
-            )),
+            Ok(Err(error)) => Err(self.fail(link, error, until - limit, options.deadline)),
+            Err(_) => {
+                let error = FredError::new(ErrorKind::Timeout, "no answer from redis");
+                Err(self.fail(link, error, until - limit, options.deadline))
+            }
         }
     }
 
-    fn failed(&self, link: &Arc<Link>, error: FredError) -> Failure {
+    /// Whether a command that was not sent, for lack of a connection, can be sent now.
+    async fn is_back<T>(
+        &self,
+        link: &Arc<Link>,
+        outcome: &Result<Result<T, FredError>, Elapsed>,
+        limit: Duration,
+    ) -> bool {
+        // fred takes it again once it has begun to connect.
+        if matches!(outcome, Ok(Err(error)) if error.details() == NO_ROUTE) {
+            return true;
+        }
+        let is_back = link.renew(limit).await;
+        if is_back {
+            self.follow();
+        }
+        is_back
+    }
+
+    /// Notes what an error says about the server and the connection.
+    fn fail(
+        &self,
+        link: &Arc<Link>,
+        error: FredError,
+        begun: Instant,
+        deadline: Duration,
+    ) -> Failure {
         if is_unanswered(&error) {
-            return self.unanswered(link, classify(error));
+            let is_late = *error.kind() == ErrorKind::Timeout;
+            let error = classify(error);
+            if is_late {
+                self.breaker.timed_out(begun, deadline, &error);
+            } else {
+                self.breaker.unanswered(&error);
+            }
+            link.suspect();
+            return Failure::Unanswered(error);
         }
         self.breaker.answered();
         if let Some(address) = moved_to(&error) {
             return Failure::Moved(address.to_owned(), classify(error));
         }
-        match error.kind() {
-            ErrorKind::Protocol => {
-                tracing::error!(target: "tower_fred::redis", %error, "dropped a reply: connecting again");
-                link.restart();
-            }
+        match *error.kind() {
+            ErrorKind::Protocol => link.restart(),
             ErrorKind::Parse => link.verify(),
             _ => {}
         }
-        Failure::Refused(classify(error))
-    }
-
-    fn unanswered(&self, link: &Arc<Link>, error: Error) -> Failure {
-        self.breaker.unanswered(&error);
-        link.probe();
-        Failure::Unanswered(error)
+        if is_misplaced(&error) {
+            Failure::Misplaced(classify(error))
+        } else {
+            Failure::Refused(classify(error))
+        }
     }
 }
 
@@ -139,7 +212,9 @@ impl Node {
 pub(crate) enum Failure {
     /// The key is on another server, at this address.
     Moved(String, Error),
-    /// The server gave no answer, or cannot serve yet.
+    /// The server is a replica, or its cluster cannot serve the key for now.
+    Misplaced(Error),
+    /// The server gave no answer.
     Unanswered(Error),
     /// The server answered with another error, or the command was not sent since the server is down.
     Refused(Error),
@@ -148,9 +223,10 @@ pub(crate) enum Failure {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Moved(_, error) | Failure::Unanswered(error) | Failure::Refused(error) => {
-                error
-            }
+            Failure::Moved(_, error)
+            | Failure::Misplaced(error)
+            | Failure::Unanswered(error)
+            | Failure::Refused(error) => error,
         }
     }
 }

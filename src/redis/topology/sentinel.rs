@@ -18,10 +18,15 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::redis::connection::link::{Link, jittered};
+use crate::redis::connection::{
+    link::{Link, jittered},
+    task::Turn,
+};
 
-/// Subscribes to one sentinel after the other until all links are dropped. Makes the links reconnect on each switch.
-pub(crate) async fn follow(mut builder: Builder, links: Vec<Weak<Link>>) {
+/// Listens to one sentinel after the other for as long as the links live, and has them connect anew on a switch.
+///
+/// `_turn` ends with it, so that somebody else can follow in another runtime.
+pub(crate) async fn follow(_turn: Turn, mut builder: Builder, links: Vec<Weak<Link>>) {
     let Some(ServerConfig::Sentinel {
         hosts,
         service_name,

@@ -38,7 +38,7 @@ impl CookieAttributes {
             name: String::new(),
             attributes: String::new(),
         };
-        config.settled()
+        config.precomputed()
     }
 
     /// The name with its prefix.
@@ -62,7 +62,7 @@ impl CookieAttributes {
             "a cookie name must have 1 to {MAX_NAME} characters of an HTTP token"
         );
         self.bare_name = name;
-        self.settled()
+        self.precomputed()
     }
 
     pub(crate) fn with_domain(mut self, domain: String) -> Self {
@@ -79,7 +79,7 @@ impl CookieAttributes {
             "a cookie domain must be a host name, without a dot before it"
         );
         self.domain = Some(domain);
-        self.settled()
+        self.precomputed()
     }
 
     pub(crate) fn with_path(mut self, path: String) -> Self {
@@ -90,26 +90,26 @@ impl CookieAttributes {
             "a cookie path must begin with `/` and have at most 1024 visible ASCII characters without `;`"
         );
         self.path = path;
-        self.settled()
+        self.precomputed()
     }
 
     pub(crate) fn with_same_site(mut self, same_site: SameSite) -> Self {
         self.same_site = same_site;
-        self.settled()
+        self.precomputed()
     }
 
     pub(crate) fn without_secure(mut self) -> Self {
         self.secure = false;
-        self.settled()
+        self.precomputed()
     }
 
     pub(crate) fn with_partitions(mut self) -> Self {
         self.partitioned = true;
-        self.settled()
+        self.precomputed()
     }
 
     /// Refuses cookies that browsers would drop, and precomputes name and attributes.
-    fn settled(mut self) -> Self {
+    fn precomputed(mut self) -> Self {
         // RFC 6265bis §5.7: a SameSite=None cookie without Secure is not stored.
         assert!(
             self.secure || self.same_site != SameSite::None,

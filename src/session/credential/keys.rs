@@ -109,7 +109,7 @@ impl Peppers {
 
     /// The HMAC that binds together the parts of a note about an imported session. Empty without a pepper.
     #[cfg(feature = "tower-sessions-import")]
-    pub(crate) fn seal_move(&self, parts: &[&[u8]; 4]) -> Bytes {
+    pub(crate) fn seal_note(&self, parts: &[&[u8]; 4]) -> Bytes {
         let [name, id, lineage, user] = *parts;
         // All but the last have a fixed length, so no two lists of parts are the same bytes.
         let parts = [b"tower-fred import", name, id, lineage, user];
@@ -119,7 +119,7 @@ impl Peppers {
     }
 
     /// Whether a stored tag binds this user to this token.
-    pub(crate) fn vouch(&self, token: &Token, user: &[u8], tag: Option<&Bytes>) -> bool {
+    pub(crate) fn have_tagged(&self, token: &Token, user: &[u8], tag: Option<&Bytes>) -> bool {
         tag.is_some_and(|tag| {
             self.0.iter().fold(false, |found, key| {
                 found | same_hash(&user_tag(key, token, user), tag)

@@ -38,8 +38,8 @@ impl Session {
             let ended = self.store().end(holder).await?;
             match ended {
                 Ended::Done(_) | Ended::Gone => {}
-                Ended::Stale => self.suspect(Suspicion::Stale, &holder.token),
-                Ended::Unknown => self.suspect(Suspicion::Mismatch, &holder.token),
+                Ended::Stale => self.report(Suspicion::Stale, &holder.token),
+                Ended::Unknown => self.report(Suspicion::Mismatch, &holder.token),
             }
             outcomes.push(ended);
         }
@@ -93,13 +93,13 @@ impl Session {
         let life = store.life(login, end);
         let enrolled = store.enrol(login, &id, life, self.began(login)).await;
         let login = Login {
-            listed_at: self.dropped(enrolled)?,
+            listed_at: self.drop_if_refused(enrolled)?,
             ..login.clone()
         };
         let renewal = Renewal::Login(login.clone());
         let outcome = store.commit(holder, &renewal, next, ops).await;
         match outcome {
-            Ok(Outcome::Done(_)) => self.state().place = store.place(&login, &id, life),
+            Ok(Outcome::Done(_)) => self.state().reservation = store.reservation(&login, &id, life),
             Ok(Outcome::Gone) => store.unlist(&login.user, &[id]).await,
             _ => {}
         }
@@ -130,8 +130,8 @@ impl Session {
             None => (store.begin(changes).await?, None),
             Some(login) => {
                 let begun = store.begin_for(login, changes, self.began(login)).await;
-                let begun = self.dropped(begun)?;
-                self.state().place = begun.place;
+                let begun = self.drop_if_refused(begun)?;
+                self.state().reservation = begun.reservation;
                 (begun.token, begun.remembered)
             }
         };
@@ -179,12 +179,12 @@ impl Session {
     fn refused(&self, outcome: &Outcome, token: &Token) -> Result<bool, Error> {
         match outcome {
             Outcome::Stale => {
-                self.suspect(Suspicion::Stale, token);
+                self.report(Suspicion::Stale, token);
                 self.state().note_stale();
                 return Ok(true);
             }
-            Outcome::Unknown => self.suspect(Suspicion::Mismatch, token),
-            Outcome::Gone => self.suspect(Suspicion::Unknown, token),
+            Outcome::Unknown => self.report(Suspicion::Mismatch, token),
+            Outcome::Gone => self.report(Suspicion::Unknown, token),
             Outcome::Full => {
                 self.state().changes = Changes::default();
                 return Err(full());
@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// Drops all changes if a login was refused: another attempt would be refused too.
-    fn dropped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+    fn drop_if_refused<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.as_ref().is_err_and(Error::is_forbidden) {
             self.state().changes = Changes::default();
         }
@@ -230,11 +230,11 @@ impl Session {
             }
         }
         let mut state = self.state();
-        if let Some(place) = state.place.take() {
+        if let Some(reservation) = state.reservation.take() {
             // Not before this point: a request that is dropped earlier must not keep the place, as no browser got the
             // token.
             let store = self.store().clone();
-            tokio::spawn(async move { store.confirm(&place).await });
+            tokio::spawn(async move { store.confirm(&reservation).await });
         }
         let sending = state.send();
         #[cfg(feature = "tower-sessions-import")]

@@ -11,7 +11,7 @@ use crate::{
         cookie::{change::CookieChange, fields::set_cookie},
         import::{
             legacy::{Legacy, Stage},
-            migration::Moved,
+            migration::Migration,
         },
         record::session_record::Record,
         store::records::unix_millis,
@@ -46,23 +46,23 @@ impl Session {
         };
         let codec = self.store().settings.codec.clone();
         match moved {
-            Moved::Here(begun, changes) => {
+            Migration::Here(begun, changes) => {
                 let token = begun.token;
                 let record = Record::new(token.id(), token.lineage(), codec);
                 let now = unix_millis();
                 let mut state = self.state();
-                state.place = begun.place;
+                state.reservation = begun.reservation;
                 state.created(&job, token, record, begun.remembered, &changes, now);
                 drop(state);
                 self.leave(Stage::Over);
             }
             // The response of the other request carries the cookie.
-            Moved::Elsewhere(holder) => {
+            Migration::Elsewhere(holder) => {
                 self.state().adopted(&job, holder);
                 *self.legacy() = None;
             }
-            Moved::Refused => self.leave(Stage::Over),
-            Moved::Nothing => *self.legacy() = None,
+            Migration::Refused => self.leave(Stage::Over),
+            Migration::Nothing => *self.legacy() = None,
         }
         Ok(())
     }

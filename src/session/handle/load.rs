@@ -73,11 +73,11 @@ impl Session {
                     return Ok(());
                 }
                 Found::Stale => {
-                    self.suspect(Suspicion::Stale, &holder.token);
+                    self.report(Suspicion::Stale, &holder.token);
                     stale = true;
                 }
-                Found::Mismatch => self.suspect(Suspicion::Mismatch, &holder.token),
-                Found::Unknown => self.suspect(Suspicion::Unknown, &holder.token),
+                Found::Mismatch => self.report(Suspicion::Mismatch, &holder.token),
+                Found::Unknown => self.report(Suspicion::Unknown, &holder.token),
             }
         }
         self.state().not_found(job, stale);

@@ -75,7 +75,7 @@ pub(crate) struct Inner {
 }
 
 /// What a session needs from its request.
-pub(crate) struct Told {
+pub(crate) struct RequestContext {
     pub(crate) tokens: Vec<Token>,
     pub(crate) client: Option<String>,
     pub(crate) personal: Personal,
@@ -85,18 +85,18 @@ pub(crate) struct Told {
 }
 
 impl Session {
-    pub(crate) fn new(config: Arc<Config>, told: Told) -> Self {
+    pub(crate) fn new(config: Arc<Config>, context: RequestContext) -> Self {
         Self {
             inner: Arc::new(Inner {
                 config,
-                personal: told.personal,
-                client: told.client,
-                outer: told.outer,
+                personal: context.personal,
+                client: context.client,
+                outer: context.outer,
                 #[cfg(feature = "tower-sessions-import")]
-                legacy: Mutex::new(told.legacy),
+                legacy: Mutex::new(context.legacy),
                 began: Instant::now(),
                 watch: Mutex::default(),
-                state: Mutex::new(State::new(told.tokens)),
+                state: Mutex::new(State::new(context.tokens)),
                 io: tokio::sync::Mutex::new(()),
             }),
         }
@@ -208,7 +208,7 @@ impl Session {
     }
 
     /// Reports a token for which there is no session: to the log, and to the application's hook.
-    pub(crate) fn suspect(&self, what: Suspicion, token: &Token) {
+    pub(crate) fn report(&self, what: Suspicion, token: &Token) {
         let session = self.store().pseudonym(&token.id());
         tracing::debug!(target: "tower_fred::session", sid_hash = %session, "{}", what.text());
         if let Some(hook) = &self.inner.config.hook {

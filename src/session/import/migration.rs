@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The result for an old session that a browser names.
-pub(crate) enum Moved {
+pub(crate) enum Migration {
     /// This request made a new session of it.
     Here(NewSession, Box<Changes>),
     /// Another request made the session shortly before.
@@ -42,15 +42,19 @@ pub(crate) enum Moved {
 
 impl SessionStore {
     /// A new session with the values of an old one.
-    pub(crate) async fn take_over(&self, id: i128, from: &TowerSessions) -> Result<Moved, Error> {
+    pub(crate) async fn take_over(
+        &self,
+        id: i128,
+        from: &TowerSessions,
+    ) -> Result<Migration, Error> {
         let name = name(id);
         let key = format!("{}{name}", from.prefix);
         let Some(bytes) = self.redis.get(&key).await? else {
-            return Ok(Moved::Nothing);
+            return Ok(Migration::Nothing);
         };
         let Some(values) = parse(&bytes, id) else {
             tracing::debug!(target: "tower_fred::session", "an old session is not one of tower-sessions");
-            return Ok(Moved::Nothing);
+            return Ok(Migration::Nothing);
         };
         let turn = Token::generate()?.id();
         let longest = self.redis.deadline() * 2;
@@ -77,14 +81,14 @@ impl SessionStore {
         turn: &str,
         values: &HashMap<String, Json>,
         from: &TowerSessions,
-    ) -> Result<Moved, Error> {
+    ) -> Result<Migration, Error> {
         let mut changes = self.kept(values);
         let user = from.user_from.as_ref().and_then(|find| find(values));
         let begun = match &user {
             None => self.begin(&changes).await.map(|token| NewSession {
                 token,
                 remembered: None,
-                place: None,
+                reservation: None,
             }),
             Some(user) => {
                 let login = Login {
@@ -115,7 +119,7 @@ impl SessionStore {
         ];
         let words = self.note(name, settle).await?;
         if words.first().is_some_and(|word| *word == "settled") {
-            return Ok(Moved::Here(begun, Box::new(changes)));
+            return Ok(Migration::Here(begun, Box::new(changes)));
         }
         // It took too long, or a logout came first.
         self.revoke_all_of(std::slice::from_ref(&id), None).await?;
@@ -127,16 +131,16 @@ impl SessionStore {
 
     /// A refused login makes no session. After a revocation it is always refused; with too many sessions, only until
     /// there are fewer.
-    async fn not_made(&self, name: &str, turn: &str, error: Error) -> Result<Moved, Error> {
+    async fn not_made(&self, name: &str, turn: &str, error: Error) -> Result<Migration, Error> {
         let may_be_full = self.settings.per_user.is_some_and(|limit| !limit.evicts);
         if error.is_forbidden() && !may_be_full {
             self.end_named(name).await?;
-            return Ok(Moved::Refused);
+            return Ok(Migration::Refused);
         }
         let yielded: [Value; 2] = ["yield".into(), turn.into()];
         self.note(name, yielded).await?;
         if error.is_forbidden() {
-            return Ok(Moved::Nothing);
+            return Ok(Migration::Nothing);
         }
         Err(error)
     }
@@ -161,7 +165,7 @@ impl SessionStore {
     pub(crate) async fn end_old(&self, id: i128) -> Result<(), Error> {
         let name = name(id);
         let words = self.end_named(&name).await?;
-        if let Moved::Elsewhere(holder) = self.made(&name, &words) {
+        if let Migration::Elsewhere(holder) = self.made(&name, &words) {
             self.end(&holder).await?;
         }
         Ok(())
@@ -173,20 +177,20 @@ impl SessionStore {
     }
 
     /// What another request made of the old session, if it is known.
-    fn made(&self, name: &str, words: &[Bytes]) -> Moved {
+    fn made(&self, name: &str, words: &[Bytes]) -> Migration {
         let [_, id, lineage, user, tag] = words else {
-            return Moved::Nothing;
+            return Migration::Nothing;
         };
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let (id, user) = (text(id), Some(text(user)).filter(|user| !user.is_empty()));
         let Some(token) = Token::without_secret(&id) else {
-            return Moved::Nothing;
+            return Migration::Nothing;
         };
         // With a pepper, somebody who can write to Redis must not be able to choose the session or the user.
         if self.tag_of(name, &id, lineage, user.as_deref()) != *tag {
-            return Moved::Nothing;
+            return Migration::Nothing;
         }
-        Moved::Elsewhere(Holder {
+        Migration::Elsewhere(Holder {
             token,
             lineage: Bytes::copy_from_slice(lineage),
             user: user.map(Into::into),
@@ -196,7 +200,7 @@ impl SessionStore {
     fn tag_of(&self, name: &str, id: &str, lineage: &[u8], user: Option<&str>) -> Bytes {
         let user = user.unwrap_or_default().as_bytes();
         let peppers = &self.settings.peppers;
-        peppers.seal_move(&[name.as_bytes(), id.as_bytes(), lineage, user])
+        peppers.seal_note(&[name.as_bytes(), id.as_bytes(), lineage, user])
     }
 
     async fn note(

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::session::cookie::attributes::CookieAttributes;
 
-/// Where tower-sessions kept its sessions, for [`SessionLayer::import_tower_sessions`].
+/// Where tower-sessions kept its sessions, for [`SessionLayer::import_tower_sessions`](crate::SessionLayer::import_tower_sessions).
 ///
 /// ```no_run
 /// use tower_fred::{Redis, SessionLayer, session::TowerSessions};
@@ -45,7 +45,7 @@ impl TowerSessions {
     ///
     /// # Panics
     ///
-    /// As [`SessionLayer::cookie_name`].
+    /// As [`SessionLayer::cookie_name`](crate::SessionLayer::cookie_name).
     #[must_use]
     pub fn cookie_name(mut self, name: impl Into<String>) -> Self {
         self.cookie = self.cookie.with_name(name.into());

@@ -21,7 +21,7 @@ pub(crate) struct Changes {
     /// The stored values are removed first, because they are another user's.
     pub(crate) drops_values: bool,
     /// Set by a buffered login, until the user of the session is known.
-    heir: Option<Inheritance>,
+    inheritance: Option<Inheritance>,
 }
 
 /// Decides about the values from before a buffered login: the user of the first such login, whether it keeps the values
@@ -66,7 +66,7 @@ impl Changes {
         let login = login.check()?;
         match self.login().map(|pending| pending.user == login.user) {
             None => {
-                self.heir = Some(Inheritance {
+                self.inheritance = Some(Inheritance {
                     user: login.user.clone(),
                     keeps_values: login.keeps_values,
                     before: std::mem::take(&mut self.fields),
@@ -74,7 +74,7 @@ impl Changes {
             }
             // The buffered values were for the user before.
             Some(false) if !login.keeps_values => {
-                self.heir = None;
+                self.inheritance = None;
                 self.fields.clear();
                 self.drops_values = true;
             }
@@ -86,21 +86,21 @@ impl Changes {
 
     /// Decides about the values from before a buffered login, now that the user of the session is known.
     pub(crate) fn inherit_from(&mut self, user: Option<&str>) {
-        let Some(heir) = self.heir.take() else {
+        let Some(inheritance) = self.inheritance.take() else {
             return;
         };
-        if !heir.keeps_values && user.is_some_and(|user| user != heir.user) {
+        if !inheritance.keeps_values && user.is_some_and(|user| user != inheritance.user) {
             self.drops_values = true;
             return;
         }
-        for (key, value) in heir.before {
+        for (key, value) in inheritance.before {
             self.fields.entry(key).or_insert(value);
         }
     }
 
     /// The same when the session has ended, so that its user is unknown: nothing is kept.
     pub(crate) fn inherit_nothing(&mut self) {
-        self.drops_values |= self.heir.take().is_some();
+        self.drops_values |= self.inheritance.take().is_some();
     }
 
     /// Notes that this request revoked the user's sessions, so that the revocation does not refuse its own buffered

@@ -87,7 +87,7 @@ impl StoredHash {
         };
         let hash = self.fields.get(hash);
         hash.is_some_and(|hash| peppers.hashes(&holder.token).is_unbound(hash))
-            || peppers.vouch(&holder.token, user, self.fields.get(tag))
+            || peppers.have_tagged(&holder.token, user, self.fields.get(tag))
     }
 
     fn due(&self, current: bool, previous: bool, now: i64, settings: &Settings) -> Due {
@@ -105,12 +105,12 @@ impl StoredHash {
             now >= end.saturating_sub(millis(settings.grace) / 2)
         };
         // NOTE: commit.lua decides by the same rule. A time in the future must not prevent the check.
-        let asked = now.saturating_sub(self.millis(LIST_ASKED).unwrap_or(0));
-        let listing = self.fields.contains_key(USER) && asked.saturating_abs() >= interval;
+        let asked = now.saturating_sub(self.millis(INDEX_CHECKED).unwrap_or(0));
+        let index_check = self.fields.contains_key(USER) && asked.saturating_abs() >= interval;
         Due {
-            touch: unused >= interval || (current && handed_over) || listing,
+            touch: unused >= interval || (current && handed_over) || index_check,
             renewal: renewal || lost,
-            listing,
+            index_check,
         }
     }
 
@@ -159,7 +159,7 @@ pub(crate) const AUTHENTICATED: &str = "!a";
 /// When the login was listed, by the clock of the list's server.
 pub(crate) const LISTED_AT: &str = "!r";
 /// When a use of the session last checked the index of its user.
-pub(crate) const LIST_ASKED: &str = "!e";
+pub(crate) const INDEX_CHECKED: &str = "!e";
 /// The tag that binds the user to the secret, when there is a pepper.
 pub(crate) const TAG: &str = "!t";
 /// The same for the previous secret.

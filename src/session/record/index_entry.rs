@@ -29,5 +29,5 @@ pub(crate) struct NewSession {
     pub(crate) token: Token,
     /// How long the browser keeps the cookie; none for until it closes.
     pub(crate) remembered: Option<Duration>,
-    pub(crate) place: Option<Reservation>,
+    pub(crate) reservation: Option<Reservation>,
 }

@@ -45,7 +45,7 @@ pub(crate) struct Done {
     pub(crate) lineage: Bytes,
     pub(crate) sum: Bytes,
     /// Present if the index of the session's user has to be checked.
-    pub(crate) listing: Option<IndexEntry>,
+    pub(crate) index_entry: Option<IndexEntry>,
 }
 
 /// The outcome of ending a session.

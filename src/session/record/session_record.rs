@@ -56,7 +56,7 @@ pub(crate) struct Due {
     /// The session needs a new token.
     pub(crate) renewal: bool,
     /// The index of the user has to be checked.
-    pub(crate) listing: bool,
+    pub(crate) index_check: bool,
 }
 
 impl Record {
@@ -122,7 +122,7 @@ impl Record {
     }
 
     /// The entry for the index of the session's user.
-    pub(crate) fn listing(&self) -> Option<IndexEntry> {
+    pub(crate) fn index_entry(&self) -> Option<IndexEntry> {
         Some(IndexEntry {
             user: self.user.clone()?,
             end: self.end,

@@ -35,7 +35,7 @@ pub(crate) struct State {
     /// When this request revoked other sessions of its user, by Redis's clock; 0 when it did not.
     pub(crate) revoked_at: i64,
     /// The reservation of a login that this request wrote, to be confirmed when the response leaves.
-    pub(crate) place: Option<Reservation>,
+    pub(crate) reservation: Option<Reservation>,
     pub(crate) read: bool,
     pub(crate) sent: bool,
     /// Counts logouts, so that a load or write that began before one does not restore the session.
@@ -74,7 +74,7 @@ impl State {
             due: Due::default(),
             cookie: None,
             revoked_at: 0,
-            place: None,
+            reservation: None,
             read: false,
             sent: false,
             logouts: 0,

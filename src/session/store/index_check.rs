@@ -22,19 +22,23 @@ impl SessionStore {
     ///
     /// If the index cannot be reached (in a cluster it is on another server), the session is returned; the next use
     /// checks again.
-    pub(crate) async fn ask_list(&self, holder: &Holder, mut found: Found) -> Found {
+    pub(crate) async fn check_index(&self, holder: &Holder, mut found: Found) -> Found {
         let Found::Live(record, due) = &mut found else {
             return found;
         };
-        let listing = if due.listing { record.listing() } else { None };
-        let Some(listing) = listing else {
+        let entry = if due.index_check {
+            record.index_entry()
+        } else {
+            None
+        };
+        let Some(entry) = entry else {
             return found;
         };
-        match self.meet(&holder.token.id(), &listing).await {
+        match self.is_still_valid(&holder.token.id(), &entry).await {
             Ok(true) => {
                 due.touch = false;
                 let holder = Holder {
-                    user: Some(listing.user.into()),
+                    user: Some(entry.user.into()),
                     ..holder.clone()
                 };
                 let store = self.clone();
@@ -50,8 +54,8 @@ impl SessionStore {
     }
 
     /// Checks the index after a write that found it due; the caller does not wait.
-    pub(crate) fn ask_list_later(&self, holder: &Holder, next: Option<&Token>, done: &Done) {
-        let Some(listing) = done.listing.clone() else {
+    pub(crate) fn check_index_later(&self, holder: &Holder, next: Option<&Token>, done: &Done) {
+        let Some(entry) = done.index_entry.clone() else {
             return;
         };
         let holder = Holder {
@@ -64,7 +68,7 @@ impl SessionStore {
         };
         let store = self.clone();
         tokio::spawn(async move {
-            match store.meet(&holder.token.id(), &listing).await {
+            match store.is_still_valid(&holder.token.id(), &entry).await {
                 Ok(true) => store.note_use(&holder, true).await,
                 Ok(false) => {}
                 Err(error) => {
@@ -76,9 +80,9 @@ impl SessionStore {
 
     /// Makes the reservation of a login permanent; called when the response with its token leaves. A failure is
     /// harmless: a use of the session adds it again.
-    pub(crate) async fn confirm(&self, place: &Reservation) {
-        let (user, id, listed_at) = (&place.user, &place.id, place.listed_at);
-        match self.relist(user, id, place.life, listed_at).await {
+    pub(crate) async fn confirm(&self, reservation: &Reservation) {
+        let (user, id, listed_at) = (&reservation.user, &reservation.id, reservation.listed_at);
+        match self.relist(user, id, reservation.life, listed_at).await {
             Ok(true) => {}
             Ok(false) => self.end_revoked(id, user, listed_at).await,
             Err(error) => {
@@ -88,10 +92,10 @@ impl SessionStore {
     }
 
     /// Whether the session is still valid; ends it if it is not.
-    async fn meet(&self, id: &str, listing: &IndexEntry) -> Result<bool, Error> {
-        let life = listing.end.saturating_sub(unix_millis()).max(0);
+    async fn is_still_valid(&self, id: &str, entry: &IndexEntry) -> Result<bool, Error> {
+        let life = entry.end.saturating_sub(unix_millis()).max(0);
         let life = life.saturating_add(CLOCK_SKEW);
-        let (user, listed_at) = (&listing.user, listing.listed_at);
+        let (user, listed_at) = (&entry.user, entry.listed_at);
         let goes_on = self.relist(user, id, life, listed_at).await?;
         if !goes_on {
             self.end_revoked(id, user, listed_at).await;

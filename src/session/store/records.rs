@@ -27,7 +27,7 @@ impl SessionStore {
         let id = holder.token.id();
         let fields = self.redis.hash(&self.key(&id)).await?;
         let found = StoredHash { id, fields }.judge(holder, unix_millis(), &self.settings)?;
-        Ok(self.ask_list(holder, found).await)
+        Ok(self.check_index(holder, found).await)
     }
 
     /// Begins a session with these values and without a user, under a random id that no session has.
@@ -124,7 +124,7 @@ impl SessionStore {
             if !kind.is_empty() {
                 self.log(kind, &id);
             }
-            self.ask_list_later(holder, next, done);
+            self.check_index_later(holder, next, done);
         }
         Ok(outcome)
     }
@@ -158,12 +158,12 @@ impl SessionStore {
         self.note_use(holder, false).await;
     }
 
-    /// As `touch`; if `list_was_asked`, also notes that the list of the session's user was checked.
-    pub(crate) async fn note_use(&self, holder: &Holder, list_was_asked: bool) {
+    /// As `touch`; if `index_was_checked`, also notes that the list of the session's user was checked.
+    pub(crate) async fn note_use(&self, holder: &Holder, index_was_checked: bool) {
         let mut args = self.guard(holder).to_vec();
         args.extend([
             millis(self.settings.idle).into(),
-            i64::from(list_was_asked).into(),
+            i64::from(index_was_checked).into(),
             self.settings
                 .peppers
                 .tag(&holder.token, holder.user.as_deref())
@@ -222,7 +222,7 @@ fn read_outcome(words: &[Bytes]) -> Result<Outcome, Error> {
                 .filter(|user| !user.is_empty()),
             lineage: Bytes::copy_from_slice(&word(4)),
             sum: Bytes::copy_from_slice(&word(5)),
-            listing: number(&word(7)).map(|end| IndexEntry {
+            index_entry: number(&word(7)).map(|end| IndexEntry {
                 user: String::from_utf8_lossy(&word(6)).into_owned(),
                 end,
                 listed_at: number(&word(8)).unwrap_or(0),

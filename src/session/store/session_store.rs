@@ -238,7 +238,7 @@ impl SessionStore {
     #[must_use]
     pub fn messagepack(self) -> Self {
         self.with(|settings| {
-            settings.codec.format = crate::session::record::format::Format::MessagePack
+            settings.codec.format = crate::session::record::format::Format::MessagePack;
         })
     }
 
@@ -248,7 +248,7 @@ impl SessionStore {
     #[must_use]
     pub fn seal(self, key: &[u8; 32]) -> Self {
         self.with(|settings| {
-            settings.codec.seal = Some(Arc::new(crate::session::record::seal::Seal::new(key)))
+            settings.codec.seal = Some(Arc::new(crate::session::record::seal::Seal::new(key)));
         })
     }
 
@@ -317,8 +317,8 @@ impl SessionStore {
         let login = login.into().check()?;
         let began = login.checked_at.unwrap_or_else(Instant::now);
         let begun = self.begin_for(&login, &changes, began).await?;
-        if let Some(place) = &begun.place {
-            self.confirm(place).await;
+        if let Some(reservation) = &begun.reservation {
+            self.confirm(reservation).await;
         }
         Ok(begun.token)
     }

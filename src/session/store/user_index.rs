@@ -9,7 +9,7 @@
 //! in the index before has its session deleted, so its write finds no record. A login that is added later is refused if
 //! the check of its credentials began before the revocation.
 //!
-//! Redis may evict the index. So a use of a session checks it, at most once per touch interval (index_check.rs): the
+//! Redis may evict the index. So a use of a session checks it, at most once per touch interval (`index_check.rs`): the
 //! session is added again, unless all sessions were revoked after its login was added.
 
 use std::time::Instant;
@@ -63,7 +63,7 @@ impl SessionStore {
             Outcome::Done(done) => Ok(NewSession {
                 token: next,
                 remembered: done.remembered,
-                place: self.place(&login, &id, life),
+                reservation: self.reservation(&login, &id, life),
             }),
             _ => {
                 self.unlist(&login.user, &[id]).await;
@@ -102,7 +102,9 @@ impl SessionStore {
         let mut words = words.into_iter();
         let word = words.next();
         if word.as_deref() != Some("full") {
-            return self.enrolled(user, word.as_deref(), words.collect()).await;
+            return self
+                .read_enrolment(user, word.as_deref(), words.collect())
+                .await;
         }
         let listed = self.describe_all(words.collect()).await?;
         // Also those that are another user's, if all of these are confirmed: then no unfinished login is among them.
@@ -119,7 +121,8 @@ impl SessionStore {
             .await?;
         let mut words = words.into_iter();
         let word = words.next();
-        self.enrolled(user, word.as_deref(), words.collect()).await
+        self.read_enrolment(user, word.as_deref(), words.collect())
+            .await
     }
 
     async fn ask_to_enrol(
@@ -149,7 +152,7 @@ impl SessionStore {
             .await
     }
 
-    async fn enrolled(
+    async fn read_enrolment(
         &self,
         user: &str,
         word: Option<&str>,
@@ -178,7 +181,7 @@ impl SessionStore {
     }
 
     /// The reservation of a login that was written, if it has to be [confirmed](Self::confirm).
-    pub(crate) fn place(&self, login: &Login, id: &str, life: i64) -> Option<Reservation> {
+    pub(crate) fn reservation(&self, login: &Login, id: &str, life: i64) -> Option<Reservation> {
         (self.provisional() > 0).then(|| Reservation {
             user: login.user.clone(),
             id: id.to_owned(),

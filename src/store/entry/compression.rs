@@ -1,8 +1,8 @@
-//! Bodies that are kept smaller than they are (LZ4).
+//! Bodies that are stored compressed (LZ4).
 
 use bytes::Bytes;
 
-/// The body with its length before it, if that is worth it.
+/// The length of the body and the compressed body; `None` if that saves less than an eighth, or the body is too long.
 pub(crate) fn compress(body: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(body.len()).ok()?;
     if body.len() > MOST {
@@ -10,11 +10,11 @@ pub(crate) fn compress(body: &[u8]) -> Option<Vec<u8>> {
     }
     let mut packed = length.to_le_bytes().to_vec();
     packed.extend(lz4_flex::block::compress(body));
-    // It costs time each time that it is read.
+    // Decompressing takes time at each read.
     (packed.len() < body.len() / 8 * 7).then_some(packed)
 }
 
-/// The body again; nothing if that is not what it was packed as. No more memory is taken than such a body may need.
+/// The body again; `None` if it is damaged. Reserves no more memory than that many compressed bytes can stand for.
 pub(crate) fn decompress(packed: &[u8]) -> Option<Bytes> {
     let (length, packed) = packed.split_first_chunk()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
@@ -25,9 +25,9 @@ pub(crate) fn decompress(packed: &[u8]) -> Option<Bytes> {
     (body.len() == length).then(|| body.into())
 }
 
-/// The longest body that is packed.
+/// The longest body that is compressed.
 const MOST: usize = 64 << 20;
-/// What one byte of LZ4 stands for at most.
+/// The most bytes that one byte of LZ4 stands for.
 const BEST_RATIO: usize = 255;
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
         let mut bomb = (60u32 << 20).to_le_bytes().to_vec();
         bomb.extend([0; 100]);
         assert_eq!(decompress(&bomb), None);
-        // One that says less than it holds.
+        // A length that is less than that of the body.
         let mut packed = compress(&[0; 10_000]).expect("packed");
         packed[..4].copy_from_slice(&100u32.to_le_bytes());
         assert_eq!(decompress(&packed), None);

@@ -1,4 +1,4 @@
-//! The values in Redis: what is in them and how it is written.
+//! Entries as Redis holds them: the format, the types, and reading them.
 //!
 //! ```text
 //! 0   "TF", version
@@ -6,38 +6,39 @@
 //! 11  kind
 //! 12  digest of the key, 32 bytes
 //! 44  deadlines, place in the purge log, tags
-//! ..  by kind: an answer, a list of field names, or a value
+//! ..  by kind: a response, a list of field names, or a value
 //! ```
 //!
-//! All numbers are little-endian. Whatever cannot be read is a miss.
+//! All numbers are little-endian. What cannot be read is a miss.
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[cfg(feature = "compression")]
-use super::{compression::decompress, key::Digest, lifetime::Life, log_position::Seq, tag::Tag};
+use super::compression::decompress;
+use super::{key::Digest, lifetime::Life, log_position::Seq, tag::Tag};
 
-/// A value as read.
+/// An entry that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// The answer to a request.
+    /// The response to a request.
     Response(Stored),
-    /// No answer yet: it depends on request fields.
+    /// The names of the request fields on which the response depends.
     Variants(Variants),
     /// The value of a memo.
     Value(Value),
-    /// Nothing yet: somebody is making it.
+    /// A lease: a caller is making the entry.
     Lease,
 }
 
-/// A stored answer.
+/// A stored response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) head: Head,
     pub(crate) body: Bytes,
 }
 
-/// A stored answer without its body.
+/// A stored response without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: StatusCode,
@@ -52,19 +53,19 @@ pub(crate) struct Value {
     pub(crate) bytes: Bytes,
 }
 
-/// Which request fields an answer depends on.
+/// The request fields on which a response depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Variants {
-    /// Part of the keys of the answers, so that without this value none of them is found again.
+    /// Part of the keys of the variants: when this entry is lost, none of them is found again.
     pub(crate) generation: [u8; 16],
     /// In a fixed order, each once.
     pub(crate) names: Vec<HeaderName>,
-    /// What was known of the purge log when it was made.
+    /// The place in the purge log that was known when it was made.
     pub(crate) seq: Seq,
 }
 
 impl Entry {
-    /// Reads what is stored under the key with `digest`, or nothing if it is not in every way what was written there.
+    /// Reads what is stored under the key with `digest`; `None` if any part of it is not as it was written.
     pub(crate) fn decode(mut blob: Bytes, digest: &Digest) -> Option<Self> {
         if blob.len() < PRELUDE || blob[..3] != *MAGIC {
             return None;
@@ -112,7 +113,7 @@ impl Entry {
         }
     }
 
-    /// The deadlines and tags; a list of field names has none, nor has a lease.
+    /// The deadlines and tags. Lists of field names and leases have none.
     pub(crate) fn life(&self) -> Option<&Life> {
         match self {
             Self::Response(stored) => Some(&stored.head.life),
@@ -121,7 +122,7 @@ impl Entry {
         }
     }
 
-    /// What was known of the purge log when it was made.
+    /// The place in the purge log that was known when it was made.
     pub(crate) fn seq(&self) -> Seq {
         match self {
             Self::Variants(variants) => variants.seq,
@@ -168,7 +169,7 @@ impl Stored {
         let status = StatusCode::from_u16(u16::from_le_bytes(array(&mut blob)?)).ok()?;
         let lines = u16::from_le_bytes(array(&mut blob)?);
         let lines = usize::from((lines <= MOST_LINES).then_some(lines)?);
-        // A line takes six bytes at least: a count cannot ask for more memory than the value has.
+        // A line takes at least six bytes: a wrong count reserves no more lines than the value can hold.
         let mut headers = HeaderMap::try_with_capacity(lines.min(blob.len() / 6)).ok()?;
         for _ in 0..lines {
             let name = HeaderName::from_bytes(&take_short(&mut blob)?).ok()?;
@@ -202,7 +203,7 @@ impl Variants {
     }
 }
 
-/// Another program may have packed it: a miss here.
+/// A program with the feature may have compressed the body: that is a miss here.
 #[cfg(not(feature = "compression"))]
 fn decompress(_: &[u8]) -> Option<Bytes> {
     None
@@ -222,7 +223,7 @@ fn take(blob: &mut Bytes, length: usize) -> Option<Bytes> {
     (length <= blob.len()).then(|| blob.split_to(length))
 }
 
-/// Against damage and foreign data, not against forgery: who can write to Redis can write anything.
+/// Detects damage and foreign data, not forgery: a program that can write to Redis can write a valid checksum.
 pub(crate) fn checksum(bytes: &[u8]) -> [u8; 8] {
     let mut sum = [0; 8];
     sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
@@ -235,13 +236,13 @@ pub(crate) const RESPONSE: u8 = 1;
 pub(crate) const VARIANTS: u8 = 2;
 pub(crate) const VALUE: u8 = 3;
 pub(crate) const LEASE: u8 = 4;
-/// Beside the kind: the body is packed.
+/// A flag beside the kind: the body is compressed.
 pub(crate) const PACKED: u8 = 0x80;
-/// A map of fields has room for that and for more to be added.
+/// A `HeaderMap` holds this many fields and has room for more to be added.
 pub(crate) const MOST_LINES: u16 = 4096;
 pub(crate) const PRELUDE: usize = 12 + Digest::LENGTH;
 
-/// How many bytes from the start tell one value from any other: all up to the end of the checksum.
+/// The length of the prefix that identifies an entry: all bytes up to the end of the checksum.
 pub(crate) const MARK: usize = 11;
 
 #[cfg(test)]
@@ -312,7 +313,7 @@ mod tests {
         let links: Vec<_> = stored.head.headers.get_all("link").iter().collect();
         assert_eq!(links, ["</a>", "</b>"]);
         assert_eq!(stored.body, "hello world");
-        // Not a copy.
+        // The body is a part of the blob, not a copy.
         assert!(blob.as_ptr_range().contains(&stored.body.as_ptr()));
     }
 
@@ -385,14 +386,14 @@ mod tests {
             };
             assert_eq!(value.bytes, body);
         }
-        // A list of names has no body to pack.
+        // A list of names has no body to compress.
         assert_eq!(
             Entry::decode(framed(VARIANTS | PACKED, &[0; 100]), &digest()),
             None
         );
     }
 
-    /// A value with a valid frame around any content, for the parsers behind the checksum.
+    /// Any content with a valid checksum, to test what is parsed after it.
     fn framed(kind: u8, content: &[u8]) -> Bytes {
         let mut writer = Writer::new(kind, &digest());
         writer.push(content);

@@ -1,10 +1,10 @@
-//! Writing the values that [`entry`](super::decode) reads.
+//! Writing the entries that [`decode`](super::decode) reads.
 
 use bytes::{Bytes, BytesMut};
 
 #[cfg(feature = "compression")]
+use super::compression::compress;
 use super::{
-    compression::compress,
     decode::{
         Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
         checksum,
@@ -13,7 +13,7 @@ use super::{
     lifetime::Life,
 };
 
-/// Writes a value piece by piece: the body of an answer comes in frames.
+/// Writes an entry piece by piece: the body of a response comes in frames.
 #[derive(Debug)]
 pub(crate) struct Writer {
     blob: BytesMut,
@@ -21,7 +21,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins an answer: everything but its body. Nothing when a field is too long or there are too many.
+    /// Begins a response with everything but its body; `None` when a field is too long or there are too many.
     pub(crate) fn response(head: &Head, digest: &Digest) -> Option<Self> {
         let mut writer = Self::new(RESPONSE, digest);
         writer.life(&head.life);
@@ -52,7 +52,7 @@ impl Writer {
         writer.finish()
     }
 
-    /// A lease, which no other is like.
+    /// A lease, which its `token` tells from every other.
     pub(crate) fn lease(token: &[u8; 8], digest: &Digest) -> Bytes {
         let mut writer = Self::new(LEASE, digest);
         writer.life(&Life::default());
@@ -75,23 +75,23 @@ impl Writer {
         self.blob.extend_from_slice(bytes);
     }
 
-    /// How much of the body was pushed.
+    /// The length of what was pushed of the body.
     pub(crate) fn body_len(&self) -> usize {
         self.blob.len() - self.body_at
     }
 
-    /// What of the body was pushed.
+    /// What was pushed of the body.
     pub(crate) fn body(&self) -> &[u8] {
         &self.blob[self.body_at..]
     }
 
-    /// What of the body was pushed, without what else was written.
+    /// What was pushed of the body, without the rest of the entry.
     pub(crate) fn into_body(mut self) -> Bytes {
         self.blob.split_off(self.body_at).freeze()
     }
 
-    /// Makes a complete body smaller if it is longer than `above` and that is worth it; then the body as it was before.
-    /// Nothing is to be pushed after it.
+    /// Compresses a complete body if it is longer than `above` and gets small enough; gives the body as it was then.
+    /// Nothing may be pushed afterwards.
     pub(crate) fn pack(&mut self, above: Option<usize>) -> Option<Bytes> {
         if above.is_none_or(|above| self.body_len() <= above) {
             return None;
@@ -103,7 +103,7 @@ impl Writer {
         Some(body)
     }
 
-    /// The entry, whose body is made smaller as by [`pack`](Self::pack), and the body as it was pushed.
+    /// The entry, with its body compressed as by [`pack`](Self::pack), and the body as it was pushed.
     pub(crate) fn finish_both(mut self, pack_above: Option<usize>) -> (Bytes, Bytes) {
         let body_at = self.body_at;
         let unpacked = self.pack(pack_above);
@@ -118,7 +118,7 @@ impl Writer {
         self.blob.freeze()
     }
 
-    /// Tags beyond the most are left out: what gives them to an entry sees to it that there are none.
+    /// Tags beyond 65,535 are left out: whatever gives an entry its tags must give it fewer.
     fn life(&mut self, life: &Life) {
         for number in [
             life.born_ms,

@@ -1,8 +1,8 @@
-//! Keys that no two different things share.
+//! Keys: digests that no two different things share.
 
 use std::fmt;
 
-/// The 256-bit name of one cached thing. Its first half is in the Redis key, all of it is in the stored value.
+/// The 256-bit digest that names an entry. Its first half is in the Redis key; all of it is in the entry.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Digest([u8; Digest::LENGTH]);
 
@@ -20,7 +20,7 @@ impl Digest {
         text
     }
 
-    /// Adds the same to a text.
+    /// Appends [`short`](Self::short) to a text.
     pub(crate) fn push_short(&self, text: &mut String) {
         let (half, _) = self.0.split_at(Self::LENGTH / 2);
         text.extend(
@@ -44,11 +44,11 @@ impl fmt::Debug for Digest {
 
 /// Hashes a list of byte strings, each with its length before it, so that different lists never look alike.
 ///
-/// A hasher is two kilobytes that are to be cleared and moved about; most lists are short, and are hashed in one go.
+/// A hasher takes two kilobytes, which are cleared and moved. Most lists are short: they are hashed at once, without one.
 pub(crate) struct KeyBuilder {
     short: [u8; SHORT],
     length: usize,
-    /// What hashes a list that is not short.
+    /// The hasher of a list that is too long for `short`.
     long: Option<Box<blake3::Hasher>>,
 }
 
@@ -71,7 +71,7 @@ impl KeyBuilder {
         self
     }
 
-    /// A member that may be absent, which is not the same as empty.
+    /// A member that may be absent: that differs from an empty one.
     pub(crate) fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {
         match bytes {
             Some(bytes) => self.part(bytes),
@@ -111,19 +111,19 @@ impl KeyBuilder {
     }
 }
 
-/// Most URLs with their host.
+/// Enough for most URLs with their host.
 const SHORT: usize = 256;
 
-/// What an answer is filed under, and what takes it out of use.
+/// The digests by which a response is stored and purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
-    /// The request as its handler sees it, as far as answers are kept apart by it.
+    /// Of the parts of the request by which responses are told apart, as the handler sees them.
     pub(crate) resource: Digest,
-    /// What purges name: one for all keys of equivalent URIs, see [`group`](super::uri::group).
+    /// What a purge names: the same for all keys of equivalent URIs, see [`group`](super::uri::group).
     pub(crate) group: Digest,
 }
 
-/// The digest of a URI by its parts as they are written.
+/// The digest of a URI, from its parts as they are written.
 pub(crate) fn resource(host: &str, path: &str, query: Option<&str>) -> Digest {
     KeyBuilder::new("resource")
         .part(b"GET")

@@ -1,4 +1,4 @@
-//! Where an entry is kept, and what was seen there.
+//! Slots: where an entry is kept, and what was seen there.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::{
     tag::{Subject, Tag},
 };
 
-/// Where an entry is kept, and the digest that proves it is that one.
+/// Where an entry is kept, and the digest that an entry there must have.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub(crate) kind: char,
-    /// What a purge names it by.
+    /// The tag of its group, by which a purge names it.
     pub(crate) group: Tag,
-    /// What all variants of a resource have in common.
+    /// The same for all variants of a resource: in a cluster they are on one node.
     pub(crate) resource: Digest,
     pub(crate) digest: Digest,
 }
@@ -25,25 +25,25 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 pub(crate) struct Sight {
     pub(crate) entry: Option<Entry>,
-    /// What the entry was read from.
+    /// The bytes from which the entry was read.
     pub(crate) blob: Bytes,
     pub(crate) seen: Seen,
 }
 
-/// By what it is known whether a slot still holds what was seen there.
+/// What was seen in a slot: tells later whether it is still there.
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     /// Nothing was there.
     Nothing,
-    /// Something that begins like this.
+    /// An entry or a lease with this prefix.
     Mark(Bytes),
-    /// Data of another type, which has to go.
+    /// Data of another Redis type, to be overwritten.
     Foreign,
-    /// It is not known what is there: nothing is to be written.
+    /// It is not known what is there: nothing may be written.
     Unknown,
 }
 
-/// An entry that is held by whoever reads it, and by what it is known in Redis.
+/// An entry in memory, and what identifies it in Redis.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) entry: Arc<Entry>,
@@ -62,14 +62,14 @@ impl Slot {
         }
     }
 
-    /// What a purge of the whole resource names, in all forms of its URI.
+    /// The tag that a purge of the resource names, whatever the form of its URI.
     pub(crate) fn group(&self) -> Tag {
         self.group
     }
 }
 
 impl Seen {
-    /// Whether both are of the same.
+    /// Whether both are the same entry.
     pub(crate) fn is(&self, other: &Self) -> bool {
         matches!((self, other), (Self::Mark(one), Self::Mark(other)) if one == other)
     }

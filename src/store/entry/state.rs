@@ -1,38 +1,38 @@
-//! Whether an entry may be used, and how.
+//! Whether an entry may be used, and in which cases.
 
 use super::lifetime::Life;
 
-/// How a stored entry may be used.
+/// In which cases a stored entry may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum State {
-    /// As it is.
+    /// Always.
     Fresh,
-    /// As it is, but it is time to make a new one.
+    /// Always, but it is time to make a new one.
     Early,
     /// While a new one is being made (RFC 5861 §3).
     WhileRevalidate,
     /// When no new one can be made (RFC 5861 §4).
     IfError,
-    /// To be validated, and not otherwise.
+    /// Only after it was validated.
     Kept,
 }
 
-/// Whether an entry was purged.
+/// Whether an entry was purged, as the purge log says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It was not.
+    /// It was not purged.
     Holds,
-    /// It is stale since then, in Unix milliseconds of the server.
+    /// It was made stale at this time, in Unix milliseconds of the server.
     StaleSince(u64),
     /// It must not be used.
     Gone,
 }
 
-/// Judges an entry by its deadlines, by what was purged, and by chance.
+/// Judges an entry by its deadlines, by the purge log, and by chance; `None` if it may not be used.
 ///
-/// `eagerness` is the product of the setting (zero: never early, 1 is usual) and of a random number, the negative
-/// logarithm of one that is even between zero and one: the nearer to its end and the dearer an entry is, the sooner one
-/// of many who read it makes it anew, before all of them have to (Vattani et al., "Optimal probabilistic cache stampede
+/// `eagerness` is the setting (0: never early, 1: usual) times the negative logarithm of a random number that is uniform
+/// between 0 and 1. The longer an entry takes to make and the nearer its end is, the more likely a reader makes it anew
+/// early, so that one reader does so before all have to (Vattani et al., "Optimal probabilistic cache stampede
 /// prevention", 2015).
 pub(crate) fn judge(life: &Life, verdict: Verdict, now_ms: u64, eagerness: f64) -> Option<State> {
     let age_ms = life.age_ms(now_ms);
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(judge(10_000, 10_000), Some(State::WhileRevalidate));
         assert_eq!(judge(10_000, 10_010), Some(State::IfError));
         assert_eq!(judge(10_000, 10_050), None);
-        // Never longer than without it.
+        // A soft purge never makes an entry usable for longer.
         assert_eq!(judge(10_099, 10_100), Some(State::IfError));
         // The server's clock may be ahead.
         assert_eq!(judge(20_000, 10_000), Some(State::WhileRevalidate));

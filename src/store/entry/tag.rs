@@ -2,29 +2,29 @@
 
 use super::key::{Digest, KeyBuilder};
 
-/// What an entry is of. Unsafe requests make responses outdated, and never values.
+/// What an entry holds. Unsafe requests invalidate responses (RFC 9111 §4.4), never a memo's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
     Response,
     Value,
 }
 
-/// A name that purges use, hashed.
+/// The hash of a name by which entries are purged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Tag(pub(crate) u64);
 
 impl Tag {
-    /// A name that the application gives.
+    /// The tag of a name that the application gives.
     pub(crate) fn named(name: &str) -> Self {
         Self::of(&KeyBuilder::new("tag").part(name.as_bytes()).finish())
     }
 
-    /// The tag that each entry under a key has without being given it.
+    /// The tag that each entry of a key's group has by itself.
     pub(crate) fn of_group(group: &Digest) -> Self {
         Self::of(group)
     }
 
-    /// Digests are even: a part of one is as good as another hash.
+    /// The bits of a digest are evenly distributed: a part of one is a hash too.
     fn of(digest: &Digest) -> Self {
         let mut part = [0; 8];
         part.copy_from_slice(&digest.as_bytes()[..8]);

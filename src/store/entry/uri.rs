@@ -1,29 +1,29 @@
-//! Which URIs are one (RFC 9110 §4.2.3, RFC 3986 §6.2).
+//! Equivalent URIs and their normal form (RFC 9110 §4.2.3, RFC 3986 §6.2).
 
 use std::{borrow::Cow, iter};
 
 use super::key::{Digest, resource};
 
-/// The digest that all equivalent forms of a URI have in common: what a purge of any of them names.
+/// The digest that all equivalent forms of a URI share: what a purge of any of them names.
 ///
-/// The scheme is not part of it: most servers never learn it.
+/// The scheme is not part of it: most servers do not know it.
 pub(crate) fn group(host: &str, path: &str, query: Option<&str>) -> Digest {
     let query = query.map(normal_octets);
     resource(&normal_host(host), &normal_path(path), query.as_deref())
 }
 
-/// The host and port of a URI, in which letter case and a default port make no difference.
+/// The host and port of a URI in lower case, without a default port.
 pub(crate) fn normal_host(authority: &str) -> Cow<'_, str> {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.rsplit_once(':') {
-        // RFC 3986 §3.2.3: a decimal number, also with zeros before it
+        // RFC 3986 §3.2.3: a decimal number, which may have leading zeros
         Some((name, port)) if matches!(port.trim_start_matches('0'), "" | "80" | "443") => name,
         _ => host,
     };
     in_lower_case(host)
 }
 
-/// A path without needless percent-encoding, and without `.` and `..`.
+/// A path without unneeded percent-encoding, and without `.` and `..`.
 pub(crate) fn normal_path(path: &str) -> Cow<'_, str> {
     let path = match path {
         "" => "/",
@@ -36,8 +36,8 @@ pub(crate) fn normal_path(path: &str) -> Cow<'_, str> {
     octets
 }
 
-/// A text in which every octet is written in one way only: percent-encoded, with upper-case digits, if it is neither an
-/// unreserved nor a reserved character. What is reserved may mean one thing encoded and another as it is.
+/// A text in which every octet is written in one way: percent-encoded with upper-case digits, unless it is an unreserved
+/// character. A reserved character stays as it is written, since it may mean one thing encoded and another plain.
 pub(crate) fn normal_octets(text: &str) -> Cow<'_, str> {
     if text
         .bytes()
@@ -47,7 +47,7 @@ pub(crate) fn normal_octets(text: &str) -> Cow<'_, str> {
     }
     let mut normal = String::with_capacity(text.len());
     for (octet, is_encoded) in octets(text) {
-        // A percent sign that encodes nothing stays: it is not the octet itself.
+        // A percent sign that encodes nothing stays: it differs from an encoded one.
         let is_plain = !is_encoded && (is_reserved(octet) || octet == b'%');
         if is_unreserved(octet) || is_plain {
             normal.push(char::from(octet));
@@ -59,7 +59,7 @@ pub(crate) fn normal_octets(text: &str) -> Cow<'_, str> {
     normal.into()
 }
 
-/// The octets that a text stands for, and whether each is percent-encoded (RFC 3986 §2.1).
+/// The octets of a text after decoding, and whether each was percent-encoded (RFC 3986 §2.1).
 pub(crate) fn octets(text: &str) -> impl Iterator<Item = (u8, bool)> {
     let mut rest = text.as_bytes();
     iter::from_fn(move || {

@@ -1,4 +1,4 @@
-//! Work in the background: bounded in number, and ended with the store.
+//! Background tasks: bounded in number, and aborted with the store.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use tokio::{runtime::Handle, sync::Semaphore, task::JoinSet};
 
 use crate::log_pace::{LogPace, uptime};
 
-/// Tasks that end when this is dropped. Some run, and the others wait for their turn in the order in which they came.
+/// Tasks that are aborted when this is dropped. Some run; the others wait for their turn in the order in which they came.
 pub(crate) struct Tasks {
     all: Mutex<JoinSet<()>>,
     turns: Arc<Semaphore>,
@@ -27,7 +27,7 @@ impl Tasks {
         }
     }
 
-    /// Runs `task` when it is its turn, unless too many wait or there is no runtime; whether it will.
+    /// Runs `task` when it is its turn; false when too many wait or there is no runtime: then it does not run.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
         let Ok(runtime) = Handle::try_current() else {
             return false;
@@ -43,7 +43,7 @@ impl Tasks {
         }
         let turns = Arc::clone(&self.turns);
         let task = async move {
-            // It is never closed.
+            // The semaphore is never closed.
             if let Ok(_turn) = turns.acquire_owned().await {
                 task.await;
             }
@@ -68,7 +68,7 @@ impl fmt::Debug for Tasks {
     }
 }
 
-/// How many may run and wait.
+/// How many tasks may run and wait together.
 const MOST_TASKS: usize = 4096;
 
 #[cfg(test)]

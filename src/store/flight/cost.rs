@@ -10,7 +10,7 @@ use std::{
 pub(crate) struct Cost(AtomicU64);
 
 impl Cost {
-    /// Takes note of how long it took to make an entry.
+    /// Adds how long it took to make an entry.
     pub(crate) fn note(&self, cost_ms: u64) {
         let new = cost_ms.saturating_add(1);
         let cost = match self.0.load(Ordering::Relaxed) {
@@ -20,7 +20,7 @@ impl Cost {
         self.0.store(cost, Ordering::Relaxed);
     }
 
-    /// Whether it takes longer than `limit`, as far as is known.
+    /// Whether it takes longer than `limit`, or no entry was made yet.
     pub(crate) fn is_unknown_or_above(&self, limit: Duration) -> bool {
         match self.0.load(Ordering::Relaxed) {
             0 => true,

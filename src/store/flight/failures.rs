@@ -1,4 +1,4 @@
-//! Keys whose last load failed while there is a stale entry to use instead.
+//! The keys whose last load failed while there is a stale entry to use instead.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::store::entry::key::Digest;
 
-/// When the next attempt is due for each such key.
+/// The keys, and when the next attempt is due for each.
 #[derive(Debug, Default)]
 pub(crate) struct Failures(Mutex<HashMap<Digest, Instant>>);
 
@@ -46,7 +46,7 @@ impl Failures {
     }
 }
 
-/// More than this are forgotten: their callers wait for one another again.
+/// When there are more keys, all are forgotten: their callers wait for one load after another again.
 const MOST: usize = 4096;
 
 #[cfg(test)]

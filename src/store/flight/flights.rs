@@ -1,4 +1,4 @@
-//! One load at a time for each key of this process.
+//! One load at a time for each key in this process ("single flight").
 
 use std::{
     collections::{HashMap, hash_map},
@@ -22,7 +22,7 @@ use crate::store::entry::{
     slot::{Held, Seen},
 };
 
-/// The loads that are under way. There is an entry for as long as somebody loads or waits.
+/// The flights: the loads that are under way, by key. A flight is listed while a caller loads or waits.
 #[derive(Clone, Default)]
 pub(crate) struct Flights {
     flights: Arc<Mutex<HashMap<Digest, Arc<Flight>>>>,
@@ -31,29 +31,29 @@ pub(crate) struct Flights {
 #[derive(Default)]
 struct Flight {
     state: watch::Sender<FlightState>,
-    /// How many lead or wait. It changes only while the list is locked.
+    /// How many members lead or wait. It changes only while the list is locked.
     members: AtomicUsize,
 }
 
-/// What a caller is to do.
+/// What a caller of [`Flights::join`] is to do.
 #[derive(Debug)]
 pub(crate) enum Role {
-    /// Load, then [`Leadership::share`]. Dropping it hands the lead to one who waits.
+    /// Load, then [`Leadership::share`]. Dropping it gives the lead to a member that waits.
     Lead(Leadership),
-    /// Take what the leader found.
+    /// Use what the leader found.
     Follow(Outcome),
-    /// Load for oneself: the load that was waited for failed after this was seen.
+    /// Load for itself: the load that it waited for failed, after the leader had seen this in the slot.
     Failed(Seen),
-    /// Load for oneself: two leaders in a row gave no sign of life.
+    /// Load for itself: two leaders in a row gave no heartbeat.
     Deserted,
 }
 
 impl Flights {
-    /// Becomes the leader for `key`, or waits for the one there is.
+    /// Becomes the leader for `key`, or waits for the leader that there is.
     ///
-    /// A leader for which `is_late` is true, of what it knew and since when it leads, gets no more followers, and what was
-    /// found and is not `usable` is passed over. One of those who wait takes the lead from a leader that gives no sign
-    /// of life; what that one finds later is still for all.
+    /// `is_late` is asked about a leader: the place in the purge log that it knew, and since when it leads. A late leader
+    /// gets no more followers. An outcome that is not `usable` is passed over. A leader without a heartbeat is replaced by
+    /// one of those who wait; if it finds something later, that is still given to all.
     pub(crate) async fn join(
         &self,
         key: Digest,
@@ -69,7 +69,7 @@ impl Flights {
         }
     }
 
-    /// The lead for `key`, if nobody has it who gives signs of life.
+    /// The lead for `key`, unless a leader with a recent heartbeat has it.
     pub(crate) fn try_lead(&self, key: Digest, now: Seq) -> Option<Leadership> {
         self.enter(key, |_, _| false, |_| true).lead(now).ok()
     }
@@ -94,7 +94,7 @@ impl Flights {
         }
     }
 
-    /// What the leader for `key` has found, if it is still about to store it.
+    /// What the leader for `key` has found, while it is not stored yet.
     pub(crate) fn found(&self, key: &Digest) -> Option<Held> {
         let flights = self.lock();
         let state = flights.get(key)?.state.borrow();
@@ -113,7 +113,7 @@ pub(crate) struct Leadership {
     membership: Membership,
 }
 
-/// What makes its owner the leader until it is dropped, or somebody else takes the lead.
+/// Makes its owner the leader until it is dropped or another member takes the lead.
 struct LeaderGuard {
     flight: Arc<Flight>,
     heartbeat: Arc<Heartbeat>,
@@ -129,7 +129,8 @@ impl Leadership {
         membership
     }
 
-    /// Has all who wait load for themselves, at once, in the place of what was `seen`; who comes later begins anew.
+    /// Has all who wait load for themselves at the same time, in the place of what was `seen`. Later callers join a new
+    /// flight.
     pub(crate) fn fail(self, seen: Seen) {
         let Self { guard, membership } = self;
         let failed = guard.flight.state.send_if_modified(|state| {
@@ -139,7 +140,7 @@ impl Leadership {
             }
             leads
         });
-        // Who was replaced has nobody who waits for it.
+        // Nobody waits for a leader that was replaced.
         if failed {
             membership.end();
         }
@@ -170,7 +171,7 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Waits for what is to be done; `None` when another flight is to be joined.
+    /// Waits until it is known what to do; `None` when another flight is to be joined.
     async fn wait(mut self, now: Seq, usable: impl Fn(&Outcome) -> bool) -> Option<Role> {
         let mut news = self.flight.state.subscribe();
         let replaced = self.flight.state.borrow().replaced;
@@ -184,12 +185,12 @@ impl Membership {
                     Ok(leadership) => return Some(Role::Lead(leadership)),
                     Err(membership) => self = membership,
                 },
-                // Each would else wait for one after the other.
+                // Otherwise it would wait for one leader after another.
                 Step::Wait(_) if self.flight.state.borrow().replaced > replaced + 1 => {
                     return Some(Role::Deserted);
                 }
                 Step::Wait(patience) => {
-                    // Whether there are news or the time is over: the next step tells.
+                    // Notified or timed out: the next step tells what to do.
                     let _ = timeout(patience, news.changed()).await;
                 }
             }
@@ -198,7 +199,7 @@ impl Membership {
 
     fn lead(self, seq: Seq) -> Result<Leadership, Self> {
         let mut heartbeat = None;
-        // Nobody has to be told: who waits looks when its time is over.
+        // No notification is needed: the members look again when their time is over.
         self.flight.state.send_if_modified(|state| {
             heartbeat = state.lead(seq);
             false
@@ -216,12 +217,12 @@ impl Membership {
         })
     }
 
-    /// Takes the flight off the list: who comes later begins anew.
+    /// Takes the flight off the list: later callers join a new one.
     pub(crate) fn end(self) {
         self.leave(|_| true);
     }
 
-    /// Takes the flight off the list if it is still the listed one and `last` says so of it.
+    /// Takes the flight off the list if it is still listed and `last` is true of it.
     fn leave(&self, last: impl FnOnce(&Arc<Flight>) -> bool) {
         if let hash_map::Entry::Occupied(listed) = self.flights.lock().entry(self.key) {
             if Arc::ptr_eq(listed.get(), &self.flight) && last(listed.get()) {
@@ -347,7 +348,7 @@ mod tests {
         assert!(flights.try_lead(key(), Seq::default()).is_none());
         let second = lead(second.as_mut().await);
         assert!(futures_util::poll!(&mut third).is_pending());
-        // What it does is no longer for the flight, but for what it finds.
+        // The replaced leader no longer leads the flight, but what it finds is still used.
         assert!(
             !first
                 .membership
@@ -418,7 +419,7 @@ mod tests {
             .join(key(), now, |seq, _| seq != now, |_| true)
             .await;
         let new = lead(new);
-        // The old one does not take the new one's place away.
+        // The end of the old flight does not remove the new one.
         old.share(found("old"), Instant::now()).end();
         assert_eq!(flights.lock().len(), 1);
         drop(new);

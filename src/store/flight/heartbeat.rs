@@ -1,4 +1,4 @@
-//! Signs of life: whether the one who makes an entry makes progress.
+//! Heartbeats: whether the leader of a flight makes progress.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::log_pace::uptime;
 
-/// When a leader last gave a sign of life, in milliseconds since this process began.
+/// When a leader's last heartbeat was, in milliseconds since this process began.
 #[derive(Debug)]
 pub(crate) struct Heartbeat(AtomicU64);
 
@@ -16,11 +16,12 @@ impl Heartbeat {
         Self(AtomicU64::new(now_ms()))
     }
 
+    /// Notes a heartbeat.
     pub(crate) fn note(&self, now_ms: u64) {
         self.0.fetch_max(now_ms, Ordering::Relaxed);
     }
 
-    /// How much longer a leader may be without a sign of life; zero when it was so for too long.
+    /// How much longer others wait for the next heartbeat; zero when the last one is too long ago.
     pub(crate) fn patience(&self) -> Duration {
         let last_ms = Duration::from_millis(self.0.load(Ordering::Relaxed));
         (last_ms + SILENCE).saturating_sub(uptime())
@@ -31,9 +32,10 @@ impl Heartbeat {
     }
 }
 
+/// Milliseconds since this process began.
 pub(crate) fn now_ms() -> u64 {
     u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long others wait for a leader that gives no sign of life.
+/// How long others wait for a leader without a heartbeat.
 pub(crate) const SILENCE: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
-//! What this process knows of the making of entries, by key: who makes which now, and whose making has just failed.
+//! The loads of this process, by key: which are under way, which failed or had nothing to store, and how long they take.
 //!
-//! In: the digest of a key. Out: whether to make its entry, to wait for it, or to leave it. It does not ask Redis. `tiers`,
+//! In: the digest of a key. Out: whether to load, to wait, or neither. It does not ask Redis. `tiers`,
 //! `leader` and the root of the store may import it.
 
 pub(crate) mod background;

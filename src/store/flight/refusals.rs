@@ -1,4 +1,4 @@
-//! The keys whose entries turned out a moment ago not to be storable.
+//! The keys whose responses or values turned out not to be storable a moment ago.
 
 use std::{
     collections::HashMap,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::store::entry::key::Digest;
 
-/// The keys for which there was nothing to store a moment ago: nobody is to wait for them.
+/// The keys for which there was nothing to store a moment ago: callers do not wait for one another.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<HashMap<Digest, Instant>>);
 

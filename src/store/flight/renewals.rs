@@ -1,4 +1,4 @@
-//! The keys whose entries this process is making anew, so that it makes each once at a time.
+//! The keys whose entries this process is making anew: each once at a time.
 
 use std::{
     collections::HashSet,
@@ -7,12 +7,12 @@ use std::{
 
 use crate::store::entry::key::Digest;
 
-/// The keys that are being made anew by this process.
+/// The keys whose entries are being made anew by this process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Renewals(Arc<Mutex<HashSet<Digest>>>);
 
 impl Renewals {
-    /// The right to make one anew; `None` when somebody has it.
+    /// The right to make the entry of a key anew; `None` when another caller has it.
     pub(crate) fn begin(&self, key: &Digest) -> Option<Renewal> {
         lock(&self.0).insert(*key).then(|| Renewal {
             all: self.clone(),
@@ -21,7 +21,7 @@ impl Renewals {
     }
 }
 
-/// A right that ends when it is dropped.
+/// The right to make the entry of a key anew, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Renewal {
     all: Renewals,

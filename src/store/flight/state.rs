@@ -1,4 +1,4 @@
-//! How far a flight is, and what that means for those who are in it.
+//! The state of a flight, and what it means for its members.
 
 use std::{
     sync::Arc,
@@ -11,46 +11,47 @@ use crate::store::entry::{
     slot::{Held, Seen},
 };
 
-/// How far a flight is. Those who wait are told when there is a result or a failure, and when the leader leaves.
+/// The state of a flight. Its members are notified of a result, of a failure, and when the leader leaves.
 #[derive(Default)]
 pub(crate) struct FlightState {
     pub(crate) leader: Option<Leader>,
-    /// What a leader found for those who wait.
+    /// What a leader found or made, for all members.
     pub(crate) result: Option<Outcome>,
-    /// A load failed, after its leader had seen this: who waits loads for itself.
+    /// A load failed, after its leader had seen this in the slot: each member that waits loads for itself.
     pub(crate) failure: Option<Seen>,
-    /// How many leaders were replaced since they gave no sign of life.
+    /// How many leaders were replaced because they gave no heartbeat.
     pub(crate) replaced: u32,
 }
 
+/// The member that loads.
 pub(crate) struct Leader {
     heartbeat: Arc<Heartbeat>,
-    /// What it knew of the purge log when it took the lead, and when that was.
+    /// The place in the purge log that it knew when it took the lead, and when that was.
     seq: Seq,
     since: Instant,
 }
 
-/// What a leader found.
+/// What a leader found or made.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) held: Held,
-    /// Before it was made or looked for.
+    /// When the leader began to make it or to look for it.
     pub(crate) began: Instant,
 }
 
-/// What one who waits does next.
+/// What a member that waits does next.
 pub(crate) enum Step {
     Follow(Outcome),
     Fail(Seen),
     Lead,
-    /// Wait for news, so long at most.
+    /// Wait for a notification, for this long at most.
     Wait(Duration),
-    /// Go to another flight.
+    /// Join another flight.
     Leave,
 }
 
 impl FlightState {
-    /// Whether nobody is to join it any more.
+    /// Whether no caller may join the flight any more.
     pub(crate) fn is_closed(
         &self,
         is_late: impl Fn(Seq, Instant) -> bool,
@@ -76,7 +77,7 @@ impl FlightState {
         }
     }
 
-    /// Takes the lead, if nobody has it who gives signs of life.
+    /// Takes the lead, unless a leader with a recent heartbeat has it.
     pub(crate) fn lead(&mut self, seq: Seq) -> Option<Arc<Heartbeat>> {
         match &self.leader {
             Some(leader) if !leader.heartbeat.is_silent() => return None,
@@ -93,7 +94,7 @@ impl FlightState {
         Some(heartbeat)
     }
 
-    /// Whether the leader is the one with this heartbeat: it may have been replaced.
+    /// Whether the member with this heartbeat leads: it may have been replaced.
     pub(crate) fn is_led_by(&self, heartbeat: &Arc<Heartbeat>) -> bool {
         let leader = self.leader.as_ref();
         leader.is_some_and(|leader| Arc::ptr_eq(&leader.heartbeat, heartbeat))

@@ -1,16 +1,16 @@
-//! What unsafe requests made outdated, in a bounded number of bytes.
+//! What unsafe requests invalidated (RFC 9111 §4.4), in a bounded number of bytes.
 //!
-//! Clients choose the names, and how many of them there are. The newest are kept one by one. The older ones go into
-//! Bloom filters, a filter for each generation: a filter never misses a name, and reports one in some ten thousand other
-//! names too, which costs the making of one response. After the last filter, the oldest generation is forgotten, and
-//! responses that were made before its end count as invalidated.
+//! Clients choose the names, and how many there are. The newest names are kept one by one. The older ones go into Bloom
+//! filters, one for each generation. A filter never misses a name. It also reports about one in ten thousand names that
+//! it does not have: that response is made once more. When there are too many filters, the oldest one is dropped, and
+//! responses that were made before its last record count as invalidated.
 
 use std::collections::VecDeque;
 
 use super::tag_map::TagMap;
 use crate::store::entry::tag::Tag;
 
-/// The names in records of unsafe requests, each with the count of its last record.
+/// The names in the records of unsafe requests, each with the count of its last record.
 #[derive(Debug)]
 pub(crate) struct Invalidations {
     /// How many names are kept one by one.
@@ -18,7 +18,7 @@ pub(crate) struct Invalidations {
     recent: TagMap<u64>,
     /// From the oldest to the newest.
     generations: VecDeque<Generation>,
-    /// Responses that knew less than this many records cannot be judged.
+    /// Responses that were made when fewer records than this were known count as invalidated.
     floor: u64,
 }
 
@@ -39,7 +39,7 @@ impl Invalidations {
         }
     }
 
-    /// Takes note of a record with this count, which is higher than those before it.
+    /// Adds a name from a record with this count, which is not lower than those before it.
     pub(crate) fn set(&mut self, tag: Tag, count: u64) {
         if self.recent.len() >= self.most && !self.recent.contains_key(&tag) {
             self.end_generation();
@@ -47,7 +47,7 @@ impl Invalidations {
         self.recent.insert(tag, count);
     }
 
-    /// Whether a response that was made when `count` records were known has been named since by one of `tags`.
+    /// Whether a record after the first `count` ones names one of `tags`.
     pub(crate) fn has(&self, count: u64, tags: impl IntoIterator<Item = Tag>) -> bool {
         let is_named = |tag| {
             let later = self.generations.iter().rev();
@@ -81,7 +81,7 @@ impl Invalidations {
 }
 
 impl Generation {
-    /// For up to `most` names, of which half is usual.
+    /// Has room for `most` names; usually half as many are added.
     fn new(last: u64, most: usize) -> Self {
         let words = (most * BITS_A_NAME / 64).next_power_of_two();
         Self {
@@ -101,8 +101,8 @@ impl Generation {
     }
 }
 
-/// The bits of a name, as words and masks. A tag is a hash already: its halves make all places (Kirsch, Mitzenmacher,
-/// "Less hashing, same performance", 2006).
+/// The bits of a name, as words and masks. A tag is a hash already: all bits are computed from its two halves (Kirsch,
+/// Mitzenmacher, "Less hashing, same performance", 2006).
 fn places(tag: Tag, words: usize) -> impl Iterator<Item = (usize, u64)> {
     let (first, step) = (tag.0, (tag.0 >> 32) | 1);
     (0..PROBES).map(move |probe| {
@@ -111,7 +111,7 @@ fn places(tag: Tag, words: usize) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// Of half as many names as a generation has room for, one in some ten thousand others looks like one of them.
+/// With half as many names as a filter has room for, about one in ten thousand other names is reported.
 const BITS_A_NAME: usize = 10;
 const PROBES: u64 = 8;
 /// With 200,000 names kept one by one: 4 MB, and 1.6 million names.
@@ -129,7 +129,7 @@ mod tests {
         Tag::of_group(&key)
     }
 
-    /// As many names as `numbers`, each in a record of its own, from the first one on.
+    /// The names `numbers`, each in a record with the number as its count.
     fn filled(most: usize, numbers: std::ops::RangeInclusive<u64>) -> Invalidations {
         let mut invalidations = Invalidations::new(most);
         for number in numbers {
@@ -147,9 +147,9 @@ mod tests {
         for number in 1..=names {
             assert!(invalidations.has(number - 1, [tag(number)]), "{number}");
         }
-        // Made after the last of all.
+        // A response that was made after the last record.
         assert!((1..=names).all(|number| !invalidations.has(names, [tag(number)])));
-        // Made before all of them, and never named: each was forgotten when there were too many names.
+        // Responses that were made before all records and never named: all were forgotten when there were too many names.
         let others = names + 1..=names + 10_000;
         let wrong = others
             .filter(|other| invalidations.has(0, [tag(*other)]))
@@ -178,7 +178,7 @@ mod tests {
             .map(|one| one.bits.len() * 8);
         assert!(bytes.sum::<usize>() <= MOST_GENERATIONS * 32 * 1024);
         assert!(invalidations.recent.len() <= MOST);
-        // What is older than all that is remembered counts as outdated; what is not is known as ever.
+        // What is older than all that is remembered counts as invalidated; later names are still known.
         assert_eq!(wrong(&invalidations, 0), 1000);
         assert!(wrong(&invalidations, 1_000_000 - MOST as u64 * 8) <= 10);
     }

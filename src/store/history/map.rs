@@ -1,9 +1,9 @@
-//! What was purged: the purge log as a map that tells whether an entry still holds.
+//! The purge log as a map in memory: it tells whether an entry was purged.
 //!
-//! The log is a list of records with ids `epoch-count`: the epoch is that of the log, the count goes up by one with each
-//! purge. An entry carries the place in the log that was known before it was made. It holds as long as no later record
-//! names one of its tags; no clock is involved. An entry of another epoch never holds, nor does one that was made with a
-//! record that the log does not have.
+//! The log is a list of records with ids `epoch-count`: the epoch is that of the log, and the count goes up by one with
+//! each purge. An entry carries the place in the log that was known before it was made. It holds until a later record
+//! names one of its tags; no clock is involved. An entry of another epoch does not hold, nor does an entry that was made
+//! after a record that the log does not have.
 
 use super::{
     invalidations::Invalidations,
@@ -17,33 +17,34 @@ use crate::store::entry::{
     tag::{Subject, Tag},
 };
 
-/// The records of one epoch, as far as they are known.
+/// The records of one epoch that are known.
 #[derive(Debug)]
 pub(crate) struct Purges {
     bounds: Bounds,
     /// The last record that is known.
     last: Seq,
     tokens: Tokens,
-    /// Entries that knew less than this many records cannot be judged, and count as purged.
+    /// Entries that were made when fewer records than this were known count as purged: what came later is forgotten.
     floor: u64,
     all: Mark,
     tags: TagMap<Mark>,
     invalidations: Invalidations,
 }
 
-/// How much is remembered.
+/// How many records and names are kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Tags that the application purged: 262,144 take some 20 MB. Beyond that, the older half is forgotten, and every
-    /// entry that was made before it counts as purged.
+    /// Tags that the application purged: 262,144 take some 20 MB. Beyond that, the older half is forgotten, and entries
+    /// that were made before its last purge count as purged.
     pub(crate) tags: usize,
-    /// Names in unsafe requests that are kept one by one, see [`Invalidations`]: 200,000 take some 9 MB with the older ones.
+    /// Names in unsafe requests that are kept one by one, see [`Invalidations`]: 200,000 and the older ones in filters take
+    /// some 9 MB.
     pub(crate) invalidations: usize,
-    /// Records of which the token is known: 2 million take 8 MB. Entries that were made before them count as purged.
+    /// Records whose token is kept: 2 million take 8 MB. Entries that were made before the first of them count as purged.
     pub(crate) records: usize,
 }
 
-/// The last records that name something.
+/// The counts of the last records that name a tag.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     hard: u64,
@@ -52,7 +53,7 @@ struct Mark {
 }
 
 impl Purges {
-    /// Nothing is known yet.
+    /// A map without records.
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -70,7 +71,7 @@ impl Purges {
         self.last
     }
 
-    /// Takes note of the next record.
+    /// Adds the next record. One of another epoch replaces all that was known.
     pub(crate) fn apply(&mut self, record: &PurgeRecord) {
         if self.last.epoch != record.epoch {
             *self = Self::new(self.bounds);
@@ -97,7 +98,7 @@ impl Purges {
         }
     }
 
-    /// Forgets the older half of what was purged: what is older than the last of it counts as purged from now on.
+    /// Forgets the older half of the tags: entries that were made before the last of their purges count as purged.
     fn forget_half(&mut self) {
         let mut counts: Vec<u64> = self.tags.values().map(Mark::last).collect();
         let middle = counts.len() / 2;
@@ -107,7 +108,7 @@ impl Purges {
         self.floor = self.floor.max(floor);
     }
 
-    /// Whether an entry that was made at `seq` and has these tags still holds.
+    /// Whether an entry that was made at the place `seq` and has these tags was purged.
     pub(crate) fn judge(
         &self,
         seq: Seq,
@@ -118,7 +119,7 @@ impl Purges {
         if seq == self.last {
             return Verdict::Holds;
         }
-        // It may also have been made with a record that was lost since, and another one has its place.
+        // A failover may have lost the record that it was made after, and another record has the same count now.
         let is_known = seq.epoch == self.last.epoch && self.tokens.has(seq.count, seq.token);
         if !is_known || seq.count < self.floor {
             return Verdict::Gone;
@@ -218,7 +219,7 @@ mod tests {
         purges
     }
 
-    /// With the token that [`record`] has.
+    /// A place with the token of the [`record`] there.
     fn at(epoch: u64, count: u64) -> Seq {
         Seq {
             epoch,
@@ -227,7 +228,7 @@ mod tests {
         }
     }
 
-    /// Of a value.
+    /// Judges a value.
     fn judge(purges: &Purges, seq: Seq, tags: &[u64]) -> Verdict {
         purges.judge(seq, Subject::Value, tags.iter().copied().map(Tag))
     }
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!(judge(&purges, Seq::default(), &[]), Verdict::Gone);
         purges.apply(&record(4, 0, Mode::Begin, &[]));
         assert_eq!(judge(&purges, at(5, 0), &[]), Verdict::Gone);
-        // What was made before the first look is for those who cannot know more either.
+        // An entry that was made before the log was first read holds only while nothing is known of the log.
         assert_eq!(judge(&log(&[]), Seq::default(), &[]), Verdict::Holds);
     }
 
@@ -287,13 +288,14 @@ mod tests {
             record(1, 9, Mode::Hard, &[7]),
         ]);
         assert_eq!(judge(&purges, at(1, 6), &[1]), Verdict::Gone);
-        // It may have been made with another record than the one before the first.
+        // The record that it was made after is not known: it may be another one than the one before the first.
         assert_eq!(judge(&purges, at(1, 7), &[1]), Verdict::Gone);
         assert_eq!(judge(&purges, at(1, 8), &[1]), Verdict::Holds);
         assert_eq!(judge(&purges, at(1, 8), &[7]), Verdict::Gone);
     }
 
-    /// What was made with a record that a failover lost was taken for younger than the record that got its count.
+    /// Regression: an entry that was made after a record that a failover lost counted as newer than the record that got
+    /// its count.
     #[test]
     fn what_was_made_with_a_record_that_was_lost_is_gone() {
         let lost = Seq {
@@ -324,13 +326,13 @@ mod tests {
         let middle = last / 2;
         let other = [last + 1];
         assert_eq!(judge(&purges, at(1, middle - 1), &other), Verdict::Gone);
-        // The younger half is known as ever.
+        // The newer half is still known.
         assert_eq!(judge(&purges, at(1, middle + 1), &other), Verdict::Holds);
         assert_eq!(judge(&purges, at(1, last - 2), &[last - 1]), Verdict::Gone);
         assert_eq!(judge(&purges, at(1, last), &[last]), Verdict::Holds);
     }
 
-    /// Unsafe requests to many URLs made the map forget what the application had purged, and all that was older with it.
+    /// Regression: unsafe requests to many URLs made the map forget what the application had purged.
     #[test]
     fn requests_do_not_make_it_forget_what_the_application_purged() {
         let mut purges = log(&[
@@ -360,7 +362,7 @@ mod tests {
             }
         }
         assert_eq!(purges.tags.len(), 2);
-        // By then the oldest are forgotten, which concerns responses alone.
+        // The oldest invalidations are forgotten by then: that concerns responses only.
         assert_eq!(response(&purges, at(1, 2), 9), Verdict::Gone);
     }
 

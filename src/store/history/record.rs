@@ -5,20 +5,20 @@ use crate::store::entry::{
     tag::Tag,
 };
 
-/// What a record asks for.
+/// What a record does to the entries that it names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Nothing: it begins an epoch.
+    /// Nothing: the record begins an epoch.
     Begin,
     /// The entries must not be used again.
     Hard,
     /// The entries are stale from now on.
     Soft,
-    /// The responses must not be used again. An unsafe request asked for it, not the application.
+    /// The responses must not be used again: an unsafe request invalidated them (RFC 9111 §4.4).
     Invalidate,
 }
 
-/// A record of the log.
+/// A record of the purge log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PurgeRecord {
     pub(crate) epoch: u64,
@@ -28,7 +28,7 @@ pub(crate) struct PurgeRecord {
     pub(crate) at_ms: u64,
 }
 
-/// What a purge names; no tags stand for everything.
+/// What a purge names, and what happens to it; no tags stand for everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) mode: Mode,
@@ -48,7 +48,7 @@ impl PurgeRecord {
 }
 
 impl Order {
-    /// A letter, the token, and eight bytes for each tag.
+    /// The bytes: a letter for the mode, the token, and eight bytes for each tag.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mode = match self.mode {
             Mode::Begin => b'b',
@@ -60,7 +60,7 @@ impl Order {
         [mode].into_iter().chain(self.token).chain(tags).collect()
     }
 
-    /// A record that cannot be read stands for everything: it may be a newer program's, and purges too much at worst.
+    /// Reads the bytes. A record that cannot be read may be a newer program's: it purges everything, which is safe.
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let read = || {
             let (mode, rest) = bytes.split_first()?;

@@ -7,10 +7,11 @@ use std::{
 
 use crate::store::entry::tag::Tag;
 
-/// A map by tags. A tag is a part of a digest, so that little is left to be hashed.
+/// A map by tags. A tag is a part of a digest: a cheap hash is enough.
 pub(crate) type TagMap<T> = HashMap<Tag, T, Mix>;
 
-/// Multiplies with a random number: clients can try names until their tags are alike, but not until these products are.
+/// Multiplies with a random number. Clients can search for names with similar tags, but they do not know the products:
+/// they cannot make names collide in the map.
 #[derive(Clone, Debug)]
 pub(crate) struct Mix {
     offset: u64,

@@ -1,10 +1,10 @@
-//! Which records the purge log has: what tells an entry that was made with a record that was lost.
+//! The tokens of the records that the purge log has: they tell whether the record that an entry was made after was lost.
 
 use std::collections::VecDeque;
 
 use crate::store::entry::log_position::Token;
 
-/// The tokens of the last records, by their counts, which follow each other. Half of each is kept.
+/// The tokens of the last records, whose counts are consecutive. The first half of each token is kept.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     most: usize,
@@ -13,7 +13,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    /// Of up to `most` records.
+    /// Keeps the tokens of up to `most` records.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             most: most.max(1),
@@ -22,7 +22,7 @@ impl Tokens {
         }
     }
 
-    /// Takes note of a record. One that does not follow the last one is the first that is known.
+    /// Adds the token of a record. A record that does not follow the last one replaces all that were known.
     pub(crate) fn push(&mut self, count: u64, token: Token) {
         if self.first.checked_add(self.tokens.len() as u64) != Some(count) {
             self.tokens.clear();

@@ -1,4 +1,4 @@
-//! The claim of a leader in Redis: to what other processes have made, or to making it.
+//! What a leader finds in Redis: an entry of another process, or the lease for making one.
 
 use std::{
     sync::Arc,
@@ -26,7 +26,8 @@ use crate::{
 };
 
 impl Inner {
-    /// Looks for what others have made or are making, and takes the lease for making it when there is nothing.
+    /// Looks for an entry that other processes have made, waits for one that they are making, and takes the lease for making
+    /// one when there is neither.
     pub(crate) async fn claim(
         self: &Arc<Self>,
         slot: &Slot,
@@ -46,7 +47,7 @@ impl Inner {
                 .remote
                 .get_or_lease(slot, lease.blob(), self.lease_ttl());
             let (sight, ours) = match budget.limit(self.knowing(look)).await {
-                // A server that is full, or only a replica, may still be read.
+                // A server that refuses writes, since it is full or a replica, may still be read.
                 Err(error) if !error.is_timeout() => {
                     return self.claim_here(slot, None, *budget).await;
                 }
@@ -90,7 +91,7 @@ impl Inner {
         }
     }
 
-    /// The same where something of no use is in the way; `None` when somebody else has the lease.
+    /// The same where there is an entry in the slot that cannot be used; `None` when another process has the lease.
     pub(crate) async fn claim_beside(
         self: &Arc<Self>,
         slot: &Slot,
@@ -99,7 +100,7 @@ impl Inner {
         budget: Budget,
     ) -> Result<Option<Claim>, Error> {
         let request = LeaseRequest::new(self, slot, &lease);
-        // In one write: what was there when the lease was taken is known for sure.
+        // Both are sent together, in this order: the entry is read after the lease was taken.
         let taken = self
             .remote
             .lease_beside(slot, lease.blob(), self.lease_ttl());
@@ -111,7 +112,7 @@ impl Inner {
         let (there, sight) = budget.limit(both).await?;
         let seen = sight.seen.clone();
         let stale = match self.admit(slot, sight) {
-            // A lease that was taken is given back here.
+            // If the lease was taken, dropping the request gives it back.
             Some(usable) if usable.state <= State::WhileRevalidate => {
                 return Ok(Some(Claim::Found(usable)));
             }
@@ -125,7 +126,7 @@ impl Inner {
             return Ok(Some(Claim::ours(seen, Some(dead), stale)));
         }
         Ok(match (LeaseEnd::read(&there, slot.digest()), stale) {
-            // That is the case which it is for.
+            // The load of another process failed: stale-if-error applies.
             (Some(LeaseEnd::Failed), Some(usable)) if usable.state == State::IfError => {
                 self.failures.note(slot.digest(), self.settings.error_pause);
                 Some(Claim::Found(usable))
@@ -135,7 +136,7 @@ impl Inner {
         })
     }
 
-    /// The same without a lease.
+    /// Looks without taking a lease.
     async fn claim_here(
         &self,
         slot: &Slot,
@@ -154,7 +155,7 @@ impl Inner {
         })
     }
 
-    /// Whether what is made takes long enough for other processes to wait for it.
+    /// Whether making an entry takes long enough for other processes to wait for it.
     fn wants_lease(&self) -> bool {
         self.cost.is_unknown_or_above(self.settings.lease_above)
     }
@@ -162,13 +163,15 @@ impl Inner {
 
 /// The outcome of [`Inner::claim`].
 pub(crate) enum Claim {
+    /// An entry that may be used.
     Found(Usable),
+    /// The entry is to be made, with a lease if others are to wait for it.
     Ours {
         seen: Seen,
         lease: Option<Lease>,
         stale: Option<Usable>,
     },
-    /// Another process was waited for, which found nothing to store. Who waits any longer does so for itself.
+    /// Another process was waited for, which had nothing to store. Each caller makes the entry for itself.
     InVain(Seen),
 }
 
@@ -177,7 +180,7 @@ impl Claim {
         Self::Ours { seen, lease, stale }
     }
 
-    /// Of one who finds what a leader has left that had nothing to store.
+    /// The claim of a process that finds that a leader had nothing to store.
     fn after(has_waited: bool, seen: Seen, stale: Option<Usable>) -> Self {
         match (has_waited, stale) {
             (true, None) => Self::InVain(seen),

@@ -1,4 +1,4 @@
-//! Who makes an entry that is missing, and who waits for it.
+//! The election of the caller that makes an entry; the others wait for it.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,6 +20,7 @@ use crate::store::{
 };
 
 impl Inner {
+    /// See `Store::begin`.
     pub(crate) async fn begin(
         self: &Arc<Self>,
         slot: &Slot,
@@ -34,30 +35,31 @@ impl Inner {
         if self.refusals.has(slot.digest(), Instant::now()) {
             return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
         }
-        if let Some(turn) = self.probe(slot, *budget).await {
+        if let Some(turn) = self.retry(slot, *budget).await {
             return turn;
         }
         let joined = Instant::now();
         let mut is_known = true;
-        // Who has led for longer than anybody waits may never end.
+        // A leader that has led for longer than callers wait may never end.
         let is_late = |seq, since: Instant| {
             since.elapsed() > self.settings.wait
                 || self.is_purged(seq, slot.subject(), slot.group())
         };
         for _ in 0..FLIGHTS {
             let now = self.log.seq();
-            // What cannot be judged is for those who came before it was begun; the others take the next flight.
+            // While the purge log cannot be read, an outcome is for the callers that came before it was begun. The others
+            // join the next flight.
             let usable = |found: &Outcome| {
                 (is_known || found.began >= joined) && self.judge(slot, &found.held.entry).is_some()
             };
             let role = self.flights.join(*slot.digest(), now, is_late, usable);
-            // Who leads may have to wait for another process first: its followers are not to load all at once just then.
+            // Twice as long, since the leader may wait for another process first: its followers must not all load then.
             let waits = Instant::now();
             let role = timeout(self.settings.wait * 2, role).await;
             budget.extend(waits.elapsed());
             match role {
                 Err(_) | Ok(Role::Deserted) => break,
-                // Those who waited for what failed, or turned out not to be storable, go on all at once.
+                // All who waited for a load that failed or was not storable load for themselves, at the same time.
                 Ok(Role::Failed(leaders)) => {
                     let seen = match leaders {
                         Seen::Unknown => seen.unwrap_or(leaders),
@@ -84,7 +86,7 @@ impl Inner {
         Turn::Lead(Lead::alone(self, slot, Seen::Unknown))
     }
 
-    /// Looks first, as the one for whom others wait.
+    /// As the leader: looks in Redis first, then leads if there is nothing to use.
     async fn lead(
         self: &Arc<Self>,
         slot: &Slot,
@@ -115,17 +117,18 @@ impl Inner {
                 Turn::Lead(Lead::alone(self, slot, seen))
             }
             Err(error) => {
-                tracing::debug!(target: "tower_fred::store", %error, "nothing can be looked up");
+                tracing::debug!(target: "tower_fred::store", %error, "redis cannot be asked: the entry is made and not stored");
                 Turn::Lead(Lead::alone(self, slot, known).with_leadership(leadership))
             }
         }
     }
 
+    /// Whether the group was purged since `seq`.
     fn is_purged(&self, seq: Seq, subject: Subject, group: Tag) -> bool {
-        // Before the first look nothing is known, of which nothing follows.
+        // Before the log was first read, nothing is known to be purged.
         self.log.seq() != Seq::default() && self.log.judge(seq, subject, [group]) == Verdict::Gone
     }
 }
 
-/// How many flights are waited for that turn out to be too late.
+/// How many flights a caller joins one after another before it loads for itself.
 const FLIGHTS: u32 = 3;

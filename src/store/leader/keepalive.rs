@@ -1,4 +1,4 @@
-//! The lease of a leader, extended for as long as the leader gives signs of life.
+//! Extending the lease of a leader while the leader makes progress.
 
 use std::{
     fmt,
@@ -18,20 +18,20 @@ use crate::store::{
 };
 
 impl Inner {
-    /// How long a lease lives after its owner's last sign of life.
+    /// How long a lease lives after it was taken or last extended.
     pub(crate) fn lease_ttl(&self) -> Duration {
         SILENCE.min(self.settings.wait)
     }
 }
 
-/// A lease that lives for as long as its owner gives signs of life.
+/// Keeps a lease alive while its owner makes progress.
 pub(crate) struct KeepAlive {
     store: Arc<Inner>,
     slot: Slot,
     lease: Lease,
-    /// When to extend it next; [`NEVER`] when it is lost.
+    /// When to extend the lease next; [`NEVER`] when it is lost.
     due_ms: AtomicU64,
-    /// When Redis deletes it, or a little later.
+    /// When Redis deletes the lease, or a little later.
     end_ms: AtomicU64,
 }
 
@@ -47,13 +47,13 @@ impl KeepAlive {
         }
     }
 
-    /// Takes note of a sign of life, and has the lease extended in the background when it is time.
+    /// Notes progress, and extends the lease in the background when that is due.
     pub(crate) fn note(self: &Arc<Self>, now_ms: u64) {
         let due_ms = self.due_ms.load(Ordering::Relaxed);
         if now_ms < due_ms {
             return;
         }
-        // What has ended may be somebody else's by now.
+        // A lease that has ended may have been taken by another process.
         let has_ended = now_ms >= self.end_ms.load(Ordering::Relaxed);
         let next_ms = if has_ended { NEVER } else { now_ms + NEXT_MS };
         let is_first =
@@ -77,7 +77,7 @@ impl KeepAlive {
                     .fetch_max(now_ms + millis(ttl), Ordering::Relaxed);
             }
             Ok(false) => self.due_ms.store(NEVER, Ordering::Relaxed),
-            // It is tried again at a later sign of life, until the lease has ended.
+            // Tried again with later progress, until the lease has ended.
             Err(_) => {}
         }
     }
@@ -93,7 +93,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long after it was taken a lease is extended for the first time: a load that ends before costs no more commands.
+/// When a lease is first extended after it was taken: a load that ends before then costs no extra command.
 const FIRST_MS: u64 = 500;
 const NEXT_MS: u64 = 350;
 const NEVER: u64 = u64::MAX;

@@ -1,4 +1,4 @@
-//! The right to make an entry, and what comes of it.
+//! The right to make an entry, and the ways in which it ends.
 
 use std::{
     fmt,
@@ -35,14 +35,15 @@ use crate::store::{
 
 /// The right to make the entry of one slot.
 ///
-/// [`fill`](Self::fill), [`uncacheable`](Self::uncacheable) and [`failed`](Self::failed) end it; dropping it hands it over
-/// to whoever waits, in this process or another. So does being without a [sign of life](Self::progress) for a second.
+/// [`fill`](Self::fill), [`uncacheable`](Self::uncacheable) and [`failed`](Self::failed) end it. When it is dropped before,
+/// or makes no [progress](Self::progress) for a second, a caller that waits takes over, in this process or another.
 pub(crate) struct Lead {
     pending: Option<Box<Pending>>,
     started: Instant,
     seq: Seq,
 }
 
+/// What a lead holds until it ends.
 struct Pending {
     store: Arc<Inner>,
     slot: Slot,
@@ -81,16 +82,17 @@ impl Lead {
                 watch,
             })),
             started: Instant::now(),
-            // What is purged from now on beats what is made.
+            // Purges from now on apply to the entry.
             seq: store.log.seq(),
         }
     }
 
-    /// One that nobody waits for.
+    /// A lead that nobody waits for.
     pub(crate) fn alone(store: &Arc<Inner>, slot: &Slot, seen: Seen) -> Self {
         Self::new(store, slot, seen, None, None)
     }
 
+    /// The same, with the leadership of the flight whose members wait for it.
     pub(crate) fn with_leadership(mut self, leadership: Leadership) -> Self {
         if let Some(pending) = &mut self.pending {
             pending.watch.heartbeat = Some(Arc::clone(leadership.heartbeat()));
@@ -99,6 +101,7 @@ impl Lead {
         self
     }
 
+    /// The same, for making an entry anew.
     pub(crate) fn renewing(mut self, renewal: Renewal) -> Self {
         if let Some(pending) = &mut self.pending {
             pending.renewal = Some(renewal);
@@ -106,26 +109,26 @@ impl Lead {
         self
     }
 
-    /// Takes note that the making of the entry goes on: nobody waits for longer than a second for a lead that does not.
+    /// Notes that making the entry goes on. Others wait no longer than a second for a lead that does not note this.
     pub(crate) fn progress(&self) {
         if let Some(pending) = &self.pending {
             pending.watch.note();
         }
     }
 
-    /// What notes the same while a future runs, see [`Progress::during`].
+    /// Notes the same while a future runs, see [`Progress::during`].
     pub(crate) fn watch(&self) -> Progress {
         let pending = self.pending.as_ref();
         pending.map_or_else(Progress::default, |pending| pending.watch.clone())
     }
 
-    /// What was known of the purge log before the entry was made.
+    /// The place in the purge log that was known before the entry was made.
     pub(crate) fn seq(&self) -> Seq {
         self.seq
     }
 
-    /// Whether [`fill`](Self::fill) will store an entry, as far as it is known: the right is to more than to make one for
-    /// oneself, there is a runtime to write in, and Redis took what was written last.
+    /// Whether [`fill`](Self::fill) will store the entry, as far as is known: it is known what is in the slot, there is a
+    /// runtime to write in, and Redis stored the last entry that was sent.
     pub(crate) fn can_store(&self) -> bool {
         let is_ours = |pending: &Pending| {
             !matches!(pending.seen, Seen::Unknown) && pending.store.remote.takes_writes()
@@ -133,17 +136,17 @@ impl Lead {
         self.pending.as_deref().is_some_and(is_ours) && Handle::try_current().is_ok()
     }
 
-    /// For how long it has been in the making.
+    /// How long the entry has been in the making.
     pub(crate) fn cost_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// What is there, to be validated or to be used if nothing can be made.
+    /// The entry that is there, to be validated, or to be used if no new one can be made.
     pub(crate) fn stale(&self) -> Option<&Usable> {
         self.pending.as_ref()?.stale.as_ref()
     }
 
-    /// Gives the entry to all who wait, and stores it in the background, unless it was purged or replaced meanwhile.
+    /// Gives the entry to all who wait, and stores it in the background, unless what was in the slot changed meanwhile.
     pub(crate) fn fill(mut self, blob: Bytes, ttl: Duration) {
         let Some(mut pending) = self.pending.take() else {
             return;
@@ -151,7 +154,7 @@ impl Lead {
         pending.store.cost.note(self.cost_ms());
         pending.store.refusals.forget(pending.slot.digest());
         pending.store.failures.forget(pending.slot.digest());
-        // What this process has is not the newest any more.
+        // The near copy is out of date.
         pending.store.forget_near(pending.slot.digest());
         let membership = pending.share(&blob, self.started);
         if let Ok(runtime) = Handle::try_current() {
@@ -159,7 +162,7 @@ impl Lead {
         }
     }
 
-    /// What was made is not to be stored: those who wait make it for themselves, and for a moment nobody waits.
+    /// What was made must not be stored. Those who wait make it for themselves, and for two seconds nobody waits.
     pub(crate) fn uncacheable(mut self) {
         let Some(mut pending) = self.pending.take() else {
             return;
@@ -169,19 +172,19 @@ impl Lead {
             .store
             .refusals
             .note(pending.slot.digest(), Instant::now());
-        pending.leave(LeaseEnd::Refused, LEASE_END);
-        pending.disperse();
+        pending.leave(LeaseEnd::Refused, TOLD_FOR);
+        pending.release_waiters();
     }
 
-    /// The entry could not be made. With a `stale` one to use instead, those who wait get that, and so does who comes
-    /// before the next attempt has succeeded; otherwise those who wait all try at once.
+    /// The entry could not be made. With a `stale` entry to use instead, those who wait get that one, and so do later
+    /// callers until an attempt succeeds. Without one, all who wait try at the same time.
     pub(crate) fn failed(mut self, stale: Option<&Usable>) {
         let Some(mut pending) = self.pending.take() else {
             return;
         };
         let Some(stale) = stale else {
-            pending.leave(LeaseEnd::Failed, LEASE_END);
-            return pending.disperse();
+            pending.leave(LeaseEnd::Failed, TOLD_FOR);
+            return pending.release_waiters();
         };
         let pause = pending.store.settings.error_pause;
         pending.store.failures.note(pending.slot.digest(), pause);
@@ -194,7 +197,7 @@ impl Lead {
 }
 
 impl Life {
-    /// Of what is made now with what `lead` has taken note of.
+    /// The life of an entry that was made just now with `lead`.
     pub(crate) fn of(lead: &Lead, lifetime: Duration) -> Self {
         Self {
             born_ms: unix_millis(),
@@ -207,6 +210,7 @@ impl Life {
 }
 
 impl Pending {
+    /// Gives the entry to the members of the flight.
     fn share(&mut self, blob: &Bytes, began: Instant) -> Option<Membership> {
         let leadership = self.leadership.take()?;
         let entry = Entry::decode(blob.clone(), self.slot.digest())?;
@@ -217,15 +221,15 @@ impl Pending {
         Some(leadership.share(held, began))
     }
 
-    /// Tells other processes why there is nothing.
+    /// Tells other processes why there is no entry.
     fn leave(&mut self, end: LeaseEnd, ttl: Duration) {
         if let Some(lease) = self.lease.take() {
             release::leave(&self.store, &self.slot, lease, end, ttl);
         }
     }
 
-    /// Has those who wait in this process go on without one another.
-    fn disperse(&mut self) {
+    /// Has those who wait in this process make the entry for themselves.
+    fn release_waiters(&mut self) {
         if let Some(leadership) = self.leadership.take() {
             leadership.fail(self.seen.clone());
         }
@@ -242,7 +246,7 @@ impl Pending {
         let filled = filled.await;
         let is_used_up = filled.is_ok() && matches!(self.seen, Seen::Mark(_));
         match filled {
-            // What was read meanwhile was the old one.
+            // A near copy that was admitted meanwhile is the old entry.
             Ok(true) => self.store.forget_near(self.slot.digest()),
             Ok(false) => {
                 tracing::debug!(target: "tower_fred::store", "an entry was purged or replaced while it was made");
@@ -255,11 +259,11 @@ impl Pending {
                 }
             }
         }
-        // The fill ended it only where it found what it was for.
+        // The fill script deletes the lease, or overwrites it; other ways to store do not.
         if let Some(lease) = lease.filter(|_| !is_used_up) {
             give_back(&self.store, &self.slot, lease);
         }
-        // Not before: who comes from now on asks Redis, and finds it there.
+        // Only now: later callers ask Redis, and find the entry there.
         if let Some(membership) = membership {
             membership.end();
         }
@@ -272,15 +276,15 @@ impl Drop for Pending {
             return;
         };
         match self.renewal.take() {
-            // Who renews and does not end it is not to be followed by the next one at once, as there is something to use.
+            // There is an entry to use: after an unfinished renewal, the next one does not begin at once.
             Some(renewal) => release::keep(&self.store, &self.slot, lease, renewal),
             None => give_back(&self.store, &self.slot, lease),
         }
     }
 }
 
-/// For how long it is told that a load failed, or was not to be stored: longer than who waits takes to look again.
-const LEASE_END: Duration = Duration::from_millis(250);
+/// How long other processes are told that there is no entry: longer than the pauses between their looks.
+const TOLD_FOR: Duration = Duration::from_millis(250);
 
 impl fmt::Debug for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

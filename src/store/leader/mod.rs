@@ -1,7 +1,7 @@
-//! Who makes an entry that is missing or stale: one caller of all processes leads, and the others follow.
+//! Who makes an entry that is missing or stale: one caller of all processes leads, and the others wait for it.
 //!
-//! In: a slot and what was seen there. Out: an entry that may be used, or a [`Lead`](lead::Lead), which is the right to make
-//! one. Only the root of the store may import it.
+//! In: a slot and what was seen there. Out: an entry that may be used, or a [`Lead`](lead::Lead), the right to make one.
+//! Only the root of the store may import it.
 
 pub(crate) mod claim;
 pub(crate) mod election;

@@ -1,4 +1,4 @@
-//! The signs of life that a leader gives while it makes an entry.
+//! The progress that a leader makes with an entry, reported to all who wait for it.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 use super::keepalive::KeepAlive;
 use crate::store::flight::heartbeat::{Heartbeat, now_ms};
 
-/// Notes signs of life of one leader, for those who wait in this process and in others. The default is of a leader for
-/// whom nobody waits, and notes nothing.
+/// Reports the progress of one leader: by heartbeats in this process, and to others by keeping its lease alive. The
+/// default is for a leader that nobody waits for, and reports nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) heartbeat: Option<Arc<Heartbeat>>,
@@ -35,8 +35,8 @@ impl Progress {
         }
     }
 
-    /// Runs `future` and has it polled four times a second at least. Each poll is a sign of life: a task that runs gives
-    /// them however long it takes, and one that nobody polls gives none.
+    /// Runs `future` and has it polled at least four times a second. Each poll is progress: a future that is polled makes
+    /// progress however long it takes, and one that nobody polls makes none.
     pub(crate) async fn during<F: Future>(self, future: F) -> F::Output {
         if self.is_idle() {
             return future.await;

@@ -1,4 +1,4 @@
-//! Making anew what may still be used.
+//! Making entries anew that may still be used.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use crate::store::{
 };
 
 impl Inner {
+    /// The right to make the entry anew in this process; `None` when another caller has it, or during the pause after a
+    /// failure.
     pub(crate) fn begin_renewal(&self, slot: &Slot) -> Option<Renewal> {
         if self.failures.is_paused(slot.digest()) {
             return None;
@@ -17,6 +19,7 @@ impl Inner {
         self.renewals.begin(slot.digest())
     }
 
+    /// See `Store::renew`.
     pub(crate) async fn renew(
         self: &Arc<Self>,
         slot: &Slot,
@@ -32,7 +35,7 @@ impl Inner {
             request.end();
             return None;
         }
-        // It may have been made anew since it was read, by another process or while this waited for its turn.
+        // Another caller may have made it anew since it was read, or while this waited for its turn.
         let sight = self.remote.get(slot).await.ok()?;
         if !sight.seen.is(&usable.seen) {
             self.forget_near(slot.digest());

@@ -1,4 +1,4 @@
-//! What becomes of a lease whose owner does not end it by storing an entry.
+//! Ending a lease without storing an entry: it is deleted, replaced, or kept for a second.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-/// A lease that was asked for: it may be ours before we know. Given back when whoever asked is cancelled.
+/// A request for a lease. It may succeed before the reply arrives: if the caller is cancelled meanwhile, the lease is
+/// given back.
 pub(crate) struct LeaseRequest<'a> {
     store: &'a Arc<Inner>,
     slot: &'a Slot,
@@ -32,7 +33,7 @@ impl<'a> LeaseRequest<'a> {
         }
     }
 
-    /// It is known whose it is.
+    /// The reply has arrived: it is known who has the lease.
     pub(crate) fn end(mut self) {
         self.lease = None;
     }
@@ -46,7 +47,7 @@ impl Drop for LeaseRequest<'_> {
     }
 }
 
-/// Deletes a lease, in the background.
+/// Deletes a lease in the background.
 pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
@@ -58,7 +59,7 @@ pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
     }
 }
 
-/// Puts something else in the place of a lease for `ttl`, in the background.
+/// Replaces a lease with the reason for its end for `ttl`, in the background.
 pub(crate) fn leave(store: &Arc<Inner>, slot: &Slot, lease: Lease, end: LeaseEnd, ttl: Duration) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
@@ -71,7 +72,7 @@ pub(crate) fn leave(store: &Arc<Inner>, slot: &Slot, lease: Lease, end: LeaseEnd
     }
 }
 
-/// It ends by itself a second after Redis is back, or sooner.
+/// The lease is given back when Redis is back, or expires by itself.
 fn not_given_back(store: &Arc<Inner>, slot: &Slot, lease: Lease, error: &Error) {
     tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
     if error.is_unavailable() {
@@ -79,7 +80,7 @@ fn not_given_back(store: &Arc<Inner>, slot: &Slot, lease: Lease, error: &Error) 
     }
 }
 
-/// Keeps a lease for [`RETRY`], in the background, so that nobody begins at once what its owner has not finished.
+/// Keeps a lease and the renewal for [`RETRY`] in the background, so that no other caller begins the renewal at once.
 pub(crate) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renewal) {
     let (store, slot) = (Arc::clone(store), slot.clone());
     if let Ok(runtime) = Handle::try_current() {
@@ -95,5 +96,5 @@ pub(crate) fn keep(store: &Arc<Inner>, slot: &Slot, lease: Lease, renewal: Renew
     }
 }
 
-/// How long nobody else renews what one has not finished.
+/// How long no caller begins a renewal again that was not finished.
 const RETRY: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Trying again where the last load failed, while there is a stale entry to use instead.
+//! Trying again after a load that failed, while there is a stale entry to use instead.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::store::{
 };
 
 impl Inner {
-    /// What to do where the last load failed: one caller at a time of all processes tries again after each pause, and the
-    /// others use the stale entry without waiting. `None` when that is not so, or there is no stale entry any more.
-    pub(crate) async fn probe(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Turn> {
+    /// What to do when the last load failed: after each pause, one caller of all processes tries again, and the others use
+    /// the stale entry without waiting. `None` when the last load did not fail, or there is no stale entry any more.
+    pub(crate) async fn retry(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Turn> {
         let key = slot.digest();
         if !self.failures.has(key) {
             return None;
@@ -22,7 +22,7 @@ impl Inner {
             return None;
         };
         if usable.state <= State::Early {
-            // Another process had more luck.
+            // Another process has made it meanwhile.
             self.failures.forget(key);
         }
         if usable.state <= State::WhileRevalidate || self.failures.is_paused(key) {
@@ -38,7 +38,7 @@ impl Inner {
             }
             Ok(Some(Claim::Found(found))) => Turn::Follow(found),
             Ok(Some(Claim::InVain(_)) | None) => Turn::Follow(usable),
-            // Redis is no longer there to say who tries.
+            // Redis does not answer: each process has one caller that tries.
             Err(_) => {
                 let seen = usable.seen.clone();
                 Turn::Lead(

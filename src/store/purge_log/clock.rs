@@ -1,11 +1,11 @@
-//! The clocks of a store: one of this process for ages, and the calendar's for deadlines.
+//! The clocks of the store: a monotonic one, and Unix time.
 
 use std::{
     sync::LazyLock,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Microseconds on a clock of this process that is never set and never shows zero.
+/// Microseconds on the monotonic clock of this process; never zero.
 pub(crate) fn clock() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     micros(START.elapsed()) + 1
@@ -15,6 +15,7 @@ pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds of Unix time.
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| {

@@ -1,7 +1,7 @@
-//! The task that hears of purges as they are added to the log.
+//! The task that waits for new records of the purge log on a connection of its own.
 //!
-//! It makes purges known sooner, and nothing depends on it: what it hears is only a reason to look, and without it the
-//! log is looked at all the same.
+//! It makes purges known sooner. Nothing else depends on it: a new record only makes it have the log read, and without it
+//! the log is read regularly.
 
 use std::{sync::Weak, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{select, sync::watch, time::sleep};
 use super::log::Log;
 use crate::{redis::Tail, store::entry::log_position::Seq};
 
-/// Listens for as long as there is the log: `in_use` says when that is worth it, and closes with the log.
+/// Listens until the log is dropped, which closes `in_use`, and only while the log is in use.
 pub(crate) async fn listen(log: Weak<Log>, mut in_use: watch::Receiver<bool>) {
     let mut gone = in_use.clone();
     let listening = async {
@@ -37,15 +37,16 @@ async fn connect(log: &Weak<Log>) -> Option<Tail> {
     match redis.tail(&key).await {
         Ok(tail) => tail,
         Err(error) => {
-            tracing::debug!(target: "tower_fred::store", %error, "nobody listens to the purge log");
+            tracing::debug!(target: "tower_fred::store", %error, "no connection to wait for purges on");
             None
         }
     }
 }
 
-/// Has the log looked at each time that there is something new. Returns when the connection is lost, or the log is gone.
+/// Has the log read each time that there is a new record. Returns when the connection is lost, or when nobody uses the log:
+/// proxies close idle connections.
 async fn attend(log: &Weak<Log>, tail: &Tail, in_use: &mut watch::Receiver<bool>) {
-    while in_use.wait_for(|used| *used).await.is_ok() {
+    while *in_use.borrow_and_update() {
         let Some((key, known)) = place(log) else {
             return;
         };
@@ -53,13 +54,13 @@ async fn attend(log: &Weak<Log>, tail: &Tail, in_use: &mut watch::Receiver<bool>
         match tail.wait(&key, &after, WAIT).await {
             Ok(false) => {}
             Ok(true) => {
-                // What cannot be read now would be heard again at once.
+                // Without a pause, a record that cannot be read now would be reported again at once.
                 if !look(log, known).await {
                     sleep(PAUSE).await;
                 }
             }
             Err(error) => {
-                tracing::debug!(target: "tower_fred::store", %error, "the purge log was not heard");
+                tracing::debug!(target: "tower_fred::store", %error, "the connection that waits for purges was lost");
                 return;
             }
         }
@@ -71,7 +72,7 @@ fn place(log: &Weak<Log>) -> Option<(String, Seq)> {
     Some((log.key.clone(), log.seq()))
 }
 
-/// Whether more is known now.
+/// Has the log read; whether more is known now than what was `known`.
 async fn look(log: &Weak<Log>, known: Seq) -> bool {
     let Some(log) = log.upgrade() else {
         return false;
@@ -79,7 +80,7 @@ async fn look(log: &Weak<Log>, known: Seq) -> bool {
     log.next_look().await.is_ok() && log.seq() != known
 }
 
-/// How long the server waits before it says that there is nothing.
+/// How long the server waits before it answers that there is no new record.
 const WAIT: Duration = Duration::from_secs(1);
-/// After what has failed.
+/// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);

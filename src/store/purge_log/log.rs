@@ -1,9 +1,9 @@
-//! The purge log in Redis, and what this process knows of it.
+//! The purge log of a namespace, and the copy of it in this process.
 //!
-//! It is read when somebody needs to know and the last look is too long ago, as soon as something is added to it, and
-//! regularly for as long as somebody needs it. Each look begins with the record that was last in the one before: if that
-//! is not there any more, or is another one, the log was flushed, trimmed or taken back by a failover, and is read from
-//! its beginning. Only a server that takes writes is believed: a replica may have lost its primary.
+//! The log is read when a caller needs to know it and the last read is too long ago, as soon as a record is added, and
+//! regularly while it is in use. Each read begins with the last known record. If that record is gone or another one has
+//! its id, then the log was flushed, trimmed or rolled back by a failover, and it is read from its beginning. Only a server
+//! that accepts writes is read: a replica may have lost its primary.
 
 use std::{
     sync::{
@@ -32,34 +32,34 @@ use crate::{
     },
 };
 
-/// The log of a namespace. There is one for each handle: [`Log::of`].
+/// The purge log of a namespace. There is one for each handle, see [`Log::of`].
 #[derive(Debug)]
 pub(crate) struct Log {
     pub(crate) redis: Redis,
     pub(crate) key: String,
     purges: RwLock<Purges>,
-    /// When the last look that succeeded began, on [`clock`]; 0 before the first.
+    /// When the last read that succeeded began, on [`clock`]; 0 before the first.
     pub(crate) looked_at: AtomicU64,
-    /// Held by who reads or writes the log, which is always a task of its own: a caller may not be polled again for long,
-    /// and would keep all others waiting.
+    /// Held while the log is read or a purge is added. Only tasks of their own hold it: the future of a caller may not be
+    /// polled for long, and would block all others.
     pub(crate) turn: Mutex<()>,
     pub(crate) signals: Arc<Signals>,
     pub(crate) used: AtomicBool,
-    pub(crate) followed: AtomicBool,
-    /// Whether it was used lately. Nobody else has the sender: that it is gone tells that the log is.
+    pub(crate) is_polled: AtomicBool,
+    /// Whether the log is in use. It is the only sender: receivers learn from its end that the log was dropped.
     pub(crate) in_use: watch::Sender<bool>,
-    /// When the log was last told to live on, on [`clock`].
+    /// When the expiry of the log in Redis was last extended, on [`clock`].
     pub(crate) extended_at: AtomicU64,
 }
 
-/// Between those who need to know and the task that looks.
+/// Signals between the callers that need to know the log and the task that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
     pub(crate) wanted: Notify,
     pub(crate) last: watch::Sender<Look>,
 }
 
-/// When a look began, and whether it failed.
+/// When a read began, and how it failed if it did.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Look {
     pub(crate) began_at: u64,
@@ -67,7 +67,7 @@ pub(crate) struct Look {
 }
 
 impl Log {
-    /// The log of the namespace of `redis`, shared by all who use that handle.
+    /// The log of the namespace of `redis`, shared by all users of that handle.
     pub(crate) fn of(redis: &Redis) -> Arc<Self> {
         redis.shared(|| Self {
             key: format!("{}:purges", redis.namespace()),
@@ -77,13 +77,13 @@ impl Log {
             turn: Mutex::default(),
             signals: Arc::default(),
             used: AtomicBool::new(false),
-            followed: AtomicBool::new(false),
+            is_polled: AtomicBool::new(false),
             in_use: watch::Sender::new(true),
             extended_at: AtomicU64::new(0),
         })
     }
 
-    /// What is known of the log: the mark of what is made from now on.
+    /// The last known place in the log: entries that are made from now on carry it.
     pub(crate) fn seq(&self) -> Seq {
         self.purges
             .read()
@@ -91,7 +91,7 @@ impl Log {
             .last()
     }
 
-    /// Whether an entry still holds, as far as is known.
+    /// Whether an entry was purged, as far as this process knows.
     pub(crate) fn judge(
         &self,
         seq: Seq,
@@ -104,7 +104,7 @@ impl Log {
             .judge(seq, subject, tags)
     }
 
-    /// Whether all purges are known that were over this long ago.
+    /// Whether all purges are known that were over this long ago. Marks the log as used.
     pub(crate) fn is_known(&self, ago: Duration) -> bool {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
@@ -115,19 +115,19 @@ impl Log {
         }
     }
 
-    /// When the last look that succeeded began, on [`clock`].
+    /// When the last read that succeeded began, on [`clock`].
     pub(crate) fn looked_at(&self) -> u64 {
         self.looked_at.load(Ordering::Acquire)
     }
 
-    /// Waits for a look at the log that begins after this was called. At most one look is under way: who comes meanwhile
-    /// shares the next one.
+    /// Waits for a read of the log that begins after this was called. One read runs at a time: callers that come
+    /// meanwhile share the next one.
     pub(crate) async fn next_look(&self) -> Result<(), Error> {
         let called_at = clock();
         self.signals.wanted.notify_one();
         let mut last = self.signals.last.subscribe();
         let look = last.wait_for(|look| look.began_at >= called_at);
-        // Two looks, one that is under way and the next, and some time for whoever runs them.
+        // Time for two reads, the running one and the next one, and some for the task to be scheduled.
         let look = match timeout(self.redis.deadline() * 3, look).await {
             Ok(Ok(look)) => look.failed,
             Ok(Err(_)) | Err(_) => Some(Kind::Timeout),
@@ -143,5 +143,5 @@ impl Log {
     }
 }
 
-/// How old what is known of the log may be when it is relied on.
+/// How old the copy of the log may be when it is relied on.
 pub(crate) const RECENT: Duration = Duration::from_millis(50);

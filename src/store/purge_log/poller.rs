@@ -1,4 +1,4 @@
-//! The tasks that look at the purge log.
+//! The task that reads the purge log, when it is asked to and at least every 20 ms while the log is in use.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -17,50 +17,50 @@ use crate::error::Error;
 impl Log {
     /// Learns of all purges that were over before this was called.
     pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<(), Error> {
-        self.follow();
+        self.start();
         self.next_look().await
     }
 
-    /// Has a task look at the log whenever that is wanted, and regularly for as long as it is used.
-    fn follow(self: &Arc<Self>) {
-        if self.followed.load(Ordering::Relaxed) {
+    /// Starts the task that reads the log and the one that waits for purges, unless they run.
+    fn start(self: &Arc<Self>) {
+        if self.is_polled.load(Ordering::Relaxed) {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
-            if !self.followed.swap(true, Ordering::AcqRel) {
-                let follower = Follower {
+            if !self.is_polled.swap(true, Ordering::AcqRel) {
+                let poller = Poller {
                     log: Arc::downgrade(self),
                     signals: Arc::clone(&self.signals),
                 };
-                runtime.spawn(follow(follower));
+                runtime.spawn(poll(poller));
                 runtime.spawn(listen(Arc::downgrade(self), self.in_use.subscribe()));
             }
         }
     }
 }
 
-/// The right to follow a log, given back when its runtime ends.
-struct Follower {
+/// The right to poll a log, given back when the runtime of the task ends.
+struct Poller {
     log: Weak<Log>,
     signals: Arc<Signals>,
 }
 
-impl Drop for Follower {
+impl Drop for Poller {
     fn drop(&mut self) {
         if let Some(log) = self.log.upgrade() {
-            log.followed.store(false, Ordering::Release);
+            log.is_polled.store(false, Ordering::Release);
         }
     }
 }
 
-async fn follow(follower: Follower) {
+async fn poll(poller: Poller) {
     let mut idle = 0;
     loop {
         let period = if idle < IDLE_PERIODS { PERIOD } else { SLUMBER };
-        let is_wanted = timeout(period, follower.signals.wanted.notified())
+        let is_wanted = timeout(period, poller.signals.wanted.notified())
             .await
             .is_ok();
-        let Some(log) = follower.log.upgrade() else {
+        let Some(log) = poller.log.upgrade() else {
             return;
         };
         idle = if log.used.swap(false, Ordering::Relaxed) {
@@ -76,17 +76,14 @@ async fn follow(follower: Follower) {
             let began_at = clock();
             let failed = log.look().await.err().map(|error| error.kind());
             drop(turn);
-            follower
-                .signals
-                .last
-                .send_replace(Look { began_at, failed });
+            poller.signals.last.send_replace(Look { began_at, failed });
         }
     }
 }
 
-/// How often the log is looked at, whatever is heard of it: a connection that nothing is heard on may be dead.
+/// How often the log is read, whatever the listener reports: its connection may be dead without notice.
 const PERIOD: Duration = Duration::from_millis(20);
-/// For how many periods without use the log is still followed.
+/// After how many periods without use the log counts as not in use.
 const IDLE_PERIODS: u32 = 100;
-/// How often it is seen then whether the log is still there.
+/// How often the task checks then whether the log was dropped.
 const SLUMBER: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
-//! Randomness: tokens that tell things apart, and chance.
+//! Random numbers: unique tokens, and chance.
 
 use crate::error::{Error, Kind};
 
+/// Eight bytes that no other draw gives.
 pub(crate) fn token() -> Result<[u8; 8], Error> {
     let mut token = [0; 8];
     getrandom::fill(&mut token)
@@ -9,7 +10,7 @@ pub(crate) fn token() -> Result<[u8; 8], Error> {
     Ok(token)
 }
 
-/// A random number above zero, up to one.
+/// A random number above 0 and at most 1.
 pub(crate) fn chance() -> f64 {
     use std::hash::{BuildHasher, RandomState};
     let number = RandomState::new().hash_one(0) >> 32;

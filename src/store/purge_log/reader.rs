@@ -1,4 +1,4 @@
-//! Reading the purge log.
+//! Reading the purge log from Redis.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Log {
-    /// With the turn held.
+    /// Reads what is new. The caller holds the turn.
     pub(crate) async fn look(&self) -> Result<(), Error> {
         let began_at = clock();
         let extended_at = self.extended_at.load(Ordering::Relaxed);
@@ -34,7 +34,7 @@ impl Log {
         Ok(())
     }
 
-    /// Reads what is new, and lets the log live on for `life` at least.
+    /// Reads what is new, and extends the expiry of the log to `life` unless that is zero.
     async fn read(&self, life: Duration) -> Result<(), Error> {
         loop {
             let known = self.seq();
@@ -54,7 +54,7 @@ impl Log {
         }
     }
 
-    /// Reads the whole log, after it was found that the record that was `known` last is no longer in it.
+    /// Reads the whole log, since the record that was `known` last is no longer in it.
     async fn read_anew(&self, known: Seq) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
             let mut purges = Purges::default();
@@ -79,7 +79,7 @@ impl Log {
                     self.change(|known| *known = purges);
                     return Ok(());
                 }
-                // What was in it before is not: it was taken back, and its counts may be given twice.
+                // Records that were in it are gone: it was rolled back, and their counts may be given again.
                 Some(_) => found.epoch.to_string(),
             };
             tracing::debug!(target: "tower_fred::store", "the purge log begins anew");
@@ -108,7 +108,7 @@ fn read_record(record: &Record) -> PurgeRecord {
     }
 }
 
-/// The record that begins a log.
+/// The order of the record that begins a log.
 pub(crate) fn begin() -> Result<Vec<u8>, Error> {
     let order = Order {
         mode: Mode::Begin,
@@ -126,5 +126,5 @@ static EPOCH: Script = Script::new(include_str!("lua/epoch.lua"));
 
 const PAGE: usize = 1000;
 const ATTEMPTS: u32 = 3;
-/// How long the log lives when nobody uses it.
+/// How long Redis keeps the log when no process uses it.
 pub(crate) const LIFE: Duration = Duration::from_secs(48 * 60 * 60);

@@ -19,7 +19,8 @@ use crate::{
 };
 
 impl Log {
-    /// Adds a purge of these tags, or of everything; gives its place. When it returns, this process knows of it.
+    /// Adds a purge of these tags, or of everything if there are none; gives its place in the log. When it returns, this
+    /// process knows of the purge. It runs to its end even when the caller is cancelled.
     pub(crate) async fn purge(self: &Arc<Self>, mode: Mode, tags: Vec<Tag>) -> Result<Seq, Error> {
         let log = Arc::clone(self);
         let order = Order {
@@ -40,7 +41,7 @@ impl Log {
             millis(LIFE).into(),
         ];
         let reply: (String, i64, Bytes) = self.redis.run(&PURGE, &self.key, args).await?;
-        // Not before: else purges would go one after another.
+        // Not before the command: purges would be sent one after another.
         let _turn = self.turn.lock().await;
         let (epoch, count) = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
@@ -51,12 +52,13 @@ impl Log {
             at_ms: u64::try_from(reply.1).unwrap_or(0),
         };
         let (seq, known) = (purged.seq(), self.seq());
-        // Counts are given again after a failover that lost some: it has to be the record that is known, too.
+        // A failover may lose records, and their counts are given again: the record before must be the known one.
         let follows = Order::decode(&reply.2).token == known.token;
         if known.epoch == epoch && known.count.checked_add(1) == Some(count) && follows {
             self.change(|purges| purges.apply(&purged));
         } else if known != Seq::default() {
-            // Others have purged meanwhile, or this is known already. If this cannot tell what, nothing is used until a look can.
+            // Other purges came between, or this one is known already. If they cannot be read now, nothing stored is used
+            // until a read succeeds.
             self.looked_at.store(0, Ordering::Release);
             let _ = self.look().await;
         }
@@ -71,6 +73,5 @@ fn read_id(id: &str) -> Option<(u64, u64)> {
 
 static PURGE: Script = Script::new(include_str!("lua/purge.lua"));
 
-/// Some 10 MB in Redis, whoever asks for the purges. A process that starts later takes what is older than the first of
-/// them as purged.
+/// These take some 10 MB in Redis. A process that starts later counts entries from before the first of them as purged.
 const MOST_RECORDS: i64 = 100_000;

@@ -1,8 +1,8 @@
-//! Asking Redis whether what this process keeps is still there.
+//! Keeping the near tier coherent with Redis: asking whether an entry in this process is still in Redis.
 //!
-//! A purge is known from the log. That another process has put a new entry in the place of one that still held is not:
-//! so a copy is used for a second at most after it was last compared with what is in Redis. Copies that are in use are
-//! compared in the background, before that second is over, so that their hits wait for nothing.
+//! Purges are known from the purge log. It does not tell that another process has replaced an entry that was not purged.
+//! So a near copy is used for at most a second after it was last compared with Redis. Copies that are in use are compared
+//! in the background before that second is over, so that no hit waits.
 
 use std::{
     pin::pin,
@@ -19,9 +19,9 @@ use crate::store::{
 };
 
 impl Inner {
-    /// Whether a copy was compared lately enough to be used. Has it compared in the background when that is due.
+    /// Whether a copy was compared recently enough to be used. Starts a comparison in the background when it is due.
     ///
-    /// What is known of the purge log is to be recent.
+    /// The caller has made sure that the copy of the purge log is recent.
     pub(crate) fn is_confirmed(self: &Arc<Self>, slot: &Slot, kept: &Arc<Kept>) -> bool {
         let age = self.age(kept);
         if age > micros(ASK_AFTER) {
@@ -30,7 +30,7 @@ impl Inner {
         age <= micros(CONFIRMED_FOR)
     }
 
-    /// The same, but waits for the answer when there is no other.
+    /// The same, but when the last comparison is too old, waits for the one that is under way.
     pub(crate) async fn confirm(self: &Arc<Self>, slot: &Slot, kept: &Arc<Kept>) -> bool {
         let mut rechecked = pin!(kept.rechecked.notified());
         rechecked.as_mut().enable();
@@ -38,15 +38,15 @@ impl Inner {
             return true;
         }
         if !kept.rechecking.load(Ordering::Acquire) {
-            // It was over before this could wait for it, or too many are under way.
+            // The comparison ended before this could wait for it, or too many are under way.
             return self.age(kept) <= micros(CONFIRMED_FOR);
         }
         let _ = timeout(self.log.redis.deadline() * 2, rechecked).await;
         self.age(kept) <= micros(CONFIRMED_FOR)
     }
 
-    /// For how long nobody has compared it, in microseconds. The last look at the log stands for now: near hits read the
-    /// clock once.
+    /// How long ago it was last compared, in microseconds. The last read of the log counts as now, so that near hits read
+    /// the clock once.
     fn age(&self, kept: &Kept) -> u64 {
         let confirmed_at = kept.confirmed_at.load(Ordering::Acquire);
         self.log.looked_at().saturating_sub(confirmed_at)
@@ -69,11 +69,12 @@ impl Inner {
             let Recheck(kept) = &recheck;
             match store.remote.has(&slot, &kept.held.seen).await {
                 Ok(true) => kept.confirmed_at.store(began_at, Ordering::Release),
-                // Whoever waits goes on to Redis: what it had is too old already.
+                // A caller that waits reads from Redis: its copy is too old already.
                 Ok(false) => store.forget_near(slot.digest()),
-                // Its shard cannot be asked, while the log can: it stays in use, and the next one asks again soon.
+                // The shard of the entry does not answer, but that of the log does. The copy stays in use, and the next hit
+                // starts another comparison soon.
                 Err(error) => {
-                    tracing::debug!(target: "tower_fred::store", %error, "a copy was not compared");
+                    tracing::debug!(target: "tower_fred::store", %error, "a near copy was not compared with redis");
                     let asked_before = began_at.saturating_sub(micros(ASK_AFTER));
                     kept.confirmed_at.store(asked_before, Ordering::Release);
                 }
@@ -93,7 +94,8 @@ impl Drop for Recheck {
     }
 }
 
-/// How old the last comparison is when a hit has the next one begun.
+/// How old the last comparison is when a hit starts the next one.
 const ASK_AFTER: Duration = Duration::from_millis(600);
-/// How old it may be when the copy is used. What is known of the log is up to 50 ms old, and an answer takes its time.
+/// How old it may be when the copy is used: less than a second, since the copy of the log is up to 50 ms old and a reply
+/// takes time.
 const CONFIRMED_FOR: Duration = Duration::from_millis(850);

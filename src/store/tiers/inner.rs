@@ -1,4 +1,4 @@
-//! What all clones of a store share.
+//! The state that all clones of a store share.
 
 use std::sync::Arc;
 
@@ -16,12 +16,12 @@ use crate::{
     },
 };
 
-/// What all clones of a store share.
+/// The state that all clones of a store share: its tiers, and what is known of its loads.
 pub(crate) struct Inner {
     pub(crate) remote: Remote,
     pub(crate) log: Arc<Log>,
     pub(crate) near: Option<Near>,
-    /// How many copies may be compared with Redis at once.
+    /// Permits for comparing near copies with Redis.
     pub(crate) rechecks: Arc<Semaphore>,
     pub(crate) flights: Flights,
     pub(crate) refusals: Refusals,
@@ -57,5 +57,5 @@ impl Inner {
     }
 }
 
-/// How many comparisons of a store are under way at most.
+/// How many near copies of a store are compared with Redis at once.
 const MOST_RECHECKS: usize = 64;

@@ -1,4 +1,4 @@
-//! Leases: what tells other processes that an entry is being made.
+//! Leases: they tell other processes that an entry is being made.
 
 use bytes::Bytes;
 
@@ -10,15 +10,15 @@ use crate::{
     },
 };
 
-/// What tells other processes that an entry is being made. Redis deletes it a second after its owner's last sign of life.
+/// Tells other processes that an entry is being made. Redis deletes it a second after it was taken or last extended.
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     blob: Bytes,
     beside: bool,
 }
 
-/// What a leader leaves in the place of its lease when it has nothing to store, so that nobody who waited for it waits for
-/// another one.
+/// What a leader puts in the place of its lease when it has nothing to store, so that those who waited for it do not wait
+/// for another leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LeaseEnd {
     /// The load failed.
@@ -35,7 +35,7 @@ impl Lease {
         })
     }
 
-    /// One that is kept beside the slot, for making anew what is in it.
+    /// The same with a key of its own beside the slot, for making the entry in the slot anew.
     pub(crate) fn beside(mut self) -> Self {
         self.beside = true;
         self
@@ -51,7 +51,7 @@ impl Lease {
 }
 
 impl LeaseEnd {
-    /// What is written: a lease with a token that no leader draws.
+    /// The bytes: those of a lease, with a fixed token in place of a random one.
     pub(crate) fn blob(self, digest: &Digest) -> Bytes {
         let token = match self {
             Self::Failed => b"failed\0\0",
@@ -60,7 +60,7 @@ impl LeaseEnd {
         Writer::lease(token, digest)
     }
 
-    /// What `blob` is, if it is not somebody's lease.
+    /// Which of them `blob` is; `None` if it is the lease of a leader.
     pub(crate) fn read(blob: &Bytes, digest: &Digest) -> Option<Self> {
         let all = [Self::Failed, Self::Refused];
         all.into_iter().find(|one| one.blob(digest) == *blob)

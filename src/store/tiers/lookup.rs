@@ -1,4 +1,4 @@
-//! What is here or in Redis, and whether it may be used.
+//! Looking up an entry in this process and in Redis, and judging whether it may be used.
 
 use std::{future::Future, sync::Arc};
 
@@ -25,9 +25,9 @@ use crate::{
 /// What a lookup found.
 #[derive(Debug)]
 pub(crate) struct Found {
-    /// An entry that may be used, in the way that its state says.
+    /// An entry that may be used, in the cases that its state names.
     pub(crate) usable: Option<Usable>,
-    /// What is there, usable or not, for [`Store::begin`].
+    /// What is in the slot, usable or not, for `Store::begin`.
     pub(crate) seen: Seen,
 }
 
@@ -51,7 +51,7 @@ impl Inner {
                 usable: Some(usable),
             });
         }
-        // Of what this process is about to store, Redis may not know yet.
+        // What this process has made may not be in Redis yet.
         let found_here = self.flights.found(slot.digest());
         let sight = self.look_there(slot, budget).await?;
         let seen = sight.seen.clone();
@@ -79,22 +79,23 @@ impl Inner {
         }
         let kept = near.get(slot.digest())?;
         let entry = &kept.held.entry;
-        // Early renewal needs a random number. Whoever might renew with the highest one looks further, and draws it there.
-        let luck = || self.settings.eagerness * MOST_LUCK;
-        let state = self.state(slot, entry, now_ms, luck)?;
+        // Probabilistic early refresh needs a random draw. A near hit skips the draw unless the largest possible draw would
+        // trigger a refresh.
+        let draw = || self.settings.eagerness * MOST_DRAW;
+        let state = self.state(slot, entry, now_ms, draw)?;
         let is_usable = state == State::Fresh && self.is_confirmed(slot, &kept);
         is_usable.then(|| Arc::clone(entry))
     }
 
-    /// What this process has, if it may be used.
+    /// An entry in this process, if it may be used.
     pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Usable> {
-        // Else a caller that always finds something would have the thread for itself.
+        // Otherwise a task that finds each entry here would never yield.
         tokio::task::coop::consume_budget().await;
         let is_known = self.log.is_known(RECENT);
         let kept = self.near.as_ref().and_then(|near| near.get(slot.digest()));
         let held = match &kept {
             Some(kept) => kept.held.clone(),
-            // It is about to be stored.
+            // It was made and is not stored yet.
             None => self.flights.found(slot.digest())?,
         };
         let is_known = is_known || budget.limit(self.log.catch_up()).await.is_ok();
@@ -105,7 +106,7 @@ impl Inner {
         if usable.is_none() {
             self.forget_near(slot.digest());
         }
-        // One that is stale here may have been made anew elsewhere.
+        // If it is stale here, another process may have stored a new one.
         let usable = usable.filter(|usable| usable.state <= State::Early)?;
         if let Some(kept) = kept.filter(|_| is_known) {
             let confirmed = budget.limit(async { Ok(self.confirm(slot, &kept).await) });
@@ -114,7 +115,7 @@ impl Inner {
         Some(usable)
     }
 
-    /// What is in Redis, and all that is to be known of it.
+    /// What is in Redis, with the purge log known at least as far as its maker knew it.
     pub(crate) async fn look_there(&self, slot: &Slot, budget: Budget) -> Result<Sight, Error> {
         let looked = async {
             let sight = self.knowing(self.remote.get(slot)).await?;
@@ -124,8 +125,8 @@ impl Inner {
         budget.limit(looked).await
     }
 
-    /// Learns of what the maker of an entry knew: it may know of purges that this process does not, or of such that a
-    /// failover has lost.
+    /// Reads the purge log if the maker of an entry knew more of it: it may know purges that this process does not know,
+    /// or purges that a failover has lost.
     pub(crate) async fn reach(&self, sight: &Sight) -> Result<(), Error> {
         match &sight.entry {
             Some(entry) if entry.seq().is_ahead_of(&self.log.seq()) => self.log.catch_up().await,
@@ -133,7 +134,7 @@ impl Inner {
         }
     }
 
-    /// Waits for `look`, and in the same time for what there is to know of purges.
+    /// Waits for `look`, and at the same time for a read of the purge log unless the last one is recent.
     pub(crate) async fn knowing<T>(
         &self,
         look: impl Future<Output = Result<T, Error>>,
@@ -145,7 +146,7 @@ impl Inner {
         Ok(found)
     }
 
-    /// An entry that was read, if it may be used.
+    /// An entry that was read from Redis, if it may be used. A fresh one is offered to the near tier.
     pub(crate) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
         let Sight { entry, blob, seen } = sight;
         let entry = Arc::new(entry?);
@@ -163,7 +164,7 @@ impl Inner {
     }
 
     pub(crate) fn judge(&self, slot: &Slot, entry: &Entry) -> Option<State> {
-        self.state(slot, entry, unix_millis(), || self.luck())
+        self.state(slot, entry, unix_millis(), || self.draw())
     }
 
     fn state(
@@ -171,21 +172,21 @@ impl Inner {
         slot: &Slot,
         entry: &Entry,
         now_ms: u64,
-        luck: impl FnOnce() -> f64,
+        draw: impl FnOnce() -> f64,
     ) -> Option<State> {
         let tags = entry.life().map_or(&[][..], |life| &life.tags);
         let tags = tags.iter().copied().chain([slot.group()]);
         let verdict = self.log.judge(entry.seq(), slot.subject(), tags);
         match entry.life() {
-            Some(life) => judge(life, verdict, now_ms, luck()),
-            // Soft purges are for the answers, not for what leads to them.
+            Some(life) => judge(life, verdict, now_ms, draw()),
+            // Soft purges make responses and values stale, not the list of field names that leads to a response.
             None if matches!(entry, Entry::Lease) || verdict == Verdict::Gone => None,
             None => Some(State::Fresh),
         }
     }
 
-    /// A random number for [`judge`].
-    fn luck(&self) -> f64 {
+    /// The `eagerness` argument of [`judge`], with a random draw.
+    fn draw(&self) -> f64 {
         if self.settings.eagerness == 0.0 {
             return 0.0;
         }
@@ -193,5 +194,5 @@ impl Inner {
     }
 }
 
-/// What is more than the negative logarithm of any [`chance`].
-const MOST_LUCK: f64 = 23.0;
+/// More than the negative logarithm of any [`chance`].
+const MOST_DRAW: f64 = 23.0;

@@ -1,4 +1,4 @@
-//! Where entries are: in the memory of this process, and in Redis.
+//! The two tiers of entries: near, in the memory of this process, and remote, in Redis.
 //!
 //! In: a slot. Out: the entry in it, if it may be used, and what was seen there. `leader` and the root of the store may
 //! import it.

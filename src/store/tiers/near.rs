@@ -1,4 +1,4 @@
-//! Entries in this process.
+//! The near tier: entries in the memory of this process.
 
 use std::{
     fmt,
@@ -26,24 +26,26 @@ use crate::{
     },
 };
 
-/// An entry that is kept, and when it was last compared with what is in Redis.
+/// An entry in the near tier, and when it was last compared with Redis.
 #[derive(Debug)]
 pub(crate) struct Kept {
     pub(crate) held: Held,
     weight: u32,
-    /// In microseconds of the clock of the purge log.
+    /// In microseconds of [`clock`](crate::store::purge_log::clock::clock).
     pub(crate) confirmed_at: AtomicU64,
-    /// Whether it is being compared, and the end of that.
+    /// Whether it is being compared now.
     pub(crate) rechecking: AtomicBool,
+    /// Notified when a comparison ends.
     pub(crate) rechecked: Notify,
 }
 
-/// A bounded number of bytes of entries, of which the least used leave first.
+/// Entries up to a number of bytes; the least used are evicted first.
 ///
-/// Whether an entry may be used is for its reader to judge, each time.
+/// The reader judges each time whether an entry may be used.
 pub(crate) struct Near {
-    cache: Cache<Digest, Arc<Kept>, Weight, BuildHasherDefault<Even>>,
-    /// What was offered lately. Who is offered a second time is let in: most keys are read once.
+    cache: Cache<Digest, Arc<Kept>, Weight, BuildHasherDefault<DigestHasher>>,
+    /// Fingerprints of the entries that were offered lately. An entry is admitted when it is offered a second time: most
+    /// keys are read once.
     offered: Box<[AtomicU32]>,
     /// The weight of the heaviest entry that a shard keeps.
     heaviest: u64,
@@ -90,9 +92,9 @@ impl Near {
         if !self.is_known(digest) {
             return;
         }
-        // What was read may share a buffer with much else, and all parts of an entry share what it was read from.
+        // The blob may be part of a larger buffer, which the entry would keep in memory: it is copied.
         if let Some(entry) = Entry::decode(Bytes::copy_from_slice(blob), digest) {
-            // A body that was packed has memory of its own, beside what its fields hold on to.
+            // A decompressed body has memory of its own, beside the compressed one that the fields keep in memory.
             let is_packed = blob.get(11).is_some_and(|kind| kind & PACKED != 0);
             let unpacked = if is_packed { entry.body().len() } else { 0 };
             let weight = blob.len().saturating_add(unpacked);
@@ -131,7 +133,7 @@ impl Near {
 
     fn is_known(&self, digest: &Digest) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *digest.as_bytes();
-        // Not the bytes that the cache itself goes by.
+        // Not the bytes that the hasher of the cache uses.
         let place = u32::from_le_bytes([a, b, c, d]) as usize % self.offered.len();
         let print = u32::from_le_bytes([e, f, g, h]) | 1;
         self.offered[place].swap(print, Ordering::Relaxed) == print
@@ -147,7 +149,7 @@ fn shards(bytes: usize, cpus: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// What an entry takes beyond the bytes that it was read from.
+/// The memory that an entry takes beside the bytes from which it was read.
 fn overhead(entry: &Entry) -> u32 {
     let fields = match entry {
         Entry::Response(stored) => stored.head.headers.len(),
@@ -169,11 +171,11 @@ impl Weighter<Digest, Arc<Kept>> for Weight {
     }
 }
 
-/// Digests are even already.
+/// Takes the last bytes of a digest as the hash: they are evenly distributed.
 #[derive(Default)]
-struct Even(u64);
+struct DigestHasher(u64);
 
-impl Hasher for Even {
+impl Hasher for DigestHasher {
     fn finish(&self) -> u64 {
         self.0
     }

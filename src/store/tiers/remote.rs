@@ -1,4 +1,4 @@
-//! Entries in Redis.
+//! The remote tier: entries in Redis.
 
 use std::{
     sync::{
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::{
     error::Error,
+    log_pace::{LogPace, uptime},
     redis::{Health, Redis, Script},
     store::{
         entry::{
@@ -25,11 +26,11 @@ use crate::{
     },
 };
 
-/// The entries of one namespace.
+/// The entries of one namespace in Redis.
 #[derive(Clone, Debug)]
 pub(crate) struct Remote {
     redis: Redis,
-    /// Whether the last entry that was sent was not taken.
+    /// Whether the last entry that was sent was refused.
     is_refused: Arc<AtomicBool>,
 }
 
@@ -41,7 +42,7 @@ impl Remote {
         }
     }
 
-    /// Whether Redis answers and took the last entry that it was sent.
+    /// Whether Redis answers and stored the last entry that was sent.
     pub(crate) fn takes_writes(&self) -> bool {
         !self.is_refused.load(Ordering::Relaxed) && self.health() != Health::Down
     }
@@ -64,7 +65,7 @@ impl Remote {
         self.variant(key, key.resource)
     }
 
-    /// The slot of one variant of a resource, beside its primary one in a cluster.
+    /// The slot of one variant of a resource: in a cluster, on the node of the primary slot.
     pub(crate) fn variant(&self, key: &Key, variant: Digest) -> Slot {
         Slot {
             kind: 'c',
@@ -84,7 +85,7 @@ impl Remote {
         }
     }
 
-    /// The Redis key of a slot. A lookup in this process needs none.
+    /// The Redis key of a slot. It is built only for commands: a near hit needs none.
     fn key(&self, slot: &Slot) -> String {
         let namespace = self.redis.namespace();
         let mut key = String::with_capacity(namespace.len() + 2 * Digest::LENGTH + 8);
@@ -100,18 +101,18 @@ impl Remote {
         key
     }
 
-    /// Where the lease is for making anew what is in a slot.
+    /// The Redis key of the lease for making the entry in a slot anew.
     fn lease_key(&self, slot: &Slot) -> String {
         self.key(slot) + ":r"
     }
 
-    /// What is stored. Anything that cannot be read counts as nothing: it will be overwritten.
+    /// What is in a slot. Data that cannot be read counts as nothing: it will be overwritten.
     pub(crate) async fn get(&self, slot: &Slot) -> Result<Sight, Error> {
         let key = self.key(slot);
         self.see(slot, &key, self.redis.get(&key).await)
     }
 
-    /// The same, or puts a lease there when there is nothing, which the second value tells.
+    /// The same; when there is nothing, puts `lease` there, and the second value is true.
     pub(crate) async fn get_or_lease(
         &self,
         slot: &Slot,
@@ -128,7 +129,7 @@ impl Remote {
         Ok((sight, is_ours))
     }
 
-    /// Whether what was seen is still there.
+    /// Whether the entry that was `seen` is still there.
     pub(crate) async fn has(&self, slot: &Slot, seen: &Seen) -> Result<bool, Error> {
         match self.redis.get_start(&self.key(slot), MARK).await {
             Ok(start) => Ok(matches!(seen, Seen::Mark(mark) if *mark == start)),
@@ -137,7 +138,7 @@ impl Remote {
         }
     }
 
-    /// Takes the lease for making anew what is in a slot; otherwise gives what is there, such as somebody else's.
+    /// Takes the lease for making the entry in a slot anew, and gives `None`; gives what is there if the lease is taken.
     pub(crate) async fn lease_beside(
         &self,
         slot: &Slot,
@@ -161,7 +162,10 @@ impl Remote {
             }
             Ok(None) => (Bytes::new(), Seen::Nothing),
             Err(error) if error.is_corrupt() => {
-                tracing::warn!(target: "tower_fred::store", key, %error, "foreign data under a cache key");
+                static PACE: LogPace = LogPace::new();
+                if let Some(omitted) = PACE.admit(uptime()) {
+                    tracing::warn!(target: "tower_fred::store", key, %error, omitted, "foreign data under a cache key");
+                }
                 (Bytes::new(), Seen::Foreign)
             }
             Err(error) => return Err(error),
@@ -169,13 +173,17 @@ impl Remote {
         let entry = Entry::decode(blob.clone(), &slot.digest);
         let is_readable = entry.is_some() || Entry::is_of_another_version(&blob);
         if !is_readable && matches!(seen, Seen::Mark(_)) {
-            tracing::warn!(target: "tower_fred::store", key, "unreadable data under a cache key");
+            static PACE: LogPace = LogPace::new();
+            if let Some(omitted) = PACE.admit(uptime()) {
+                tracing::warn!(target: "tower_fred::store", key, omitted, "unreadable data under a cache key");
+            }
             self.redis.doubt(key);
         }
         Ok(Sight { entry, blob, seen })
     }
 
-    /// Stores an entry if what was seen is still there; false when it is not. `beside` is the lease that was taken for it.
+    /// Stores an entry if what was `seen` is still there; false when it is not. `beside` is the lease beside the slot that
+    /// was taken for it, which this deletes.
     pub(crate) async fn fill(
         &self,
         slot: &Slot,
@@ -221,17 +229,17 @@ impl Remote {
         self.redis.set(&self.key(slot), blob, ttl).await
     }
 
-    /// Lets an entry that is there live for `ttl` at least.
+    /// Extends the expiry of an entry to `ttl` at least.
     pub(crate) async fn keep(&self, slot: &Slot, ttl: Duration) -> Result<(), Error> {
         self.redis.extend(&self.key(slot), ttl).await
     }
 
-    /// Whether there was an entry to delete.
+    /// Deletes an entry; whether there was one.
     pub(crate) async fn delete(&self, slot: &Slot) -> Result<bool, Error> {
         self.redis.delete(&self.key(slot)).await
     }
 
-    /// Deletes an entry, if it is still the one that was seen.
+    /// Deletes an entry if it is still the one that was `seen`.
     pub(crate) async fn discard(&self, slot: &Slot, seen: &Seen) -> Result<(), Error> {
         match seen {
             Seen::Mark(mark) => {
@@ -243,14 +251,14 @@ impl Remote {
         }
     }
 
-    /// Gives a lease back.
+    /// Deletes a lease if it is still there.
     pub(crate) async fn release(&self, slot: &Slot, lease: &Lease) -> Result<(), Error> {
         let key = self.key_of(slot, lease);
         let mark = [lease.blob().slice(..MARK).into()];
         self.redis.run::<()>(&RELEASE, &key, mark).await
     }
 
-    /// Puts `blob` in the place of a lease for `ttl`; false when the lease is not there any more.
+    /// Replaces a lease with `blob` for `ttl`; false when the lease is not there any more.
     pub(crate) async fn replace_lease(
         &self,
         slot: &Slot,
@@ -261,11 +269,11 @@ impl Remote {
         let key = self.key_of(slot, lease);
         let mark = lease.blob().slice(..MARK);
         let args = [mark.into(), blob.into(), millis(ttl).into()];
-        let (replaced,): (i64,) = self.redis.run(&HOLD, &key, args).await?;
+        let (replaced,): (i64,) = self.redis.run(&REPLACE, &key, args).await?;
         Ok(replaced == 1)
     }
 
-    /// Where a lease is.
+    /// The Redis key of a lease.
     fn key_of(&self, slot: &Slot, lease: &Lease) -> String {
         match lease.is_beside() {
             true => self.lease_key(slot),
@@ -279,5 +287,5 @@ fn millis(ttl: Duration) -> i64 {
 }
 
 static FILL: Script = Script::new(include_str!("lua/fill.lua"));
-static HOLD: Script = Script::new(include_str!("lua/hold.lua"));
+static REPLACE: Script = Script::new(include_str!("lua/replace.lua"));
 static RELEASE: Script = Script::new(include_str!("lua/release.lua"));

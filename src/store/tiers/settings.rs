@@ -5,19 +5,19 @@ use std::time::Duration;
 /// What the users of one store have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// How many bytes to keep in this process; `None` for none.
+    /// The size of the near tier in bytes; `None` for no near tier.
     pub(crate) near: Option<usize>,
-    /// How long what is in this process may be used after the purge log was last read, when it cannot be read.
+    /// How long near entries may be used after the purge log was last read, while it cannot be read.
     pub(crate) serve_for: Duration,
-    /// How eager to make an entry anew before its end: 0 is not at all, 1 is usual.
+    /// How eagerly entries are made anew before they are stale: 0 is never, 1 is usual.
     pub(crate) eagerness: f64,
-    /// How long to wait for another caller or process that makes the same.
+    /// How long to wait for another caller or process that makes the same entry.
     pub(crate) wait: Duration,
-    /// What takes less to make is made by each process for itself.
+    /// Processes wait for one another only when it takes longer than this to make an entry.
     pub(crate) lease_above: Duration,
-    /// How long nobody tries again what has failed, while there is a stale entry to use.
+    /// How long no load of a key is tried after one has failed, while there is a stale entry to use.
     pub(crate) error_pause: Duration,
-    /// How many entries are made anew in the background at a time.
+    /// How many entries are made anew in the background at once.
     pub(crate) refreshes: usize,
     /// How long one of them may take.
     pub(crate) refresh_limit: Duration,

@@ -1,28 +1,19 @@
 //! The response cache in front of a handler that a test makes up.
 
-// The duties of RFC 9111, case by case.
-mod conformance;
+// A request's way: collapsing, staleness, validation, failures.
+mod flow;
 
-// What is stored, and in how many commands.
-mod storing;
+// Bodies: long, slow, broken, or left by their client.
+mod fill;
 
-// What must never reach another client.
-mod isolation;
+// The commands and keys in Redis.
+mod state;
 
-// Safe requests with content.
-mod content;
+// What is stored, and under which key.
+mod rules;
 
-// What names an entry, and what takes it out under all its names.
-mod keys;
-
-// Bodies that are long, endless, broken or left behind.
-mod bodies;
-
-// Bodies that are read at their own pace, whatever their first client does.
-mod filling;
-
-// Foreign data, and Redis gone or hung.
-mod faults;
+// The duties of the RFCs, case by case.
+mod rfc;
 
 // Other services, servers and routers.
 mod composition;
@@ -30,32 +21,8 @@ mod composition;
 // The reverse proxy of the examples, from outside.
 mod proxy;
 
-// Staleness: in the background, in place of errors, and by the client's leave.
-mod staleness;
-
-// What the handler says of a stored answer when it is asked whether it holds.
-mod validation;
-
-// A handler that fails while something is stored.
-mod failing;
-
-// Why an answer was not stored.
-mod details;
-
-// Many at once: one asks, all get complete answers.
-mod flight;
-
-// What a route's policy, and a handler's word on one answer, change.
-mod policy;
-
-// Beside another implementation of the same rules.
-mod oracle;
-
 // Bodies that a layer around the cache, or within it, compresses.
 mod compression;
-
-// Each threat of caches that others share, and what keeps it off.
-mod threats;
 
 use std::{
     convert::Infallible,
@@ -82,7 +49,7 @@ use tower_fred::{
     },
 };
 
-use crate::support::Server;
+use crate::support::{Counts, Server};
 
 /// A handler, and how often it ran.
 #[derive(Clone)]
@@ -331,4 +298,9 @@ pub fn field<'a, B>(response: &'a Response<B>, name: &str) -> Option<&'a str> {
     let (line, more) = (lines.next()?, lines.next());
     assert!(more.is_none(), "one line of {name}");
     Some(line.to_str().expect("ASCII"))
+}
+
+/// How often a command was sent; reading the purge log goes on beside it.
+pub fn entries(counts: &Counts) -> [u64; 4] {
+    ["get", "set", "del", "evalsha"].map(|command| counts.of(command))
 }

@@ -1,7 +1,7 @@
-//! What was purged is not seen again, on any node, whatever happens to Redis.
+//! A purged value is not seen again on any node, whatever happens to Redis.
 //!
-//! Four processes read, write and purge the same keys. The truth is a number in a file for each key; whoever changes it
-//! purges afterwards, and every load reads it. A read that began after a purge had returned must not give a number that is
+//! Four processes read, write and purge the same keys. The truth is a number in a file for each key; a process
+//! that changes it purges afterwards, and every load reads it. A read that began after a purge had returned must not give a number that is
 //! older than the one before the purge: at once in the process that purged, and 50 ms later in the others.
 
 use std::{
@@ -27,7 +27,7 @@ use crate::support::{
 
 const KEYS: u64 = 12;
 const PROCESSES: u64 = 4;
-/// The last process only reads: who purges learns of the purges of others by that.
+/// The last process only reads: a process that purges learns of other purges by that.
 const WRITERS: u64 = 3;
 const OTHERS_KNOW_AFTER: u64 = 50_000;
 
@@ -57,7 +57,7 @@ fn set_truth(directory: &Path, key: u64, value: u64) {
     fs::rename(new, directory.join(key.to_string())).expect("in its place");
 }
 
-/// Even enough, and without a crate.
+/// A pseudo-random number (no crate needed).
 fn random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -76,7 +76,7 @@ struct Node {
 }
 
 impl Node {
-    /// From the words that [`Run::start`] gives.
+    /// From the arguments that [`Run::start`] gives.
     async fn of(input: &str) -> Self {
         let mut words = input.split(' ');
         let mut word = || words.next().expect("a word").to_owned();
@@ -113,8 +113,9 @@ impl Node {
             let began = now();
             let load = async || {
                 let value = truth(&self.directory, key);
+                // Loads of different lengths overlap with writes in different ways.
                 tokio::time::sleep(pause).await;
-                // So that the tag can be told from it.
+                // The key is part of the value, since the tag is made from it.
                 value * KEYS + key
             };
             let value = self.memo.get_or_set(key, load).await;
@@ -143,6 +144,7 @@ impl Node {
             if done.is_ok() {
                 self.note("purge", key, value, now());
             }
+            // Purges come at random times.
             tokio::time::sleep(Duration::from_millis(random(&mut state) % 20)).await;
         }
     }
@@ -262,6 +264,7 @@ fn length() -> Duration {
     Duration::from_secs(seconds.unwrap_or(4))
 }
 
+/// A part of the test's length, between two faults.
 async fn pause() {
     tokio::time::sleep(length() / 8).await;
 }

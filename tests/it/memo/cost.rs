@@ -1,4 +1,4 @@
-//! How many commands each way takes.
+//! How many commands each operation takes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::{Server, keys::assert_ours_and_bounded};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A handle that waits long and has read the purge log: the first call of a process does, beside its own command.
+/// A handle with a long deadline that has read the purge log, which the first call of a process does beside its command.
 async fn prepared(server: &Server) -> (Redis, Client) {
     let redis = Redis::builder()
         .namespace("shop")
@@ -42,7 +42,7 @@ async fn a_miss_is_one_command_before_the_load_and_one_after_it() {
     memo.get_or_try_set(6, || loads.load(6)).await.expect("six");
     until_stored(&admin, 1).await;
 
-    // The load never ends: what was sent, was sent before it.
+    // The load never ends: all commands were sent before it.
     let (counts, ()) = server
         .count(async {
             let began = Notify::new();
@@ -74,7 +74,7 @@ async fn a_slow_miss_takes_a_lease_and_still_no_more_commands() {
     let server = Server::start();
     let (redis, admin) = prepared(&server).await;
     let (memo, loads) = (super::memo(&redis), Loads::default());
-    // Nothing is known of how long it takes: other processes are to wait.
+    // It is not known how long a load takes: other processes wait.
     let (counts, _) = server
         .count(async {
             memo.get_or_try_set(7, || loads.load(7))
@@ -169,6 +169,7 @@ async fn all_that_is_left_in_redis_has_an_end() {
         let mut stuck = Box::pin(memo.get_or_set(200 + number, std::future::pending));
         tokio::select! {
             _ = &mut stuck => {}
+            // Until it has its lease in Redis.
             () = tokio::time::sleep(Duration::from_millis(5)) => std::mem::forget(stuck),
         }
     }

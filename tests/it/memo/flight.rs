@@ -36,6 +36,7 @@ async fn herd(redis: &Redis, counter: &Client) {
         tokio::spawn(async move {
             memo.get_or_set("cold", async || {
                 let _: i64 = counter.incr("loads").await.expect("INCR");
+                // Loads take so long that processes wait for one another.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 "a page".to_owned()
             })
@@ -66,7 +67,7 @@ async fn a_herd_of_four_processes_is_one_load() {
     let children: Vec<Child> = (0..4)
         .map(|_| process::start("memo::flight::herd_child", &server.url()))
         .collect();
-    // They begin together.
+    // All processes begin together.
     while admin.get::<Option<i64>, _>("ready").await.expect("GET") != Some(4) {
         tokio::task::yield_now().await;
     }
@@ -110,7 +111,7 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
         let builder = builder.deadline(Duration::from_secs(10));
         builder.connect(&server.url()).await.expect("a handle")
     };
-    // Two handles have nothing in common in this process.
+    // Two handles share nothing in this process.
     let (one, other) = (connect().await, connect().await);
     for (key, way) in [("a", "cancelled"), ("b", "panics"), ("c", "fails")] {
         // New ones, which do not know yet that the loads are short.
@@ -132,6 +133,7 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
             tokio::spawn(
                 async move { follower.get_or_set(key, async || "loaded".to_owned()).await },
             );
+        // No event tells that it does not end.
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(!waiting.is_finished(), "{way}: it waits for the other");
         go.notify_one();
@@ -145,7 +147,7 @@ async fn a_leader_in_another_process_that_leaves_hands_over() {
     }
 }
 
-/// Its lease was on its way, and kept the others waiting until it ended.
+/// Regression: a lease that was requested by a cancelled caller kept others waiting until it expired.
 #[tokio::test]
 async fn who_is_cancelled_while_asking_leaves_no_lease() {
     let server = Server::start();
@@ -169,7 +171,7 @@ async fn who_is_cancelled_while_asking_leaves_no_lease() {
     assert_eq!(value.expect("at once"), "loaded");
 }
 
-/// They took turns, each waiting for all before it.
+/// Regression: callers took turns, each waiting for all before it.
 #[tokio::test]
 async fn who_waited_for_what_is_not_kept_loads_at_once() {
     const CALLERS: usize = 20;
@@ -192,7 +194,7 @@ async fn who_waited_for_what_is_not_kept_loads_at_once() {
     tokio::time::timeout(Duration::from_secs(60), run)
         .await
         .expect("all at once");
-    // For a moment nobody waits at all.
+    // For two seconds no caller waits.
     let pair = tokio::sync::Barrier::new(2);
     let pair = async || {
         pair.wait().await;
@@ -211,10 +213,11 @@ async fn who_waits_for_a_dead_process_waits_so_long_and_no_longer() {
     let patience = Duration::from_millis(200);
     let one = memo(&redis).wait(patience);
     let other = memo(&redis).wait(patience);
-    // It keeps its lease, as a process does that is stopped.
+    // The leader keeps its lease, as a stopped process does.
     let mut dead = Box::pin(one.get_or_set("a", std::future::pending));
     tokio::select! {
         _ = &mut dead => panic!("it never ends"),
+        // Until it has its lease in Redis.
         () = tokio::time::sleep(Duration::from_millis(50)) => {}
     }
     assert_eq!(
@@ -228,7 +231,7 @@ async fn who_waits_for_a_dead_process_waits_so_long_and_no_longer() {
     );
 }
 
-/// The fill wanted its lease to be there still: what took longer than a lease lives was never stored.
+/// Regression: a value was stored only while the lease was there, so that a load longer than that was never stored.
 #[tokio::test]
 async fn what_takes_longer_than_a_lease_is_stored() {
     let server = Server::shared();
@@ -280,7 +283,7 @@ async fn a_late_filler_does_not_overwrite() {
         _ = &mut late => panic!("it waits"),
         () = began.notified() => {}
     }
-    // Its lease ends; another one loads.
+    // When its lease expires, another process loads.
     assert_eq!(
         quick.get_or_set("a", async || "new".to_owned()).await,
         "new"
@@ -291,7 +294,7 @@ async fn a_late_filler_does_not_overwrite() {
     }
     go.notify_one();
     assert_eq!(late.await, "old");
-    // Its fill was sent before the answer to this was.
+    // The fill was sent before the reply to this command came.
     for _ in 0..20 {
         redis.ping().await.expect("an answer");
         assert_eq!(reader.get("a").await.expect("get").as_deref(), Some("new"));

@@ -1,8 +1,11 @@
-//! One load for many callers, whatever happens to who loads; then what it costs, and the settings.
+//! The memo: one load for many callers whatever happens to the one that loads, its costs, and its settings.
 
+mod background;
 mod coherence;
 mod cost;
+mod failures;
 mod flight;
+mod loads;
 mod progress;
 mod settings;
 
@@ -76,7 +79,7 @@ async fn keys_of_another_name_or_type_are_others() {
     assert_eq!(one.get("7").await.expect("get"), None);
     assert_eq!(one.get((7,)).await.expect("get"), None);
     assert_eq!(one.get(("7", 7u64)).await.expect("get"), None);
-    // Text is text, however it is held.
+    // `String` and `&str` are the same key.
     one.set("a".to_owned(), &2).await.expect("set");
     assert_eq!(one.get(&"a").await.expect("get"), Some(2));
 }
@@ -136,7 +139,7 @@ async fn an_error_is_the_callers_own_and_not_kept() {
         Ok(product(7))
     );
 
-    // Who waits for a load that fails has a try of his own.
+    // A caller that waited for a load that failed loads for itself.
     let release = Notify::new();
     let failing = memo.get_or_try_set(8, || async {
         release.notified().await;
@@ -219,7 +222,7 @@ async fn an_outdated_load_is_not_kept() {
             "set" => memo.set(change, &2).await.expect("set"),
             _ => drop(memo.invalidate(change).await.expect("invalidated")),
         }
-        // Who comes later does not get the old one.
+        // Later callers do not get the old value.
         assert_eq!(
             memo.get_or_try_set(change, || async { Ok::<_, ()>(2) })
                 .await,
@@ -289,7 +292,7 @@ async fn a_value_is_removed() {
     assert_eq!(memo.get(7).await.expect("get"), None);
 }
 
-/// A lease could not be written, and so nothing was read.
+/// Regression: when no lease could be written, nothing was read.
 #[tokio::test]
 async fn a_server_that_is_full_is_still_read() {
     let server = Server::start();

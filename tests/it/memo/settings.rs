@@ -42,6 +42,7 @@ impl Counter {
 
 /// Waits until a value that is fresh for [`SHORT`] is stale.
 async fn until_stale() {
+    // Only time makes it stale.
     tokio::time::sleep(2 * SHORT).await;
 }
 
@@ -87,7 +88,7 @@ async fn in_the_background_nobody_waits() {
     assert_eq!(get().await, 1);
     until_stale().await;
     assert_eq!(get().await, 1);
-    // The new one comes all the same.
+    // The new value comes nevertheless.
     while get().await == 1 {
         tokio::task::yield_now().await;
     }
@@ -129,11 +130,11 @@ async fn a_stale_value_is_better_than_an_error() {
     until_stale().await;
     assert_eq!(memo.get(7).await.expect("get"), None);
     assert_eq!(memo.get_or_try_set(7, async || Err("away")).await, Ok(1));
-    // Once the pause is over.
+    // After the pause.
     while memo.get_or_try_set(7, async || Ok::<_, &str>(2)).await != Ok(2) {
         tokio::task::yield_now().await;
     }
-    // Without the setting the error is the caller's.
+    // Without the setting, the caller gets the error.
     assert_eq!(
         memo.get_or_try_set(8, async || Err("away")).await,
         Err("away")
@@ -144,10 +145,12 @@ async fn a_stale_value_is_better_than_an_error() {
 async fn a_value_is_loaded_early_by_one() {
     let server = Server::shared();
     let redis = patient(&server).await;
-    // So eager that it is always early: 50 ms to load, times a number of which one in a million is below 0.000001.
+    // So eager that a refresh is always early: loading takes 5 ms, times a random factor that is below 0.000001 once in a
+    // million.
     let memo: Memo<u32> = Memo::new(redis, "numbers", MINUTE).early_refresh(1e12);
     let counter = Counter::default();
     let slow = async || {
+        // The length of the load counts for early refresh.
         tokio::time::sleep(Duration::from_millis(5)).await;
         counter.next()
     };
@@ -155,7 +158,7 @@ async fn a_value_is_loaded_early_by_one() {
     let mut stuck = Box::pin(memo.get_or_set(7, std::future::pending));
     tokio::select! {
         _ = &mut stuck => panic!("it loads"),
-        // The others do not, while it does.
+        // The others do not load while it does: no event tells that.
         value = async { tokio::time::sleep(SHORT).await; memo.get_or_set(7, async || counter.next()).await } => assert_eq!(value, 1),
     }
     drop(stuck);
@@ -222,7 +225,7 @@ async fn jitter_and_a_ttl_by_value_are_in_what_redis_is_told() {
         lives.dedup();
         assert!(lives.len() > 10, "{lives:?}");
     }
-    // Zero is for what is not to be kept.
+    // A ttl of zero: the value is not stored.
     memo.set("zero", &0).await.expect("set");
     assert_eq!(memo.get("zero").await.expect("get"), None);
     assert_eq!(memo.get_or_set("zero", async || 0).await, 0);
@@ -290,7 +293,7 @@ async fn memory_serves_for_a_while_without_redis() {
         }
     }
     server.kill();
-    // What was known a moment ago may be used for a moment.
+    // For 50 ms after the last read of the log, near values are used anyway: only time ends that.
     tokio::time::sleep(2 * SHORT).await;
     assert_eq!(bold.get(7).await.expect("from memory"), Some(1));
     assert!(careful.get(7).await.expect_err("an error").is_unavailable());

@@ -11,19 +11,10 @@ use tower_fred::{
     rate_limit::{Decision, Quota, RateLimiter},
 };
 
-use super::{command, keys, only_key, patient, time};
-use crate::support::Server;
+use super::{admitted, command, keys, only_key, patient, patient_pool, time};
+use crate::support::{Server, until};
 
 const FIVE: Quota = Quota::per_day(5);
-
-async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
-    let mut admitted = 0;
-    for _ in 0..requests {
-        let decision = limiter.check(key).await.expect("a decision");
-        admitted += usize::from(decision.is_allowed());
-    }
-    admitted
-}
 
 #[tokio::test]
 async fn a_burst_and_then_denials() {
@@ -145,12 +136,10 @@ async fn every_key_lives_until_its_debt_is_paid() {
         let late = expires * 1_000 - paid_at;
         assert!((1..=1_000).contains(&late), "{key}: {late} us late");
     }
-    for _ in 0..1_000_000 {
-        if keys(&admin, redis.namespace()).await.is_empty() {
-            return;
-        }
-    }
-    panic!("keys stay");
+    until("the end of all keys", async || {
+        keys(&admin, redis.namespace()).await.is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -295,7 +284,7 @@ async fn a_cost_is_paid_whole_or_not_at_all() {
 #[tokio::test]
 async fn one_command_per_decision() {
     let server = Server::start();
-    for redis in [patient(&server).await, server.pooled().await] {
+    for redis in [patient(&server).await, patient_pool(&server).await] {
         let limiter = RateLimiter::new(redis, FIVE).no_denial_memory();
         limiter.check("alice").await.unwrap();
         let (counts, admitted) = server.count(admitted(&limiter, "alice", 50)).await;

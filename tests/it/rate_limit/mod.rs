@@ -1,20 +1,13 @@
-mod concurrency;
-mod failure;
-mod keys;
+mod decision;
+mod engine;
 mod layer;
 mod limiter;
 mod logs;
-mod memory;
-mod missing_keys;
-mod numbers;
-mod policies;
-mod processes;
-mod responses;
-mod returns;
+mod quota;
 mod script;
-mod searches;
 mod settings;
-mod upgrades;
+mod subject;
+mod verdict;
 
 use std::time::Duration;
 
@@ -25,18 +18,56 @@ use tower_fred::{
         interfaces::ClientLike,
         types::{CustomCommand, FromValue, Value},
     },
+    rate_limit::{Algorithm, RateLimiter},
 };
 
-use crate::support::{Server, server::namespace};
+use crate::support::{Server, topology::Cluster};
 
-/// A handle that waits for long: a busy machine is not what these tests are about.
+const ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::Gcra,
+    Algorithm::SlidingLog,
+    Algorithm::SlidingWindow,
+    Algorithm::CalendarWindow,
+];
+
+/// The deadline of a patient handle: a busy machine is not what these tests are about.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A handle with a long deadline.
 async fn patient(server: &Server) -> Redis {
-    Redis::builder()
-        .namespace(namespace())
-        .deadline(Duration::from_secs(20))
-        .connect(&server.url())
+    server
+        .redis_with(|builder| builder.deadline(PATIENCE))
         .await
-        .expect("a handle")
+}
+
+/// The same over a pool of the application.
+async fn patient_pool(server: &Server) -> Redis {
+    let redis = server.pooled().await;
+    redis.with_deadline(PATIENCE).expect("a deadline")
+}
+
+/// The same in a cluster.
+async fn patient_in(cluster: &Cluster) -> Redis {
+    let redis = cluster.redis().await;
+    redis.with_deadline(PATIENCE).expect("a deadline")
+}
+
+/// A second handle of the same namespace, as another process has.
+async fn another(server: &Server, redis: &Redis) -> Redis {
+    let namespace = redis.namespace();
+    server
+        .redis_with(|builder| builder.namespace(namespace).deadline(PATIENCE))
+        .await
+}
+
+/// How many of so many requests, one after the other, are admitted.
+async fn admitted(limiter: &RateLimiter, key: &str, requests: usize) -> usize {
+    let mut admitted = 0;
+    for _ in 0..requests {
+        let decision = limiter.check(key).await.expect("a decision");
+        admitted += usize::from(decision.is_allowed());
+    }
+    admitted
 }
 
 /// Any command, such as one whose arguments fred would not let us send.

@@ -2,6 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
+use tracing::{
+    Level,
+    subscriber::{DefaultGuard, set_default},
+};
+
 /// Collects what tracing writes.
 #[derive(Clone, Default)]
 pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
@@ -24,12 +29,17 @@ impl std::io::Write for Log {
 }
 
 /// What is logged on this thread, which is where a test runs, as long as the guard is there.
-pub(super) fn logged() -> (Log, tracing::subscriber::DefaultGuard) {
+pub(super) fn logged() -> (Log, DefaultGuard) {
+    logged_at(Level::DEBUG)
+}
+
+/// The same from this level on.
+pub(super) fn logged_at(level: Level) -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
+        .with_max_level(level)
         .with_writer(move || writer.clone())
         .finish();
-    (log, tracing::subscriber::set_default(subscriber))
+    (log, set_default(subscriber))
 }

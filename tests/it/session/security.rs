@@ -1,10 +1,5 @@
 //! Fixation, replay, guessing, and what a look into Redis, headers or logs gives away.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
-};
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::StatusCode;
 use tower_fred::{
@@ -12,7 +7,10 @@ use tower_fred::{
     session::SessionStore,
 };
 
-use super::browser::{Browser, Keys, Place, send, stage};
+use super::{
+    browser::{Browser, Keys, Place, send, stage},
+    log::logged_at,
+};
 use crate::support::{Server, topology::run};
 
 /// A well-formed token that no server issued.
@@ -285,31 +283,9 @@ async fn d23_no_secret_is_at_rest() {
     }
 }
 
-/// Collects what tracing writes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("the log").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn d18_no_secret_is_in_a_log_a_header_a_body_or_debug() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    // Of this thread only, which is where this test runs.
-    let guard = tracing::subscriber::set_default(subscriber);
+    let (log, guard) = logged_at(tracing::Level::TRACE);
 
     let server = Server::start();
     let (layer, _, keys) = stage(&server).await;
@@ -346,7 +322,7 @@ async fn d18_no_secret_is_in_a_log_a_header_a_body_or_debug() {
         .await;
     drop(guard);
 
-    shown += &String::from_utf8_lossy(&log.0.lock().expect("the log"));
+    shown += &log.text();
     assert!(shown.contains("tower_fred::session"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     for token in tokens {

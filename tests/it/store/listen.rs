@@ -1,4 +1,4 @@
-//! The connection that hears of purges as they happen.
+//! The connection that waits for purges.
 
 use tower_fred::{Redis, fred::clients::Client, memo::Memo};
 
@@ -8,7 +8,7 @@ use crate::support::{
     topology::{Cluster, run},
 };
 
-/// Waits until so many connections wait for something to be added to a stream; gives their ids.
+/// Waits until this many connections wait for records of a stream; gives their ids.
 async fn listeners(admin: &Client, count: usize) -> Vec<String> {
     patiently("connections that listen", async {
         loop {
@@ -33,7 +33,7 @@ async fn fill(far: &Memo<u64>) {
     warm(far, [1]).await;
 }
 
-/// Purges here what is known there, and waits until that is gone.
+/// Purges on one node, and waits until the other node does not use the value any more.
 async fn purge(here: &Redis, far: &Memo<u64>) {
     here.purge().tag("numbers").await.expect("purged");
     patiently("what is purged to go", async {
@@ -42,7 +42,7 @@ async fn purge(here: &Redis, far: &Memo<u64>) {
     .await;
 }
 
-/// The same with a connection there that hears of it.
+/// The same, when a connection of the other node waits for purges.
 async fn hears(admin: &Client, here: &Redis, far: &Memo<u64>) {
     fill(far).await;
     listeners(admin, 1).await;
@@ -63,8 +63,8 @@ async fn a_purge_ends_the_wait_for_it_and_the_next_one_is_waited_for() {
     let calls = info
         .split_once("cmdstat_xread:calls=")
         .and_then(|(_, rest)| rest.split(',').next()?.parse::<u32>().ok());
-    // One wait that ended for each of the purges. Those of `set` may be known before the next wait begins, and not all
-    // servers count one that goes on.
+    // One wait ended for each purge. The purges of `set` may be known before the next wait begins, and not all servers
+    // count a wait that goes on.
     assert!(calls.is_some_and(|calls| calls >= 3), "{calls:?}");
 }
 
@@ -79,12 +79,12 @@ async fn a_lost_connection_is_made_again_and_misses_nothing() {
     let _: i64 = run(&admin, "CLIENT", &["KILL", "ID", &lost[0]])
         .await
         .expect("killed");
-    // Without it the log is looked at all the same.
+    // Without the connection, the log is still read regularly.
     purge(&here, &far).await;
     patiently("another connection", async {
         tokio::select! {
             new = listeners(&admin, 1) => assert_ne!(new, lost),
-            // Nobody listens for who does not ask.
+            // A process that asks for nothing does not wait for purges.
             () = async { loop { let _ = far.get(1).await; } } => {}
         }
     })

@@ -1,4 +1,4 @@
-//! What happens to the purge log itself.
+//! What happens when the purge log is flushed, trimmed, rolled back or written by others.
 
 use std::time::Duration;
 
@@ -7,7 +7,10 @@ use tower_fred::{
     fred::{clients::Client, interfaces::KeysInterface, types::Value, util::redis_keyslot},
 };
 
-use super::purge::{left, nodes, numbers, warm};
+use super::{
+    purge::{left, nodes, numbers, warm},
+    until_log_is_read,
+};
 use crate::support::{
     Server,
     topology::{Cluster, run},
@@ -28,7 +31,7 @@ async fn a_process_that_starts_later_knows_what_was_purged() {
     for number in 0..10 {
         near.set(number, &number).await.expect("set");
     }
-    // From a process that reads nothing, such as a command line.
+    // A purge by a process that reads nothing, such as a command-line tool.
     there.purge().tag("parity:1").await.expect("purged");
     let late = numbers(&there);
     assert_eq!(left(&late).await, [0, 2, 4, 6, 8]);
@@ -51,7 +54,7 @@ async fn what_is_older_than_what_is_left_of_the_log_is_not_used() {
         .await
         .expect("XTRIM");
     assert_eq!(left(&numbers(&there)).await, [2]);
-    // Who has followed it knows more.
+    // A process that has read the log all the time knows more.
     assert_eq!(left(&near).await, [1, 2]);
 }
 
@@ -66,16 +69,16 @@ async fn when_redis_is_flushed_nothing_in_memory_is_used() {
     let _: String = run(&server.admin().await, "FLUSHALL", &[])
         .await
         .expect("FLUSHALL");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_log_is_read().await;
     assert_eq!(near.get(1).await.expect("get"), None);
     let after = records(&server.admin().await, &here).await;
     assert_ne!(before[0].0, after[0].0, "another epoch");
-    // It goes on.
+    // The log goes on.
     near.set(1, &1).await.expect("set");
     warm(&near, [1]).await;
 }
 
-/// A failover may lose the last purges; those that follow get the same numbers.
+/// A failover may lose the last purges; the next ones get the same counts.
 #[tokio::test]
 async fn when_purges_are_lost_nothing_of_before_is_used() {
     let server = Server::start();
@@ -86,7 +89,7 @@ async fn when_purges_are_lost_nothing_of_before_is_used() {
     let admin = server.admin().await;
     let key = format!("{}:purges", here.namespace());
     let known = records(&admin, &here).await;
-    // The same ids with other purges.
+    // Other purges with the same ids.
     let transaction: Vec<String> = known
         .iter()
         .map(|(id, _)| {
@@ -100,7 +103,7 @@ async fn when_purges_are_lost_nothing_of_before_is_used() {
     let _: i64 = run(&admin, "EVAL", &[&script, "1", &key])
         .await
         .expect("EVAL");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_log_is_read().await;
     assert_eq!(near.get(1).await.expect("get"), None);
     let far = numbers(&there);
     assert_eq!(far.get(1).await.expect("get"), None);
@@ -108,8 +111,8 @@ async fn when_purges_are_lost_nothing_of_before_is_used() {
     assert_eq!(far.get(1).await.expect("get"), Some(1));
 }
 
-/// A purge that got the next number was taken for proof that nothing had been lost, and another one with the same number as
-/// a lost one was never heard of.
+/// Regression: a purge that got the next count was taken as proof that no record was lost, so that a purge with the count
+/// of a lost one was not noticed.
 #[tokio::test]
 async fn a_purge_of_ones_own_does_not_hide_that_others_were_lost() {
     let server = Server::start();
@@ -120,15 +123,15 @@ async fn a_purge_of_ones_own_does_not_hide_that_others_were_lost() {
     warm(&near, [1, 2]).await;
     let admin = server.admin().await;
     let key = format!("{}:purges", here.namespace());
-    // The last one is lost, and its number given to a purge of what is tagged by the other node.
+    // The last record is lost, and its count is given to a purge of a tag by the other node.
     lose_last(&admin, &key).await;
     there.purge().tag("parity:1").await.expect("purged");
     here.purge().tag("another").await.expect("purged");
     assert_eq!(near.get(1).await.expect("get"), None);
 }
 
-/// As after a failover to a replica that had not heard of the last record. Servers differ in whether they take back an id
-/// that a stream has had, so the stream is made anew.
+/// Removes the last record, as a failover to a replica without it does. Servers differ in whether a stream may reuse an id,
+/// so the stream is created again.
 async fn lose_last(admin: &Client, key: &str) {
     let script = "
         local all = redis.call('XRANGE', KEYS[1], '-', '+')
@@ -142,8 +145,8 @@ async fn lose_last(admin: &Client, key: &str) {
     assert!(all > 1, "a record is left");
 }
 
-/// What was made with a record that was lost was taken for younger than the purge that got its count, by a process that
-/// had never seen the lost one.
+/// Regression: a process that had never seen the lost record took an entry that was made after it for newer than the purge
+/// that got its count.
 #[tokio::test]
 async fn what_was_made_with_a_lost_purge_is_not_used_by_who_never_saw_it() {
     let cluster = Cluster::start().await;
@@ -155,7 +158,7 @@ async fn what_was_made_with_a_lost_purge_is_not_used_by_who_never_saw_it() {
         } else {
             server.url()
         };
-        // None, one, or several that follow; the last of them name what was made with the lost one, or do not.
+        // No, one or several records follow; the last ones name the entry that was made after the lost record, or do not.
         for tags in [
             &[][..],
             &["another"],
@@ -172,7 +175,7 @@ async fn what_was_made_with_a_lost_purge_is_not_used_by_who_never_saw_it() {
             let memo = numbers(&here);
             memo.set(2, &2).await.expect("set");
             memo.set(1, &1).await.expect("set");
-            // Who has seen the record would find out that it is lost, and begin the log anew.
+            // A process that has seen the record would notice the loss, and begin a new epoch.
             drop((memo, here));
             lose_last(admin, &key).await;
             for tag in tags {
@@ -193,7 +196,7 @@ async fn what_was_made_with_a_lost_purge_is_not_used_by_who_never_saw_it() {
                     "{tags:?} {is_cluster}"
                 );
             }
-            // It is made anew, and stays.
+            // The value is loaded anew, and stays.
             assert_eq!(late.get_or_set(1, async || 1).await, 1);
             while late.get(1).await.expect("get").is_none() {}
         }
@@ -215,7 +218,7 @@ async fn what_is_not_a_log_is_an_error_and_loads_go_on() {
     assert!(here.purge().all().await.is_err());
     assert_eq!(memo.get_or_set(1, async || 1).await, 1);
     let _: () = admin.del(&key).await.expect("DEL");
-    // Records of a newer version, or of somebody else, purge everything.
+    // Records of a newer version or of another program purge everything.
     memo.set(1, &1).await.expect("set");
     warm(&memo, [1]).await;
     let epoch = records(&admin, &here).await[0]
@@ -228,6 +231,6 @@ async fn what_is_not_a_log_is_an_error_and_loads_go_on() {
     let _: String = run(&admin, "XADD", &[&key, &id, "something", "else"])
         .await
         .expect("XADD");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_log_is_read().await;
     assert_eq!(memo.get(1).await.expect("get"), None);
 }

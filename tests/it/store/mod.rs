@@ -1,4 +1,4 @@
-//! The purge log: what it takes out of use, on which node, and what happens when the log itself is harmed.
+//! Purges: what they take out of use, on which node, and what happens when the purge log is damaged or lost.
 
 mod listen;
 mod log;
@@ -7,3 +7,10 @@ mod outage;
 mod purge;
 mod replica;
 mod requests;
+
+use std::time::Duration;
+
+/// Waits until every process has read the purge log again: only time tells, it is 50 ms at most.
+async fn until_log_is_read() {
+    tokio::time::sleep(Duration::from_millis(60)).await;
+}

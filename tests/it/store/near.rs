@@ -1,4 +1,4 @@
-//! What is kept in this process.
+//! The near tier: how soon it has what another node has stored.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A copy that had become stale hid what another node had made in its place.
+/// Regression: a stale near copy hid the entry that another node had stored in its place.
 #[tokio::test]
 async fn a_stale_copy_does_not_hide_what_was_made_anew() {
     let server = Server::shared();
@@ -41,8 +41,8 @@ async fn a_stale_copy_does_not_hide_what_was_made_anew() {
     .expect("the new one");
 }
 
-/// A copy was used to the end of its lifetime after another node had put a new entry in the place of the one that it is
-/// of, whether it was in use all the time or not.
+/// Regression: a near copy was used to the end of its lifetime after another node had replaced its entry, whether the copy
+/// was in use all the time or not.
 #[tokio::test]
 async fn a_copy_ends_within_a_second_of_its_entry() {
     for cluster in [None, Some(Cluster::start().await)] {
@@ -61,6 +61,7 @@ async fn a_copy_ends_within_a_second_of_its_entry() {
             let replaced = Instant::now();
             while replaced.elapsed() < SECOND {
                 if !is_used {
+                    // A copy that is not used is compared after this time, when it is used again.
                     tokio::time::sleep(SECOND).await;
                 } else if near.get(1).await.expect("get") == Some(2) {
                     break;
@@ -76,7 +77,7 @@ async fn a_copy_ends_within_a_second_of_its_entry() {
     }
 }
 
-/// The same of responses: one client has an answer made anew that was still fresh, on another node.
+/// The same for responses: on another node, a client has a response made anew that was still fresh.
 #[tokio::test]
 async fn a_copy_of_a_response_ends_within_a_second_of_its_entry() {
     let server = Server::shared();
@@ -100,11 +101,12 @@ async fn a_copy_of_a_response_ends_within_a_second_of_its_entry() {
         while get(&far, &[]).await != "second" {}
     })
     .await;
+    // After this time no near copy may be the old one.
     tokio::time::sleep(SECOND).await;
     assert_eq!(get(&near, &[]).await, "second");
 }
 
-/// A hit that waits for no comparison costs none: the copy is compared once in a while, however often it is used.
+/// A near copy is compared at intervals, however often it is used.
 #[tokio::test]
 async fn a_copy_is_compared_once_in_a_while() {
     let server = Server::start();
@@ -125,7 +127,7 @@ async fn a_copy_is_compared_once_in_a_while() {
     assert!(counts.of("get") <= 2, "{counts:?}");
 }
 
-/// Makes the entry of 1 anew, as 2, as a renewal does. `admins` are of all servers that may have it.
+/// Replaces the entry of 1 with a 2, as a renewal does. `admins` are connections to all servers that may have it.
 async fn replace(far: &Memo<u64>, admins: &[Client], namespace: &str) {
     let pattern = format!("{namespace}:m:*");
     for admin in admins {

@@ -1,9 +1,10 @@
-//! What a purge takes out of use.
+//! What a purge takes out of use, on all nodes.
 
 use std::time::Duration;
 
 use tower_fred::{Redis, memo::Memo};
 
+use super::until_log_is_read;
 use crate::support::{Server, server::namespace, topology::Cluster};
 
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -19,7 +20,7 @@ pub async fn nodes(url: &str) -> (Redis, Redis) {
     (connect().await, connect().await)
 }
 
-/// Numbers, tagged by their parity, kept in memory too.
+/// Numbers, tagged by their parity, with a near tier.
 pub fn numbers(redis: &Redis) -> Memo<u64> {
     Memo::new(redis.clone(), "numbers", MINUTE)
         .near(1 << 20)
@@ -27,7 +28,7 @@ pub fn numbers(redis: &Redis) -> Memo<u64> {
         .tags_by(|number| vec![format!("parity:{}", number % 2)])
 }
 
-/// Reads until it is in memory, as it is after two reads.
+/// Reads twice: then the value is in the near tier.
 pub async fn warm(memo: &Memo<u64>, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         for _ in 0..3 {
@@ -40,11 +41,6 @@ pub async fn warm(memo: &Memo<u64>, numbers: impl IntoIterator<Item = u64>) {
 pub async fn left(memo: &Memo<u64>) -> Vec<u64> {
     let found = memo.get_many(0..10).await.expect("values");
     found.into_iter().flatten().collect()
-}
-
-/// Waits for as long as other nodes may still use what was purged.
-async fn until_known() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 #[tokio::test]
@@ -64,32 +60,32 @@ async fn it_takes_what_it_names_on_every_node() {
     fill().await;
     purge.tag("parity:1").await.expect("purged");
     assert_eq!(left(&near).await, [0, 2, 4, 6, 8], "at once");
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(left(&far).await, [0, 2, 4, 6, 8]);
 
     fill().await;
     purge.tags(["parity:0", "parity:1"]).await.expect("purged");
     assert!(left(&near).await.is_empty());
-    until_known().await;
+    until_log_is_read().await;
     assert!(left(&far).await.is_empty());
 
     fill().await;
     purge.tag("another").await.expect("purged");
     purge.tags([""; 0]).await.expect("nothing");
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(left(&near).await.len(), 10);
     assert_eq!(left(&far).await.len(), 10);
 
     purge.all().await.expect("purged");
     assert!(left(&near).await.is_empty());
-    until_known().await;
+    until_log_is_read().await;
     assert!(left(&far).await.is_empty());
 
     // What is set or invalidated on one node is known to the other.
     fill().await;
     near.set(1, &11).await.expect("set");
     assert!(near.invalidate(2).await.expect("invalidated"));
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(far.get(1).await.expect("get"), Some(11));
     assert_eq!(far.get(2).await.expect("get"), None);
 }
@@ -119,12 +115,12 @@ async fn it_wins_over_a_load_that_runs_meanwhile() {
         }
         go.notify_one();
         assert_eq!(load.await, 7, "who asked before gets it");
-        until_known().await;
+        until_log_is_read().await;
         for _ in 0..3 {
             assert_eq!(near.get(7).await.expect("get"), None, "{way}");
             assert_eq!(far.get(7).await.expect("get"), None, "{way}");
         }
-        // And what is made afterwards stays.
+        // What is made afterwards stays.
         assert_eq!(far.get_or_set(7, async || 7).await, 7);
         while near.get(7).await.expect("get").is_none() {
             tokio::task::yield_now().await;
@@ -178,7 +174,7 @@ async fn a_soft_one_leaves_what_may_be_used_while_it_is_made_anew() {
     );
     assert_eq!(safe.get(1).await.expect("get"), None);
     assert_eq!(safe.get_or_try_set(1, async || Err(())).await, Ok(1));
-    // Once the pause is over.
+    // Tried again after the pause.
     while safe.get_or_try_set(1, async || Ok::<_, ()>(2)).await != Ok(2) {
         tokio::task::yield_now().await;
     }
@@ -208,7 +204,7 @@ async fn it_works_in_a_cluster() {
     warm(&far, 0..10).await;
     here.purge().tag("parity:1").await.expect("purged");
     assert_eq!(left(&near).await, [0, 2, 4, 6, 8]);
-    until_known().await;
+    until_log_is_read().await;
     assert_eq!(left(&far).await, [0, 2, 4, 6, 8]);
 }
 

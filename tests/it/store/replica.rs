@@ -1,32 +1,16 @@
-//! A server that lost its place, or its primary: what it says of purges may be old.
-
-use std::time::Duration;
+//! Demoted primaries, and replicas without a primary: their purge log may be old.
 
 use tower_fred::fred::{clients::Client, types::Value};
 
-use super::purge::{nodes, numbers, warm};
+use super::{
+    purge::{nodes, numbers, warm},
+    until_log_is_read,
+};
 use crate::support::{
     Server, patiently,
     server::until_served,
-    topology::{Cluster, run},
+    topology::{Cluster, replicated, run},
 };
-
-/// A primary, and a replica that has its data.
-async fn pair() -> (Server, Server) {
-    let settings = ["--repl-diskless-sync-delay", "0"];
-    let primary = Server::start_with(&settings);
-    let port = primary.port().to_string();
-    let replica =
-        Server::start_with(&[&settings[..], &["--replicaof", "127.0.0.1", &port]].concat());
-    let admin = replica.admin().await;
-    patiently("a replica with the data", async {
-        while !info(&admin).await.contains("master_link_status:up") {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    (primary, replica)
-}
 
 async fn info(admin: &Client) -> String {
     run(admin, "INFO", &["replication"]).await.expect("info")
@@ -37,11 +21,11 @@ async fn tell(server: &Server, command: &'static str, arguments: &[&str]) {
     let _: Value = run(&admin, command, arguments).await.expect(command);
 }
 
-/// The log of a demoted primary that had lost the new one was read as ever, and what the new one had been told to purge
-/// was used on.
+/// Regression: the log of a demoted primary that was cut off from the new one was still read, and what was purged on the
+/// new one was still used.
 #[tokio::test]
 async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
-    let (old, new) = pair().await;
+    let (old, new) = replicated().await;
     let (here, there) = (old.redis().await, old.redis().await);
     let (near, far) = (numbers(&here), numbers(&there));
     near.set(1, &1).await.expect("set");
@@ -51,15 +35,15 @@ async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
     tell(&new, "REPLICAOF", &["NO", "ONE"]).await;
     let nobody = crate::support::server::free_port().to_string();
     tell(&old, "REPLICAOF", &["127.0.0.1", &nobody]).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    // Neither from memory nor from Redis, at no time.
+    until_log_is_read().await;
+    // Neither from the near tier nor from Redis.
     for memo in [&near, &far] {
         for _ in 0..20 {
             assert!(memo.get(1).await.is_err());
         }
         assert_eq!(memo.get_or_set(1, async || 2).await, 2);
     }
-    // Once it is a primary again, what it has is as good as ever.
+    // When it is a primary again, its entries are used again.
     tell(&old, "REPLICAOF", &["NO", "ONE"]).await;
     patiently("a primary", async {
         while near.get(1).await.is_err() {
@@ -71,10 +55,10 @@ async fn a_demoted_primary_that_is_cut_off_is_not_believed() {
     assert_eq!(near.get(1).await.expect("get"), Some(3));
 }
 
-/// A primary that lost its replicas may have been replaced by one of them. It says so if it is to have some.
+/// A primary that lost its replicas may have been replaced by one of them. With `min-replicas-to-write` it refuses then.
 #[tokio::test]
 async fn a_primary_without_the_replicas_that_it_needs_is_not_believed() {
-    let (primary, replica) = pair().await;
+    let (primary, replica) = replicated().await;
     let redis = primary.redis().await;
     let memo = numbers(&redis);
     memo.set(1, &1).await.expect("set");
@@ -99,7 +83,7 @@ async fn a_primary_without_the_replicas_that_it_needs_is_not_believed() {
     .await;
 }
 
-/// A primary that is full, or cannot save its data, still knows all purges that it took.
+/// A primary that is full or cannot save its data still knows all purges that it accepted.
 #[tokio::test]
 async fn a_primary_that_takes_no_data_is_believed() {
     let server = Server::start();
@@ -108,7 +92,7 @@ async fn a_primary_that_takes_no_data_is_believed() {
     memo.set(1, &1).await.expect("set");
     warm(&memo, [1]).await;
     tell(&server, "CONFIG", &["SET", "maxmemory", "1"]).await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     warm(&memo, [1]).await;
     tell(&server, "CONFIG", &["SET", "maxmemory", "0"]).await;
 
@@ -132,13 +116,13 @@ async fn a_primary_that_takes_no_data_is_believed() {
         }
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     for _ in 0..3 {
         assert_eq!(memo.get(1).await.expect("get"), Some(1));
     }
 }
 
-/// In a cluster the demoted primary sends its clients on, and what the new one is told is known.
+/// In a cluster the demoted primary redirects its clients, and purges on the new one are known.
 #[tokio::test]
 async fn after_a_failover_of_the_log_a_purge_is_known_to_all() {
     let cluster = Cluster::start().await;
@@ -164,7 +148,7 @@ async fn after_a_failover_of_the_log_a_purge_is_known_to_all() {
         }
     })
     .await;
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     for _ in 0..20 {
         assert!(!matches!(near.get(1).await, Ok(Some(_))));
     }

@@ -1,18 +1,21 @@
-//! What clients can do to the purge log.
+//! What unsafe requests of clients do to the purge log.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use tower::{Layer, ServiceExt};
 use tower_fred::{CacheLayer, cache::Cache, fred::types::Value};
 
-use super::purge::{nodes, numbers, warm};
+use super::{
+    purge::{nodes, numbers, warm},
+    until_log_is_read,
+};
 use crate::{
     cache::{Origin, Site, fresh, is_hit, request},
     support::{Server, topology::run},
 };
 
-/// Unsafe requests to more URLs than were remembered took everything out of use that was older, tagged values too.
+/// Regression: unsafe requests to more URLs than are remembered took everything older out of use, tagged values too.
 #[tokio::test]
 async fn any_number_of_unsafe_requests_leaves_what_they_do_not_name() {
     let server = Arc::new(Server::start());
@@ -32,7 +35,7 @@ async fn any_number_of_unsafe_requests_leaves_what_they_do_not_name() {
             .await;
     }
     site.send(request("POST", "/posted", &[])).await;
-    // Many more of the same, of which the server makes the records.
+    // Many more such records, added by a script on the server.
     let admin = server.admin().await;
     let key = format!("{}:purges", site.redis.namespace());
     let script = "
@@ -51,13 +54,13 @@ async fn any_number_of_unsafe_requests_leaves_what_they_do_not_name() {
         let _: Value = run(&admin, "EVAL", &[script, "1", &key, &part.to_string()])
             .await
             .expect("records");
-        // It keeps up with them, or says that a busy machine did not answer in time.
+        // The process keeps up with them, or reports that a busy server did not answer in time.
         match memo.get(2).await {
             Ok(value) => assert_eq!(value, Some(2)),
             Err(error) => assert!(error.is_unavailable(), "{error}"),
         }
     }
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    until_log_is_read().await;
     warm(&memo, [2]).await;
     assert_eq!(tagged.get(1).await.expect("get"), None);
     let hot = site.get("/hot", &[]).await;
@@ -65,12 +68,12 @@ async fn any_number_of_unsafe_requests_leaves_what_they_do_not_name() {
     assert_eq!(site.calls(), calls + 101);
     site.get("/posted", &[]).await;
     assert_eq!(site.calls(), calls + 102);
-    // What is new is found again.
+    // New values are found.
     let again = site.get("/posted", &[]).await;
     assert!(is_hit(&again), "{again:?}");
 }
 
-/// And what they do name is gone on every node.
+/// What unsafe requests invalidate is gone on every node.
 #[tokio::test]
 async fn an_unsafe_request_is_heard_of_by_all() {
     let server = Server::shared();
@@ -93,7 +96,7 @@ async fn an_unsafe_request_is_heard_of_by_all() {
             assert!(send(service, "GET").await);
         }
         send(&near, "POST").await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        until_log_is_read().await;
         assert!(!send(&far, "GET").await);
     }
 }

@@ -1,6 +1,9 @@
 //! Checks of the keys that are left in Redis.
 
-use tower_fred::fred::{clients::Client, interfaces::KeysInterface};
+use tower_fred::fred::{
+    clients::Client,
+    interfaces::{KeysInterface, LuaInterface},
+};
 
 use super::command::run;
 
@@ -26,3 +29,24 @@ pub async fn assert_none(admin: &Client) {
     let keys: Vec<String> = run(admin, "KEYS", &["*"]).await.expect("keys");
     assert!(keys.is_empty(), "{keys:?}");
 }
+
+/// How many keys of `namespace` have no time to live.
+#[allow(dead_code, reason = "the soak looks at keys")]
+pub async fn without_end(admin: &Client, namespace: &str) -> usize {
+    admin
+        .eval(WITHOUT_END, Vec::<String>::new(), format!("{namespace}:*"))
+        .await
+        .expect("a scan of all keys")
+}
+
+const WITHOUT_END: &str = "
+    local cursor, count = '0', 0
+    repeat
+        local page = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000)
+        cursor = page[1]
+        for _, key in ipairs(page[2]) do
+            if redis.call('PTTL', key) == -1 then count = count + 1 end
+        end
+    until cursor == '0'
+    return count
+";

@@ -172,6 +172,11 @@ impl Server {
         self.launch();
     }
 
+    /// Removes the data that was saved, so that a restart begins without any.
+    pub fn forget_saved(&self) {
+        fs::remove_file(self.directory.path().join("dump.rdb")).expect("saved data");
+    }
+
     /// SIGSTOP: connections stay open, and get no answers.
     pub fn stop(&self) {
         self.signal("STOP");

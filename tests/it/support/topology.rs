@@ -15,6 +15,16 @@ use super::{
     server::{Server, application_builder, free_port, handle, until_served},
 };
 
+/// A primary, and a replica that has its data.
+pub async fn replicated() -> (Server, Server) {
+    let primary = Server::start_with(&SYNC_AT_ONCE);
+    let port = primary.port().to_string();
+    let replica = ["--replicaof", "127.0.0.1", &port];
+    let replica = Server::start_with(&[&SYNC_AT_ONCE[..], &replica].concat());
+    synced(&replica.admin().await).await;
+    (primary, replica)
+}
+
 /// A primary and two replicas, watched by three sentinels, which call a server dead after one second.
 pub struct Sentinels {
     pub servers: Vec<Server>,

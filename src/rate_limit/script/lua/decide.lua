@@ -6,8 +6,7 @@
 -- Replies  1 if admitted or 0, the permits granted, the time; then five for each policy: 1 if the least fit, or 0, and
 --          what `state` says
 --
--- A shadow policy is asked like the others, and uses permits when it would admit what the others admitted, but it does
--- not refuse.
+-- A shadow policy never denies. It uses permits when the enforced policies admit the request and they fit under it too.
 local least, most = tonumber(ARGV[3]), tonumber(ARGV[4])
 local policies, granted = {}, most
 for i = 1, #KEYS do

@@ -1,18 +1,18 @@
--- The generic cell rate algorithm: a string that holds the time when the debt is paid, in whole microseconds, and after a
--- colon, if there is anything, the mark of the policy and what is left over in ticks.
+-- The generic cell rate algorithm: a string with the time when the debt is paid, in whole microseconds; then, if there is
+-- any, a colon, the mark of the policy and the ticks left over.
 --
 -- a, b     ticks per permit, ticks per microsecond
--- c        ticks per full burst; for a budget whose numbers may change, the mark of the policy
+-- c        ticks per full burst; for a budget on which other numbers may be used, the mark of the policy
 -- level    the debt in ticks, which is `used` here; the times follow from it
 --
 -- A mark is digits that begin with 0: the length of the burst less one in 1 digit, the lengths of a and b in 2 digits each,
--- the burst, a, b. What is left over never begins with 0, so a value without a mark is told from one with a mark, and
--- whoever knows of no marks reads one as less than a microsecond.
+-- the burst, a, b. The ticks left over never begin with 0, so a value with a mark differs from one without. A version of
+-- this script that does not know marks reads a mark as less than a microsecond.
 --
--- A debt under other numbers counts in permits: the same number is owed under these. The value keeps its numbers until
--- something is used under these, unless the debt is paid sooner under these.
+-- A debt under other numbers is converted: the same number of permits is owed under these numbers. The stored value keeps
+-- its own numbers until permits are used under these, or until it is read and the debt is paid sooner under these.
 --
--- NOTE: gcra.rs is the same in Rust, for a single set of numbers; policies.rs writes the marks.
+-- NOTE: quota/gcra.rs does the same in Rust, for a single set of numbers; quota/policies.rs writes the marks.
 local function gcra_store(key, debt, b, mark)
   local ticks = math.fmod(debt, b)
   local paid = now + (debt - ticks) / b
@@ -21,7 +21,7 @@ local function gcra_store(key, debt, b, mark)
   redis.call('SET', key, value, 'PXAT', until_ms(paid))
 end
 
--- Reads a debt with other numbers than those of the policy as permits. Gives whether that is what it is.
+-- Converts a stored debt that has other numbers than the policy. Returns whether the value was such a debt.
 local function gcra_convert(p, micros, rest)
   local burst, a, b = string.match(rest, '^0(%d)(%d%d)(%d%d)')
   if not burst then return false end
@@ -84,7 +84,7 @@ kinds.gcra = {
     gcra_store(p.key, p.used, p.b, p.mark)
   end,
   give = function(p, n)
-    -- With the numbers that it has: what these numbers cannot hold is still owed.
+    -- Under the numbers of the stored debt: under these numbers a debt above the full burst would be cut off.
     local owner = p.other or p
     owner.used = math.max(0, owner.used - n * owner.a)
     gcra_store(p.key, owner.used, owner.b, owner.mark)
@@ -94,9 +94,9 @@ kinds.gcra = {
     if not other then return p.used, 0, 0, 0 end
     local least = math.max(n, 1)
     local left = p.c / p.a - least
-    -- What was used now is under these numbers, or it fits.
+    -- If permits were just used, the debt is under these numbers; or the permits fit.
     if left < 0 or p.room >= least then return math.min(p.used, p.c), 0, 0, 0 end
-    -- As much as comes back under these numbers in the time that it takes under the others, but no more room than there is.
+    -- The debt under these numbers with which n permits fit after the same time, but never one that leaves more room.
     local wait = math.ceil((other.used - left * other.a) / other.b)
     return math.max(p.c - (p.room + 1) * p.a + 1, p.c - least * p.a + wait * p.b), 0, 0, 0
   end,

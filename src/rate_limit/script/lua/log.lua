@@ -1,6 +1,7 @@
 -- The exact sliding window: a sorted set with a member for each admitted request, scored by its time. A member is
--- `total:cost`: how many permits were used up to and with this request, in 16 digits, and how many by it. So what is in
--- the window is the last total less what was before the first, and members of one time are in order.
+-- `total:cost`: the permits used up to and including this request, in 16 digits, and the permits of this request. So
+-- the permits in the window are the last total minus the total before the first member, and members of one time are in
+-- order.
 --
 -- a, b     permits in a window, microseconds of a window
 -- level    permits used
@@ -10,7 +11,7 @@ local function entry(p, rank)
   return { member = found[1], total = tonumber(total), cost = tonumber(cost), at = tonumber(found[2]) }
 end
 
--- When so many of the permits will have left the window.
+-- The time until so many of the permits have left the window.
 local function log_free(p, permits)
   if permits <= p.first.cost then return p.first.at + p.b - now end
   local before, low, high = p.first.total - p.first.cost, 1, redis.call('ZCARD', p.key) - 1
@@ -43,13 +44,13 @@ kinds.log = {
     redis.call('PEXPIREAT', p.key, until_ms(now + p.b))
     p.first = entry(p, 0)
   end,
-  -- From the oldest on, so that what stays is in the window for as long as any of it could be.
+  -- Takes from the oldest first, so the rest stays in the window as long as it can: a refund never admits too many.
   give = function(p, n)
     while n > 0 and p.used > 0 do
       local first = entry(p, 0)
       local some = math.min(n, first.cost)
       n, p.used = n - some, p.used - some
-      -- Before the other goes: a key without members is no key, and a new one has no end.
+      -- Before the old member is removed: Redis deletes an empty key, and a new key would have no expiry.
       if some < first.cost then
         redis.call('ZADD', p.key, text(first.at), string.format('%016.0f:%.0f', first.total, first.cost - some))
       end

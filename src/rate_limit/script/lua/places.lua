@@ -1,16 +1,16 @@
--- Concurrency: a sorted set of those who have a place, scored by when it is taken from them if they do not say that they
--- still need it. A request has one place, whatever it costs.
+-- Concurrency: a sorted set with a member for each request that has a place, scored by the time at which its lease ends if
+-- it is not renewed. A request has one place, whatever it costs.
 --
--- a, b, c  places, microseconds of a lease, who asks: words with colons between, the last the microseconds of the lease
+-- a, b, c  places, microseconds of a lease, the member: parts with colons between, the last the microseconds of the lease
 -- level    places taken
 --
--- One name may have had another lease, so each member says how long its own is: a place that ends later than that comes
--- from a clock that was set back.
+-- The lease of a policy may change, so each member contains the length of its own. A lease that ends later than now plus
+-- that length comes from a clock that was set back.
 local function places_latest(p, member)
   return now + (tonumber(string.match(member, '^%x+:%x+:(%d+)$')) or p.b)
 end
 
--- Lets go of the places that are over. Gives when the last one is.
+-- Removes the places whose leases have ended. Returns the time at which the last lease ends.
 local function places_sweep(p)
   local last = select(2, sweep(p.key, now, math.huge))
   if last <= now + p.b then return last end

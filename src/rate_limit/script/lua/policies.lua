@@ -1,17 +1,17 @@
--- Comes before the algorithms, after the prelude: what they share.
+-- What the algorithms share. It comes after the prelude and before the algorithms.
 --
--- A policy is a table with `key`, the three arguments `a`, `b`, `c`, and what its algorithm keeps there. An algorithm is
+-- A policy is a table with `key`, the three arguments `a`, `b`, `c`, and fields that its algorithm adds. An algorithm is
 -- a table of functions in `kinds`:
 --
--- look(p)        reads what is stored; gives how many permits fit now. What comes from a clock that was set back since is
---                stored anew as of now, or it would count until the clock is there again
--- take(p, n)     stores that n permits were used, which fit
+-- look(p)        reads what is stored; returns how many permits fit now. A value from before the clock was set back is
+--                stored again as of now; otherwise it would count until the clock reaches its time again
+-- take(p, n)     stores that n permits were used; the caller has checked that they fit
 -- give(p, n)     stores that n permits were not used after all
--- state(p, n)    the level in its own measure; microseconds until n permits fit (-1: never), until one more than now fits
---                (0: it does), until all are back
+-- state(p, n)    the level in its own unit; microseconds until n permits fit (-1: never), until one permit fits (0: it fits
+--                now), until all are back
 --
--- Times are microseconds since 1970 on this server's clock. Every number is a whole one below 2^53, so that doubles are
--- exact; `..` and tostring would round them to 14 digits.
+-- Times are microseconds since 1970 by this server's clock. Every number is whole and below 2^53, so doubles are exact;
+-- `..` and tostring would round them to 14 digits.
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local kinds = {}
 
@@ -19,17 +19,17 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- What whole number of `unit` is in `number`; division alone may round up.
+-- How many whole `unit`s are in `number`; a plain division may round up.
 local function whole(number, unit)
   return (number - math.fmod(number, unit)) / unit
 end
 
--- Until a whole millisecond that is not before `micros`: a key that goes early forgets some of its policy.
+-- The expiry of a key, in milliseconds: never before `micros`, as a key that expires early loses permits that still count.
 local function until_ms(micros)
   return text(math.floor(micros / 1000) + 1)
 end
 
--- Data of another type is not ours: it counts as nothing and is overwritten. Any other error is one.
+-- Whether the key holds a value of another type, which counts as empty and is overwritten. Other errors are raised.
 local function foreign(answer)
   if type(answer) ~= 'table' or not answer.err then return false end
   if not string.find(answer.err, '^%-?WRONGTYPE') then error(answer) end
@@ -42,8 +42,8 @@ local function read(key)
   return stored
 end
 
--- Lets go of the members of a sorted set up to `dead`; one later than `latest` comes from a clock that was set back, and
--- is moved there. Gives the last member and its score, if there is any.
+-- Removes the members of a sorted set with scores up to `dead`. A score above `latest` comes from a clock that was set
+-- back, and becomes `latest`. Returns the last member and its score, if there is one.
 local function sweep(key, dead, latest)
   if foreign(redis.pcall('ZREMRANGEBYSCORE', key, '-inf', text(dead))) then
     redis.call('DEL', key)
@@ -60,7 +60,7 @@ end
 local function policy(i)
   local at = 1 + 5 * i
   local kind = kinds[ARGV[at]]
-  -- With all the fields that it will have: a table that grows costs more than the rest.
+  -- With all the fields from the start: growing the table later would cost more than all else.
   local p = { key = KEYS[i], kind = kind, room = 0, used = 0, mark = false, a = tonumber(ARGV[at + 2]),
     b = tonumber(ARGV[at + 3]), c = ARGV[at + 4] }
   return p, kind, ARGV[at + 1]

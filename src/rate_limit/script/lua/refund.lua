@@ -2,7 +2,7 @@
 --
 -- KEYS     one for each policy
 -- ARGV     from the third: the permits, two words that are not read; then five for each policy: its algorithm, the time
---          from which on there is nothing to give back, or 0 for none, and the algorithm's a, b, c
+--          after which nothing is given back (0: no such time), and the algorithm's a, b, c
 -- Replies  nothing
 local permits = tonumber(ARGV[3])
 for i = 1, #KEYS do

@@ -1,4 +1,4 @@
--- Says that those who have a place still need it.
+-- Renews the lease of a request under all its concurrency policies.
 --
 -- KEYS     one for each policy
 -- ARGV     as for a decision; the first three are not read

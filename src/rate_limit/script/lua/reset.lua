@@ -1,4 +1,4 @@
--- Forgets a subject.
+-- Deletes the budgets of a subject.
 --
 -- KEYS     one for each policy
 -- Replies  nothing

@@ -1,5 +1,5 @@
 -- The sliding window in constant memory: a string with the permits used in each of the last 61 sub-windows, of which 60
--- make a window. A permit counts until all of its sub-window has left the window, so no window ever has too many.
+-- make a window. A permit counts until its whole sub-window has left the window, so no window has more than the quota.
 --
 -- The string is, big-endian: the number of the newest sub-window and the length of one as doubles, 61 counts as 32 bits,
 -- newest first.
@@ -10,7 +10,7 @@ local RING = 60
 local RING_FORMAT = '>ddI4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
 local RING_BYTES = 16 + 4 * (RING + 1)
 
--- When so many of the permits will have left the window.
+-- The time until so many of the permits have left the window.
 local function ring_free(p, permits)
   for age = RING, 0, -1 do
     permits = permits - p.counts[age]
@@ -32,7 +32,7 @@ kinds.ring = {
     if #stored == RING_BYTES then
       local values = { struct.unpack(RING_FORMAT, stored) }
       local shift = p.head - values[1]
-      -- Of another window, or of a clock that was set back: all of it counts as of now.
+      -- A value of another window length, or from before the clock was set back: all of it counts as of now.
       local same = values[2] == p.b and shift >= 0
       for age = 0, RING do
         local place = same and age + shift or (values[1] - age + RING + 1) * values[2] > now and 0 or -1
@@ -41,7 +41,7 @@ kinds.ring = {
         end
       end
       for age = 0, RING do p.used = p.used + p.counts[age] end
-      -- It stays as it is, unless it would count for longer than anything that is used now.
+      -- Such a value is only stored again if it would otherwise count for longer than a permit that is used now.
       if not same and (values[1] + RING + 1) * values[2] > (p.head + RING + 1) * p.b then ring_store(p) end
     end
     return math.max(0, p.a - p.used)
@@ -50,7 +50,7 @@ kinds.ring = {
     p.counts[0], p.used = p.counts[0] + n, p.used + n
     ring_store(p)
   end,
-  -- From the oldest on, so that what stays is in the window for as long as any of it could be.
+  -- Takes from the oldest first, so the rest stays in the window as long as it can: a refund never admits too many.
   give = function(p, n)
     for age = RING, 0, -1 do
       local some = math.min(n, p.counts[age])

@@ -1,6 +1,6 @@
--- Begins the log, or begins it anew when what it says cannot be trusted; unless somebody else has done so.
--- KEYS[1] the log; ARGV[3] the epoch to end, '' when there was no log; ARGV[4] what begins a log,
--- ARGV[5] how long the log lives, in milliseconds
+-- Begins the log, or a new epoch of it when records were lost, unless another process has done so.
+-- KEYS[1] the log; ARGV[3] the epoch to end, '' when there was no log; ARGV[4] the order of the first record,
+-- ARGV[5] the expiry of the log, in milliseconds
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local found = last and string.match(last[1], '^%d+') or ''
 if found == ARGV[3] then

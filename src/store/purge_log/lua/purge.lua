@@ -1,6 +1,6 @@
--- Adds a purge to the log, which it begins if there is none. Gives the id of the purge, the time, and the purge before it.
--- KEYS[1] the log; ARGV[3] the purge, ARGV[4] what begins a log, ARGV[5] how many purges to keep,
--- ARGV[6] how long the log lives, in milliseconds
+-- Adds a purge to the log; begins the log if there is none. Gives the id of the purge, the time, and the order before it.
+-- KEYS[1] the log; ARGV[3] the order of the purge, ARGV[4] the order of the first record, ARGV[5] how many purges to keep,
+-- ARGV[6] the expiry of the log, in milliseconds
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local epoch
 if last then

@@ -1,14 +1,14 @@
--- Puts an entry in the place of what its maker saw there. Gives 1, or 0 when something else is there by now.
--- KEYS[1] the entry; ARGV[3] how what was seen begins; ARGV[4] the new entry,
--- ARGV[5] how long it lives, in milliseconds; ARGV[6] how the lease beside it begins, '' for none
--- Where there is nothing left, or only somebody's lease, there is nothing to be lost: whoever reads it judges it anyway.
+-- Stores an entry if what its maker saw is still there, and deletes the maker's lease beside it. Gives 1; 0 if it was replaced.
+-- KEYS[1] the entry; ARGV[3] the prefix of what was seen; ARGV[4] the new entry,
+-- ARGV[5] its expiry, in milliseconds; ARGV[6] the prefix of the lease beside it, '' for none
+-- It is also stored where there is nothing or a lease (kind 4): no entry is lost, and each reader judges what it reads.
 local filled = 0
 local there = redis.call('GETRANGE', KEYS[1], 0, 11)
 if string.sub(there, 1, #ARGV[3]) == ARGV[3] or there == '' or string.byte(there, 12) == 4 then
   redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[5])
   filled = 1
 end
--- In the same slot: the hash tag is the same.
+-- In the same cluster slot: the hash tag is the same.
 if ARGV[6] ~= '' and redis.call('GETRANGE', KEYS[1] .. ':r', 0, #ARGV[6] - 1) == ARGV[6] then
   redis.call('DEL', KEYS[1] .. ':r')
 end

@@ -121,6 +121,16 @@ impl Client {
         all
     }
 
+    /// Everything up to `text`, in lower case.
+    pub(super) fn until(&mut self, text: &str) -> String {
+        let (mut all, mut byte) = (String::new(), [0]);
+        while !all.ends_with(text) {
+            self.0.read_exact(&mut byte).expect("more");
+            all.push(char::from(byte[0]).to_ascii_lowercase());
+        }
+        all
+    }
+
     /// All that comes until the connection ends.
     pub(super) fn rest(&mut self) -> String {
         let mut all = Vec::new();

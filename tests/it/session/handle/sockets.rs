@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use tokio::task::JoinHandle;
-use tower_fred::{Redis, Session, fred::interfaces::KeysInterface};
+use tower_fred::{Redis, Session};
 
 use crate::session::browser::{Browser, Keys, Place, now};
 use crate::support::{Server, patiently, topology::run};

@@ -79,7 +79,7 @@ async fn two_processes_at_once_lose_nothing() {
     let browser = Browser::with_session(&layer).await;
     let cookie = browser.cookie_header().unwrap();
     let input = format!("{} {} {cookie}", server.url(), redis.namespace());
-    let child = process::start("session::updates::other_process", &input);
+    let child = process::start("session::handle::updates::other_process", &input);
     let other = tokio::task::spawn_blocking(|| process::output(child, "nothing"));
     // Until the other process is there, to add at the same time.
     while browser.get("added").await.is_none() {}

@@ -1,4 +1,4 @@
-//! Values as MessagePack, and sealed values.
+//! Values as `MessagePack`, and sealed values.
 
 use tower_fred::{SessionLayer, session::SessionStore};
 

@@ -4,13 +4,17 @@ use std::{future::Future, time::Duration};
 
 use tower_fred::{
     Redis,
-    fred::{clients::Client, interfaces::LuaInterface, types::Value},
+    fred::{
+        clients::Client,
+        interfaces::{ClientLike, LuaInterface},
+        types::Value,
+    },
 };
 
 use super::{
     super::{
         command::run,
-        server::{Server, free_port, handle_with},
+        server::{Server, application_builder, free_port, handle_with},
     },
     proxy::{Mode, Proxy},
 };
@@ -19,6 +23,7 @@ use super::{
 pub enum Fault {
     Killed,
     Stopped,
+    Paused,
     BlackHole,
     HalfOpen,
     Reset,
@@ -33,9 +38,10 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Killed,
         Self::Stopped,
+        Self::Paused,
         Self::BlackHole,
         Self::HalfOpen,
         Self::Reset,
@@ -90,13 +96,23 @@ impl Rig {
         let server = Server::start_with(&settings);
         let proxy = Proxy::start(server.port()).await;
         let redis = handle_with(&proxy.url(), |builder| builder.deadline(deadline)).await;
-        let admin = server.admin().await;
+        // It connects again after a kill.
+        let admin = application_builder(&server.url())
+            .build()
+            .expect("a client");
+        admin.init().await.expect("a connection");
         Self {
             redis,
             server,
             proxy,
             admin,
         }
+    }
+
+    /// A client of the server that is not tested.
+    #[allow(dead_code, reason = "the soak looks at keys")]
+    pub fn admin(&self) -> &Client {
+        &self.admin
     }
 
     /// Begins the fault, waits for `hold`, and ends the fault. Returns when the server is back.
@@ -113,6 +129,8 @@ impl Rig {
         match fault {
             Fault::Killed => tokio::task::block_in_place(|| self.server.kill()),
             Fault::Stopped => self.server.stop(),
+            // Reads and PING are answered; what may write is not. The time is only for a fault that is not ended.
+            Fault::Paused => self.tell("CLIENT", &["PAUSE", "60000", "WRITE"]).await,
             Fault::BlackHole => self.proxy.set(Mode::BlackHole),
             Fault::HalfOpen => self.proxy.swallow_open_connections(),
             Fault::Reset => self.proxy.set(Mode::Reset),
@@ -157,8 +175,13 @@ impl Rig {
         match fault {
             Fault::Killed => tokio::task::block_in_place(|| self.server.restart()),
             Fault::Stopped => self.server.resume(),
+            Fault::Paused => self.tell("CLIENT", &["UNPAUSE"]).await,
             Fault::BlackHole | Fault::Reset | Fault::Slow => self.proxy.set(Mode::Relay),
-            Fault::Loading => tokio::task::block_in_place(|| self.server.wait_for_pong()),
+            Fault::Loading => tokio::task::block_in_place(|| {
+                self.server.wait_for_pong();
+                // After the next kill it has no data.
+                self.server.forget_saved();
+            }),
             Fault::OutOfMemory => self.tell("CONFIG", &["SET", "maxmemory", "0"]).await,
             Fault::ReadOnly => self.tell("REPLICAOF", &["NO", "ONE"]).await,
             Fault::Password => self.tell("CONFIG", &["SET", "requirepass", ""]).await,

@@ -3,6 +3,8 @@
 pub mod crossing;
 pub mod failover;
 pub mod fault;
+#[allow(dead_code, reason = "for the fault run")]
+pub mod idle;
 pub mod load;
 pub mod proxy;
 pub mod relay;

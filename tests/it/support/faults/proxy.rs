@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::relay::Relay;
@@ -25,6 +25,8 @@ pub enum Mode {
     Delay(Duration),
     /// Swallows everything. Connections stay open and new ones are accepted; a connection that lost bytes stays dead.
     BlackHole,
+    /// Closes a connection on which no command came for this time.
+    IdleTimeout(Duration),
     /// Resets a connection when a command of a layer arrives. The handshake and probes pass.
     Reset,
 }
@@ -57,6 +59,11 @@ impl Proxy {
     /// Sets what it does from now on, also for open connections.
     pub fn set(&self, mode: Mode) {
         self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// New connections lead to another port; open ones stay where they are.
+    pub fn lead_to(&self, port: u16) {
+        self.relay.lead_to(port);
     }
 
     /// Swallows everything on the connections that are open now. They stay open. New ones are relayed.
@@ -103,12 +110,17 @@ async fn pump(
     let mut held: VecDeque<(Instant, Vec<u8>)> = VecDeque::new();
     let mut buffer = vec![0; 16 * 1024];
     loop {
+        let idle = match state.borrow().mode {
+            Mode::IdleTimeout(idle) if direction == Direction::Commands => Some(idle),
+            _ => None,
+        };
         let due = held.front().map(|(due, _)| *due);
         let count = tokio::select! {
             read = from.read(&mut buffer) => match read {
                 Ok(count @ 1..) => count,
                 _ => return End::Closed,
             },
+            () = sleep(idle.unwrap_or_default()), if idle.is_some() => return End::Closed,
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let (_, bytes) = held.pop_front().unwrap_or_else(|| unreachable!("something is due"));
                 if to.write_all(&bytes).await.is_err() {

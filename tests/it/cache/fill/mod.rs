@@ -1,0 +1,7 @@
+//! Bodies on their way into the cache.
+
+mod bodies;
+mod feed;
+mod filling;
+mod slow_clients;
+mod stored;

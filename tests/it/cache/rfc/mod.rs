@@ -1,0 +1,5 @@
+//! What the RFCs require.
+
+mod conformance;
+mod fields;
+mod oracle;

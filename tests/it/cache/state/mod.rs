@@ -1,0 +1,3 @@
+//! What the cache does in Redis.
+
+mod commands;

@@ -1,0 +1,3 @@
+//! What a client is told.
+
+mod responses;
