@@ -25,6 +25,7 @@ mod entry;
 
 pub use purge::Purge;
 
+pub(crate) use crate::redis::Budget;
 #[cfg(test)]
 pub(crate) use entry::key;
 pub(crate) use entry::{
@@ -42,7 +43,6 @@ pub(crate) use leader::{lead::Lead, turn::Turn};
 pub(crate) use purge_log::{clock::unix_millis, random::chance};
 pub(crate) use store::Store;
 pub(crate) use tiers::{
-    budget::Budget,
     lookup::{Found, Usable},
     settings::Settings,
 };

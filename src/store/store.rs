@@ -16,14 +16,16 @@ use super::{
     history::record::Mode,
     leader::{lead::Lead, turn::Turn},
     tiers::{
-        budget::Budget,
         inner::Inner,
         lookup::{Found, Usable},
         remote::Remote,
         settings::Settings,
     },
 };
-use crate::{error::Error, redis::Redis};
+use crate::{
+    error::Error,
+    redis::{Budget, Redis},
+};
 
 /// The entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]

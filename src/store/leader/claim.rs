@@ -10,6 +10,7 @@ use tokio::try_join;
 use super::release::LeaseRequest;
 use crate::{
     error::Error,
+    redis::Budget,
     store::{
         entry::{
             decode::Entry,
@@ -17,7 +18,6 @@ use crate::{
             state::State,
         },
         tiers::{
-            budget::Budget,
             inner::Inner,
             lease::{Lease, LeaseEnd},
             lookup::Usable,
@@ -58,7 +58,7 @@ impl Inner {
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
-            let is_leased = matches!(sight.entry, Some(Entry::Lease));
+            let is_leased = matches!(sight.entry.as_deref(), Some(Entry::Lease));
             let dead = is_leased.then(|| self.postponed.take_lease(&sight.blob));
             if let Some(Some(dead)) = dead {
                 return Ok(Claim::ours(sight.seen, Some(dead), None));

@@ -5,18 +5,21 @@ use std::{sync::Arc, time::Instant};
 use tokio::time::timeout;
 
 use super::{claim::Claim, lead::Lead, progress::Progress, turn::Turn};
-use crate::store::{
-    entry::{
-        log_position::Seq,
-        slot::{Held, Seen, Slot},
-        state::Verdict,
-        tag::{Subject, Tag},
+use crate::{
+    redis::Budget,
+    store::{
+        entry::{
+            log_position::Seq,
+            slot::{Held, Seen, Slot},
+            state::Verdict,
+            tag::{Subject, Tag},
+        },
+        flight::{
+            flights::{Leadership, Role},
+            state::Outcome,
+        },
+        tiers::{inner::Inner, lookup::Usable},
     },
-    flight::{
-        flights::{Leadership, Role},
-        state::Outcome,
-    },
-    tiers::{budget::Budget, inner::Inner, lookup::Usable},
 };
 
 impl Inner {

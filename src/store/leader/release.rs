@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     error::Error,
+    redis::Health,
     store::{
         entry::slot::Slot,
         flight::renewals::Renewal,
@@ -29,7 +30,8 @@ impl<'a> LeaseRequest<'a> {
         Self {
             store,
             slot,
-            lease: Some(lease.clone()),
+            // While Redis counts as down, no command is sent, and there will be no lease to give back.
+            lease: (store.log.redis.health() != Health::Down).then(|| lease.clone()),
         }
     }
 

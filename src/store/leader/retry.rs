@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use super::{claim::Claim, lead::Lead, turn::Turn};
-use crate::store::{
-    entry::{slot::Slot, state::State},
-    tiers::{budget::Budget, inner::Inner, lease::Lease},
+use crate::{
+    redis::Budget,
+    store::{
+        entry::{slot::Slot, state::State},
+        tiers::{inner::Inner, lease::Lease},
+    },
 };
 
 impl Inner {

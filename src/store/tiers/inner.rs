@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{budget::Budget, near::Near, postponed::Postponed, remote::Remote, settings::Settings};
+use super::{near::Near, postponed::Postponed, remote::Remote, settings::Settings};
 use crate::{
-    redis::Redis,
+    redis::{Budget, Redis},
     store::{
         flight::{
             cost::Cost, failures::Failures, flights::Flights, refusals::Refusals,
@@ -51,9 +51,9 @@ impl Inner {
         }
     }
 
-    /// What a request has that begins now.
+    /// The time for which a request that begins now waits for Redis.
     pub(crate) fn budget(&self) -> Budget {
-        Budget::new(self.remote.deadline())
+        self.log.redis.budget()
     }
 }
 

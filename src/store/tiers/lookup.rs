@@ -4,9 +4,10 @@ use std::{future::Future, sync::Arc};
 
 use tokio::try_join;
 
-use super::{budget::Budget, inner::Inner};
+use super::inner::Inner;
 use crate::{
     error::Error,
+    redis::Budget,
     store::{
         entry::{
             decode::Entry,
@@ -118,7 +119,7 @@ impl Inner {
     /// What is in Redis, with the purge log known at least as far as its maker knew it.
     pub(crate) async fn look_there(&self, slot: &Slot, budget: Budget) -> Result<Sight, Error> {
         let looked = async {
-            let sight = self.knowing(self.remote.get(slot)).await?;
+            let sight = self.knowing(self.remote.read(slot)).await?;
             self.reach(&sight).await?;
             Ok(sight)
         };
@@ -149,8 +150,13 @@ impl Inner {
     /// An entry that was read from Redis, if it may be used. A fresh one is offered to the near tier.
     pub(crate) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
         let Sight { entry, blob, seen } = sight;
-        let entry = Arc::new(entry?);
-        let usable = self.usable(slot, Held { entry, seen })?;
+        let usable = self.usable(
+            slot,
+            Held {
+                entry: entry?,
+                seen,
+            },
+        )?;
         if let (Some(near), State::Fresh) = (&self.near, usable.state) {
             near.offer(slot.digest(), &blob, &usable.seen, clock());
         }

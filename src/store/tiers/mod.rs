@@ -3,7 +3,6 @@
 //! In: a slot. Out: the entry in it, if it may be used, and what was seen there. `leader` and the root of the store may
 //! import it.
 
-pub(crate) mod budget;
 pub(crate) mod coherence;
 pub(crate) mod inner;
 pub(crate) mod lease;
@@ -11,4 +10,6 @@ pub(crate) mod lookup;
 pub(crate) mod near;
 pub(crate) mod postponed;
 pub(crate) mod remote;
+pub(crate) mod replay;
 pub(crate) mod settings;
+pub(crate) mod shared_reads;

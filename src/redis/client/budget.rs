@@ -1,4 +1,4 @@
-//! How long one request waits for Redis in all.
+//! How long one request waits in all for what it asks Redis.
 
 use std::{
     future::Future,
@@ -7,16 +7,23 @@ use std::{
 
 use tokio::time::timeout_at;
 
+use super::handle::Redis;
 use crate::error::{Error, Kind};
 
-/// The time that is left to a request for what it asks Redis. Its time in which somebody else makes the entry does not
-/// count.
+/// The time that one part of a request has for what it asks Redis: one deadline in all, whatever the number of commands.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget(Instant);
 
+impl Redis {
+    /// The budget of what begins now.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget::new(self.deadline())
+    }
+}
+
 impl Budget {
-    /// Of one deadline, and an eighth for the answers that come just before it.
-    pub(crate) fn new(deadline: Duration) -> Self {
+    /// The time that is left after now: one deadline, and an eighth of it for answers that come just before its end.
+    fn new(deadline: Duration) -> Self {
         Self(Instant::now() + deadline + deadline / 8)
     }
 
@@ -36,7 +43,8 @@ impl Budget {
         ))
     }
 
-    /// Leaves out some time in which somebody else made the entry.
+    /// Leaves out the time in which another caller made the entry.
+    #[cfg(feature = "cache")]
     pub(crate) fn extend(&mut self, waited: Duration) {
         self.0 += waited;
     }
