@@ -176,3 +176,130 @@ impl Drop for Listing {
 
 /// How many reads run at once before callers share them.
 const FEW: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::store::entry::{key::resource, slot::Seen};
+
+    /// Reads that wait for a permit, and give their number.
+    struct Server {
+        reads: Arc<SharedReads>,
+        begun: Arc<AtomicUsize>,
+        gate: Arc<Semaphore>,
+        fails: bool,
+    }
+
+    impl Server {
+        /// One at which [`FEW`] reads run already.
+        fn busy() -> Self {
+            let server = Self {
+                reads: Arc::default(),
+                begun: Arc::default(),
+                gate: Arc::new(Semaphore::new(0)),
+                fails: false,
+            };
+            server.reads.running.store(FEW, Ordering::SeqCst);
+            server
+        }
+
+        async fn read(&self) -> Result<Bytes, Error> {
+            let digest = resource("host", "/", None);
+            let read = || {
+                let number = self.begun.fetch_add(1, Ordering::SeqCst);
+                let (gate, fails) = (Arc::clone(&self.gate), self.fails && number == 0);
+                async move {
+                    gate.acquire().await.expect("open").forget();
+                    if fails {
+                        return Err(Error::new(Kind::Unavailable, "lost"));
+                    }
+                    let blob = Bytes::from(number.to_string());
+                    let (entry, seen) = (None, Seen::Nothing);
+                    Ok(Sight { entry, blob, seen })
+                }
+            };
+            self.reads.run(&digest, read).await.map(|sight| sight.blob)
+        }
+
+        fn begun(&self) -> usize {
+            self.begun.load(Ordering::SeqCst)
+        }
+
+        fn forget(&self) {
+            self.reads.forget(&resource("host", "/", None));
+        }
+    }
+
+    async fn begin<F: Future + Unpin>(future: &mut F) {
+        assert!(futures_util::poll!(future).is_pending());
+        tokio::task::yield_now().await;
+    }
+
+    #[tokio::test]
+    async fn few_reads_are_their_callers_own() {
+        let server = Server::busy();
+        server.reads.running.store(0, Ordering::SeqCst);
+        let mut all: Vec<_> = (0..FEW + 3).map(|_| Box::pin(server.read())).collect();
+        for one in &mut all {
+            begin(one).await;
+        }
+        assert_eq!(server.begun(), FEW + 1);
+        server.gate.add_permits(FEW + 1);
+        for one in all {
+            one.await.expect("a reply");
+        }
+        assert!(server.reads.lock().is_empty());
+        assert_eq!(server.reads.running.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_a_change_of_this_process_reads_again() {
+        let server = Server::busy();
+        let (mut first, mut second) = (Box::pin(server.read()), Box::pin(server.read()));
+        begin(&mut first).await;
+        begin(&mut second).await;
+        server.forget();
+        let mut third = Box::pin(server.read());
+        begin(&mut third).await;
+        assert_eq!(server.begun(), 2);
+        server.gate.add_permits(2);
+        let replies = tokio::join!(first, second, third);
+        assert_eq!(replies.0.expect("a reply"), "0");
+        assert_eq!(replies.1.expect("a reply"), "0");
+        assert_eq!(replies.2.expect("a reply"), "1");
+        assert!(server.reads.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_takes_the_reply_from_nobody() {
+        let server = Server::busy();
+        let (mut first, mut second) = (Box::pin(server.read()), Box::pin(server.read()));
+        begin(&mut first).await;
+        begin(&mut second).await;
+        drop(first);
+        server.gate.add_permits(1);
+        assert_eq!(second.await.expect("a reply"), "0");
+        assert_eq!(server.begun(), 1);
+    }
+
+    /// A failure is for the caller that began the read; those who came later share another one.
+    #[tokio::test]
+    async fn a_read_that_began_before_and_failed_is_no_failure_of_later_callers() {
+        let mut server = Server::busy();
+        server.fails = true;
+        let (mut first, mut second) = (Box::pin(server.read()), Box::pin(server.read()));
+        let mut third = Box::pin(server.read());
+        begin(&mut first).await;
+        begin(&mut second).await;
+        begin(&mut third).await;
+        server.gate.add_permits(2);
+        let replies = tokio::join!(first, second, third);
+        assert!(replies.0.is_err_and(|error| error.is_unavailable()));
+        assert_eq!(replies.1.expect("a reply"), "1");
+        assert_eq!(replies.2.expect("a reply"), "1");
+        assert_eq!(server.begun(), 2);
+    }
+}

@@ -1,5 +1,6 @@
 //! Purges: what they take out of use, on which node, and what happens when the purge log is damaged or lost.
 
+mod latency;
 mod listen;
 mod log;
 mod near;
@@ -7,6 +8,7 @@ mod outage;
 mod purge;
 mod replica;
 mod requests;
+mod shared_reads;
 
 use std::time::Duration;
 

@@ -43,12 +43,14 @@ fn memo(redis: &Redis) -> Memo<u64> {
 }
 
 /// A handler that takes some time, behind a cache.
-fn site(
+pub(super) fn site(
     layer: CacheLayer,
     calls: &Arc<AtomicUsize>,
     time: Duration,
-) -> impl Service<Request<axum::body::Body>, Response = Response<Page>, Error = Infallible> + Clone
-{
+) -> impl Service<Request<axum::body::Body>, Response = Response<Page>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ use<> {
     let calls = Arc::clone(calls);
     let handler = service_fn(move |_: Request<axum::body::Body>| {
         let calls = Arc::clone(&calls);
@@ -61,10 +63,10 @@ fn site(
     layer.layer(handler)
 }
 
-type Page = tower_fred::cache::CacheBody<axum::body::Body>;
+pub(super) type Page = tower_fred::cache::CacheBody<axum::body::Body>;
 
 /// Whether the page was a hit.
-async fn ask<S>(site: &S) -> bool
+pub(super) async fn ask<S>(site: &S) -> bool
 where
     S: Service<Request<axum::body::Body>, Response = Response<Page>, Error = Infallible> + Clone,
 {
@@ -285,7 +287,8 @@ async fn when_the_log_is_evicted_no_purge_is_forgotten() {
         .await
         .expect("stored");
     late.purge().tag("numbers").await.expect("purged");
-    late.purge().all().await.expect("purged");
+    let url = "http://shop.example/page".parse().expect("a URL");
+    late.purge().url(&url).await.expect("purged");
     sleep(100 * MS).await;
     for memo in [&near, &far] {
         assert_eq!(memo.get(1).await.expect("get"), None);
