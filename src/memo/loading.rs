@@ -8,7 +8,7 @@ use tokio::task::coop::consume_budget;
 use super::{config::Config, values::Memo};
 use crate::{
     error::Error,
-    store::{Entry, Lead, Life, Slot, State, Turn, Usable, Writer, chance, unix_millis},
+    store::{Budget, Entry, Lead, Life, Slot, State, Turn, Usable, Writer, chance, unix_millis},
 };
 
 impl<T: Serialize + DeserializeOwned> Memo<T> {
@@ -21,9 +21,13 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
     }
 
     /// A value that may be used, or the right to load it.
-    pub(crate) async fn find(&self, slot: &Slot) -> Result<(T, Usable), Box<Lead>> {
+    pub(crate) async fn find(
+        &self,
+        slot: &Slot,
+        budget: &mut Budget,
+    ) -> Result<(T, Usable), Box<Lead>> {
         for _ in 0..ATTEMPTS {
-            let usable = match self.store.begin(slot, None).await {
+            let usable = match self.store.begin(slot, None, budget).await {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
                 Turn::Follow(usable) => usable,
             };
@@ -47,7 +51,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
 
     /// The value, if there is one that may be used; never loads.
     pub(crate) async fn look_up(&self, slot: &Slot) -> Result<Option<T>, Error> {
-        let found = self.store.lookup(slot).await?;
+        let found = self.store.lookup(slot, self.store.budget()).await?;
         let usable = found
             .usable
             .filter(|usable| usable.state <= State::WhileRevalidate);
@@ -71,7 +75,7 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         let mut stale = lead.stale().cloned();
         // This caller may not have seen the stale value, if it waited in vain or Redis did not answer before.
         if stale.is_none() && !self.config.stale_if_error.is_zero() {
-            let found = self.store.lookup(slot).await.ok();
+            let found = self.store.lookup(slot, self.store.budget()).await.ok();
             stale = found.and_then(|found| found.usable);
         }
         let stale = stale.filter(|stale| stale.state <= State::IfError);

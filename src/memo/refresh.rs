@@ -47,8 +47,9 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         if let Some(value) = self.peek(&slot).await {
             return Ok(value);
         }
+        let mut budget = self.store.budget();
         // Boxed, since the future is large.
-        match Box::pin(self.find(&slot)).await {
+        match Box::pin(self.find(&slot, &mut budget)).await {
             Ok((value, usable)) => {
                 if usable.state != State::Fresh {
                     self.refresh(slot, usable, load);

@@ -102,10 +102,11 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         if let Some(value) = self.peek(&slot).await {
             return Ok(value);
         }
+        let mut budget = self.store.budget();
         // Boxed, since the future is large.
-        match Box::pin(self.find(&slot)).await {
+        match Box::pin(self.find(&slot, &mut budget)).await {
             Ok((value, usable)) if usable.state == State::Fresh => Ok(value),
-            Ok((value, usable)) => match self.store.renew(&slot, &usable).await {
+            Ok((value, usable)) => match self.store.renew(&slot, &usable, budget).await {
                 // One caller loads it anew and waits; the others use the value that there is.
                 Some(lead) => match lead.watch().during(load()).await {
                     Ok(new) => Ok(self.keep(lead, &slot, new)),

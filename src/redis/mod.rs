@@ -114,6 +114,8 @@ pub use builder::RedisBuilder;
 pub use client::handle::Redis;
 pub use connection::health::Health;
 
+#[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
+pub(crate) use client::budget::Budget;
 pub(crate) use client::script::Script;
 pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]

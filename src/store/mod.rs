@@ -25,6 +25,7 @@ mod entry;
 
 pub use purge::Purge;
 
+pub(crate) use crate::redis::Budget;
 #[cfg(test)]
 pub(crate) use entry::key;
 pub(crate) use entry::{

@@ -49,6 +49,10 @@ use crate::{error::Error, redis::Redis};
 /// `min-replicas-to-write 1` and `min-replicas-max-lag`: a primary that lost its replicas then refuses, and the process uses
 /// nothing that is stored.
 ///
+/// The log lives for 48 hours after its last use. So Redis may evict it when its memory is full and its policy takes keys with
+/// a lifetime at random or by their last use: `volatile-random`, and `volatile-lru` on Valkey 9.1. No purge is undone by
+/// that: a new log begins, and no process uses what was made before it. All of that is made anew.
+///
 /// # What is remembered
 ///
 /// Each process remembers 262,144 tags and URLs that were purged. Beyond that, it forgets the older half, and what was made

@@ -22,7 +22,10 @@ use super::{
         settings::Settings,
     },
 };
-use crate::{error::Error, redis::Redis};
+use crate::{
+    error::Error,
+    redis::{Budget, Redis},
+};
 
 /// The entries of one namespace, with a near tier and flights of its own. Clones share everything.
 #[derive(Clone)]
@@ -59,17 +62,22 @@ impl Store {
         self.inner.peek(slot, now_ms)
     }
 
+    /// The time for which a request that begins now waits for Redis in the calls below.
+    pub(crate) fn budget(&self) -> Budget {
+        self.inner.budget()
+    }
+
     /// The entry in a slot, if it may be used: from this process, or with one command.
-    pub(crate) async fn lookup(&self, slot: &Slot) -> Result<Found, Error> {
-        self.inner.lookup(slot).await
+    pub(crate) async fn lookup(&self, slot: &Slot, budget: Budget) -> Result<Found, Error> {
+        self.inner.lookup(slot, budget).await
     }
 
     /// Elects one caller to make the entry in a slot; the others wait for it.
     ///
     /// `seen` is what a lookup has just seen there. Without it, the elected caller looks first, for all. A caller makes the
     /// entry for itself when it has waited too long, or when the entry turned out not to be storable a moment ago.
-    pub(crate) async fn begin(&self, slot: &Slot, seen: Option<Seen>) -> Turn {
-        self.inner.begin(slot, seen).await
+    pub(crate) async fn begin(&self, slot: &Slot, seen: Option<Seen>, budget: &mut Budget) -> Turn {
+        self.inner.begin(slot, seen, budget).await
     }
 
     /// Whether the last attempt to make the entry in a slot failed.
@@ -94,9 +102,10 @@ impl Store {
 
     /// The right to make an entry anew that is still `usable`; `None` when another caller or process has it, or the last
     /// attempt failed a moment ago.
-    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable) -> Option<Lead> {
+    pub(crate) async fn renew(&self, slot: &Slot, usable: &Usable, budget: Budget) -> Option<Lead> {
         let renewal = self.inner.begin_renewal(slot)?;
-        self.inner.renew(slot, usable, renewal).await
+        let renewed = async { Ok(self.inner.renew(slot, usable, renewal).await) };
+        budget.limit(renewed).await.ok()?
     }
 
     /// Makes an entry anew in the background. `make` is called when it is its turn, unless the entry was made anew

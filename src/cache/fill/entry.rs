@@ -184,7 +184,9 @@ impl Destination {
         };
         let slot = store.remote().variant(key, variant);
         // Other requests find this slot when the list is written below; then they wait for this lead.
-        let Turn::Lead(own) = Box::pin(store.begin(&slot, Some(Seen::Nothing))).await else {
+        let mut budget = store.budget();
+        let begun = store.begin(&slot, Some(Seen::Nothing), &mut budget);
+        let Turn::Lead(own) = Box::pin(begun).await else {
             return Err("stored-meanwhile");
         };
         let list = match place.variants {

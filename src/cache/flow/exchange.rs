@@ -18,7 +18,7 @@ use crate::{
         },
     },
     error::Error,
-    store::{Digest, Key, Lead, Stored, Turn, Usable, unix_millis},
+    store::{Budget, Digest, Key, Lead, Stored, Turn, Usable, unix_millis},
 };
 
 /// A request that may be answered from the cache.
@@ -70,9 +70,10 @@ impl Exchange {
     /// has waited: it says why it needed an answer of the handler.
     pub(crate) async fn decide(&self, extensions: &mut Extensions) -> (Next, Option<Forward>) {
         let (mut waited, mut followed) = (None, None);
+        let mut budget = self.shared.store.budget();
         for turns_left in (0..MOST_WAITS).rev() {
             let has_followed = followed.is_some();
-            let Found { answer, place } = match self.lookup(followed.take()).await {
+            let Found { answer, place } = match self.lookup(followed.take(), budget).await {
                 Ok(found) => found,
                 Err(_) if self.directives.only_if_cached() => return (Next::Refuse, waited),
                 Err(error) => {
@@ -97,7 +98,8 @@ impl Exchange {
             // The answer that this request waited for is no use to it; another one would not be either.
             let in_vain = has_followed && answer.is_some();
             let may_collapse = turns_left > 0 && !in_vain && self.may_collapse(why);
-            match self.turn(extensions, &place, may_collapse).await {
+            let turn = self.turn(extensions, &place, may_collapse, &mut budget);
+            match turn.await {
                 Turn::Lead(lead) => {
                     // The request that this one waited for may have noted a failure of the handler.
                     if let Some(next) = self.spared(why, &place, answer.as_ref()).await {
@@ -123,24 +125,37 @@ impl Exchange {
     }
 
     /// Makes this request the leader, or waits for the answer of another leader.
-    async fn turn(&self, extensions: &mut Extensions, place: &Place, may_collapse: bool) -> Turn {
+    async fn turn(
+        &self,
+        extensions: &mut Extensions,
+        place: &Place,
+        may_collapse: bool,
+        budget: &mut Budget,
+    ) -> Turn {
         let store = &self.shared.store;
         if let Some(lead) = Handover::accept(extensions, &place.slot) {
             return Turn::Lead(lead);
         }
         if may_collapse {
             // Boxed: the future is large, and most requests do not need it.
-            return Box::pin(store.begin(&place.slot, Some(place.seen.clone()))).await;
+            let seen = Some(place.seen.clone());
+            return Box::pin(store.begin(&place.slot, seen, budget)).await;
         }
         Turn::Lead(store.aside(&place.slot, place.seen.clone()))
     }
 
     /// Looks up what is stored. A request that has waited begins with the entry that it was given.
-    async fn lookup(&self, followed: Option<(Place, Usable)>) -> Result<Found, Error> {
+    async fn lookup(
+        &self,
+        followed: Option<(Place, Usable)>,
+        budget: Budget,
+    ) -> Result<Found, Error> {
         let (shared, key, request) = (&self.shared, &self.key, &self.headers);
         match followed {
-            Some((place, usable)) => lookup::follow(shared, key, request, place, usable).await,
-            None => lookup::lookup(shared, key, request).await,
+            Some((place, usable)) => {
+                lookup::follow(shared, key, request, place, usable, budget).await
+            }
+            None => lookup::lookup(shared, key, request, budget).await,
         }
     }
 

@@ -31,7 +31,9 @@ impl Exchange {
             Permission::Probe(probe) => probe,
         };
         // Only one process asks. Boxed: the future is large, and most requests do not need it.
-        let lead = match Box::pin(shared.store.renew(&place.slot, &answer.usable)).await {
+        let budget = shared.store.budget();
+        let renewed = shared.store.renew(&place.slot, &answer.usable, budget);
+        let lead = match Box::pin(renewed).await {
             Some(lead) => lead,
             None if probe.yields(Instant::now(), shared.config.error_pause) => return stand_in(),
             None => shared.store.aside(&place.slot, place.seen.clone()),

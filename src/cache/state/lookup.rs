@@ -10,7 +10,9 @@ use crate::{
         state::shared::Shared,
     },
     error::Error,
-    store::{self, Entry, Key, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis},
+    store::{
+        self, Budget, Entry, Key, Life, Seen, Slot, State, Stored, Usable, Variants, unix_millis,
+    },
 };
 
 /// The result of a lookup.
@@ -71,6 +73,7 @@ pub(crate) async fn lookup(
     shared: &Shared,
     key: &Key,
     request: &HeaderMap,
+    budget: Budget,
 ) -> Result<Found, Error> {
     let store = &shared.store;
     let slot_of = |variants: &Variants| slot(shared, key, request, variants);
@@ -80,15 +83,17 @@ pub(crate) async fn lookup(
     let (first, guessed) = match &known {
         Some(known) => {
             let slot = slot_of(known);
-            let both = async { tokio::try_join!(store.lookup(&primary), store.lookup(&slot)) };
+            let first = store.lookup(&primary, budget);
+            let second = store.lookup(&slot, budget);
+            let both = async { tokio::try_join!(first, second) };
             // Boxed: the future is large, and most resources have no variants.
             let (first, second) = Box::pin(both).await?;
             (first, Some(second))
         }
-        None => (store.lookup(&primary).await?, None),
+        None => (store.lookup(&primary, budget).await?, None),
     };
     let guess = known.zip(guessed);
-    beyond(shared, key, slot_of, first, guess).await
+    beyond(shared, key, slot_of, first, guess, budget).await
 }
 
 /// Continues the lookup of a request that has waited, from the entry that the leader gave it.
@@ -98,6 +103,7 @@ pub(crate) async fn follow(
     request: &HeaderMap,
     place: Place,
     usable: Usable,
+    budget: Budget,
 ) -> Result<Found, Error> {
     let seen = usable.seen.clone();
     if place.variants.is_none() {
@@ -106,7 +112,7 @@ pub(crate) async fn follow(
             usable: Some(usable),
             seen,
         };
-        return beyond(shared, key, slot_of, first, None).await;
+        return beyond(shared, key, slot_of, first, None, budget).await;
     }
     Ok(Found {
         answer: Answer::of(usable).ok_or(Forward::VaryMiss),
@@ -121,6 +127,7 @@ async fn beyond(
     slot_of: impl Fn(&Variants) -> Slot,
     first: store::Found,
     guess: Option<(Variants, store::Found)>,
+    budget: Budget,
 ) -> Result<Found, Error> {
     let primary_seen = first.seen;
     let entry = first
@@ -141,7 +148,7 @@ async fn beyond(
     let slot = slot_of(variants);
     let second = match guess {
         Some((known, second)) if known == *variants => second,
-        _ => Box::pin(shared.store.lookup(&slot)).await?,
+        _ => Box::pin(shared.store.lookup(&slot, budget)).await?,
     };
     shared.memory.learn(key.resource, variants);
     Ok(Found {

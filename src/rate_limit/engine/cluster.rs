@@ -40,7 +40,7 @@ struct Untaken {
 
 /// Refunds when it is dropped.
 struct Refund {
-    of: Option<(Check, Vec<Option<Vec<Standing>>>)>,
+    of: Option<(Arc<Check>, Vec<Option<Vec<Standing>>>)>,
     runtime: Handle,
 }
 
@@ -60,14 +60,15 @@ pub(crate) async fn decide(
         ask,
     };
     // A separate task: it continues if the caller is dropped.
-    let deciding = tokio::spawn(check.decide());
+    let deciding = tokio::spawn(Arc::new(check).decide());
     let ended =
         |error| Error::new(Kind::Unavailable, "the runtime is shutting down").caused_by(error);
     deciding.await.map_err(ended)?.map(Untaken::take)
 }
 
 impl Check {
-    async fn decide(self) -> Result<Untaken, Error> {
+    async fn decide(self: Arc<Self>) -> Result<Untaken, Error> {
+        let budget = self.redis.budget();
         let calls = self
             .claims
             .iter()
@@ -80,7 +81,10 @@ impl Check {
         let charged: Vec<_> = answers.iter().map(charged).collect();
         let admitted = charged.iter().all(Option::is_some);
         if !admitted {
-            self.give_back(&charged).await;
+            // Who is denied may come again at once. But the refund is no reason to wait for a second deadline.
+            let (check, charged) = (Arc::clone(&self), charged.clone());
+            let refunding = tokio::spawn(async move { check.give_back(&charged).await });
+            let _ = budget.limit(async { Ok(refunding.await) }).await;
         }
         let (mut standings, mut places) = (Vec::new(), Vec::new());
         for answer in answers {

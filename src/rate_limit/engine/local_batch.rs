@@ -95,11 +95,12 @@ impl Batches {
             return Ok(decision);
         }
         let most = self.most;
-        // A task of its own: a caller that goes away leaves what it asked for to the others.
+        // A task of its own: a caller that goes away, or has waited for a deadline, leaves what it asked for to the others.
         let asking = tokio::spawn(async move { account.ask(cost, most, denials).await });
         let ended =
             |error| Error::new(Kind::Unavailable, "the runtime is shutting down").caused_by(error);
-        asking.await.map_err(ended)?
+        let answered = async { asking.await.map_err(ended)? };
+        self.redis.budget().limit(answered).await
     }
 
     /// Gives back what is held of one subject, or of all.

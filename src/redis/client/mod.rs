@@ -3,6 +3,8 @@
 //! In: a key and the words of a command. Out: the server's answer, or an [`Error`](crate::Error).
 //! The root of the slice imports it and re-exports what the other slices use.
 
+#[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
+pub(crate) mod budget;
 pub(crate) mod commands;
 pub(crate) mod handle;
 pub(crate) mod script;

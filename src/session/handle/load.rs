@@ -63,11 +63,12 @@ impl Session {
         }
     }
 
-    /// Looks up the tokens of `job`, one after the other, until one opens a session.
+    /// Looks up the tokens of `job`, one after the other, until one opens a session; within one deadline for all.
     pub(crate) async fn find(&self, job: &Job) -> Result<(), Error> {
         let mut stale = false;
+        let budget = self.store().redis.budget();
         for holder in &job.holders {
-            match self.store().find(holder).await? {
+            match self.store().find_within(holder, budget).await? {
                 Found::Live(record, due) => {
                     self.loaded(job, holder, record, due);
                     return Ok(());

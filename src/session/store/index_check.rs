@@ -5,8 +5,8 @@
 
 use super::{records::unix_millis, session_store::SessionStore, user_index::CLOCK_SKEW};
 use crate::{
-    error::Error,
-    redis::{Script, Value},
+    error::{Error, Kind},
+    redis::{Budget, Script, Value},
     session::{
         credential::{holder::Holder, token::Token},
         record::{
@@ -21,8 +21,14 @@ impl SessionStore {
     /// Checks the index before a read returns the session, if that is due.
     ///
     /// If the index cannot be reached (in a cluster it is on another server), the session is returned; the next use
-    /// checks again.
-    pub(crate) async fn check_index(&self, holder: &Holder, mut found: Found) -> Found {
+    /// checks again. If the time is over before the check is, the session is returned too, and the check goes on: it ends
+    /// a session that was revoked.
+    pub(crate) async fn check_index(
+        &self,
+        holder: &Holder,
+        mut found: Found,
+        budget: Budget,
+    ) -> Found {
         let Found::Live(record, due) = &mut found else {
             return found;
         };
@@ -34,7 +40,11 @@ impl SessionStore {
         let Some(entry) = entry else {
             return found;
         };
-        match self.is_still_valid(&holder.token.id(), &entry).await {
+        let (store, id, asked) = (self.clone(), holder.token.id(), entry.clone());
+        let checking = tokio::spawn(async move { store.is_still_valid(&id, &asked).await });
+        let ended = |error| Error::new(Kind::Unavailable, "the runtime ended").caused_by(error);
+        let checked = budget.limit(async { checking.await.map_err(ended)? }).await;
+        match checked {
             Ok(true) => {
                 due.touch = false;
                 let holder = Holder {

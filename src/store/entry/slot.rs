@@ -22,9 +22,9 @@ pub(crate) struct Slot {
 }
 
 /// What was seen in a slot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sight {
-    pub(crate) entry: Option<Entry>,
+    pub(crate) entry: Option<Arc<Entry>>,
     /// The bytes from which the entry was read.
     pub(crate) blob: Bytes,
     pub(crate) seen: Seen,

@@ -98,6 +98,27 @@ impl Purges {
         }
     }
 
+    /// Whether a record is known.
+    pub(crate) fn knows(&self, seq: Seq) -> bool {
+        seq.epoch == self.last.epoch
+            && seq.count <= self.last.count
+            && self.tokens.has(seq.count, seq.token)
+    }
+
+    /// Adds the records of a read, of which the first ones may be known already: reads may overlap. Adds none and gives
+    /// false when they do not follow what is known, since records were lost or trimmed.
+    pub(crate) fn extend(&mut self, read: &[PurgeRecord]) -> bool {
+        let known = read.iter().position(|record| record.seq() == self.last);
+        if let Some(known) = known {
+            read[known + 1..]
+                .iter()
+                .for_each(|record| self.apply(record));
+            return true;
+        }
+        // A read that was overtaken by one that began later.
+        read.last().is_some_and(|record| self.knows(record.seq()))
+    }
+
     /// Forgets the older half of the tags: entries that were made before the last of their purges count as purged.
     fn forget_half(&mut self) {
         let mut counts: Vec<u64> = self.tags.values().map(Mark::last).collect();
@@ -255,6 +276,34 @@ mod tests {
                 verdict,
                 "{count} {tags:?}"
             );
+        }
+    }
+
+    #[test]
+    fn reads_may_overlap() {
+        let records = |counts: std::ops::RangeInclusive<u64>| -> Vec<PurgeRecord> {
+            counts
+                .map(|count| record(1, count, Mode::Hard, &[count]))
+                .collect()
+        };
+        let mut purges = log(&records(0..=5));
+        assert!(purges.extend(&records(5..=5)), "nothing new");
+        assert!(purges.extend(&records(3..=8)));
+        assert_eq!(purges.last(), at(1, 8));
+        assert_eq!(judge(&purges, at(1, 7), &[8]), Verdict::Gone);
+        assert!(purges.extend(&records(5..=6)), "overtaken");
+        assert_eq!(purges.last(), at(1, 8));
+        let mut lost = records(7..=7);
+        lost[0].order.token = *b"was lost";
+        for other in [
+            Vec::new(),
+            records(9..=10),
+            vec![record(2, 8, Mode::Hard, &[])],
+            vec![record(2, 3, Mode::Hard, &[])],
+            lost,
+        ] {
+            assert!(!purges.extend(&other), "{other:?}");
+            assert_eq!(purges.last(), at(1, 8));
         }
     }
 

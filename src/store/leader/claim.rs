@@ -10,6 +10,7 @@ use tokio::try_join;
 use super::release::LeaseRequest;
 use crate::{
     error::Error,
+    redis::Budget,
     store::{
         entry::{
             decode::Entry,
@@ -31,10 +32,11 @@ impl Inner {
         self: &Arc<Self>,
         slot: &Slot,
         seen: Option<Seen>,
+        budget: &mut Budget,
     ) -> Result<Claim, Error> {
         let lease = match self.wants_lease() {
             true => Lease::new(slot.digest())?,
-            false => return self.claim_here(slot, seen).await,
+            false => return self.claim_here(slot, seen, *budget).await,
         };
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -44,17 +46,23 @@ impl Inner {
             let look = self
                 .remote
                 .get_or_lease(slot, lease.blob(), self.lease_ttl());
-            let (sight, ours) = match self.knowing(look).await {
+            let (sight, ours) = match budget.limit(self.knowing(look)).await {
                 // A server that refuses writes, since it is full or a replica, may still be read.
-                Err(error) if !error.is_timeout() => return self.claim_here(slot, None).await,
+                Err(error) if !error.is_timeout() => {
+                    return self.claim_here(slot, None, *budget).await;
+                }
                 looked => looked?,
             };
             request.end();
-            self.reach(&sight).await?;
+            budget.limit(self.reach(&sight)).await?;
             if ours {
                 return Ok(Claim::ours(sight.seen, Some(lease), None));
             }
-            let is_leased = matches!(sight.entry, Some(Entry::Lease));
+            let is_leased = matches!(sight.entry.as_deref(), Some(Entry::Lease));
+            let dead = is_leased.then(|| self.postponed.take_lease(&sight.blob));
+            if let Some(Some(dead)) = dead {
+                return Ok(Claim::ours(sight.seen, Some(dead), None));
+            }
             let end = is_leased.then(|| LeaseEnd::read(&sight.blob, slot.digest()));
             if let Some(Some(_)) = end {
                 return Ok(Claim::after(has_waited, sight.seen, None));
@@ -68,7 +76,7 @@ impl Inner {
             };
             if !is_leased {
                 let lease = lease.clone().beside();
-                if let Some(claim) = self.claim_beside(slot, lease, has_waited).await? {
+                if let Some(claim) = self.claim_beside(slot, lease, has_waited, *budget).await? {
                     return Ok(claim);
                 }
             }
@@ -78,6 +86,8 @@ impl Inner {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_PAUSE);
             has_waited = true;
+            // What is asked from now on is asked while somebody else makes the entry.
+            *budget = self.budget();
         }
     }
 
@@ -87,14 +97,19 @@ impl Inner {
         slot: &Slot,
         lease: Lease,
         has_waited: bool,
+        budget: Budget,
     ) -> Result<Option<Claim>, Error> {
         let request = LeaseRequest::new(self, slot, &lease);
         // Both are sent together, in this order: the entry is read after the lease was taken.
         let taken = self
             .remote
             .lease_beside(slot, lease.blob(), self.lease_ttl());
-        let (there, sight) = try_join!(taken, self.remote.get(slot))?;
-        self.reach(&sight).await?;
+        let both = async {
+            let (there, sight) = try_join!(taken, self.remote.get(slot))?;
+            self.reach(&sight).await?;
+            Ok((there, sight))
+        };
+        let (there, sight) = budget.limit(both).await?;
         let seen = sight.seen.clone();
         let stale = match self.admit(slot, sight) {
             // If the lease was taken, dropping the request gives it back.
@@ -107,6 +122,9 @@ impl Inner {
         let Some(there) = there else {
             return Ok(Some(Claim::ours(seen, Some(lease), stale)));
         };
+        if let Some(dead) = self.postponed.take_lease(&there) {
+            return Ok(Some(Claim::ours(seen, Some(dead), stale)));
+        }
         Ok(match (LeaseEnd::read(&there, slot.digest()), stale) {
             // The load of another process failed: stale-if-error applies.
             (Some(LeaseEnd::Failed), Some(usable)) if usable.state == State::IfError => {
@@ -119,12 +137,17 @@ impl Inner {
     }
 
     /// Looks without taking a lease.
-    async fn claim_here(&self, slot: &Slot, seen: Option<Seen>) -> Result<Claim, Error> {
+    async fn claim_here(
+        &self,
+        slot: &Slot,
+        seen: Option<Seen>,
+        budget: Budget,
+    ) -> Result<Claim, Error> {
         if let Some(seen) = seen {
-            self.knowing(async { Ok(()) }).await?;
+            budget.limit(self.knowing(async { Ok(()) })).await?;
             return Ok(Claim::ours(seen, None, None));
         }
-        let sight = self.look_there(slot).await?;
+        let sight = self.look_there(slot, budget).await?;
         let seen = sight.seen.clone();
         Ok(match self.admit(slot, sight) {
             Some(usable) if usable.state <= State::WhileRevalidate => Claim::Found(usable),

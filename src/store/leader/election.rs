@@ -5,32 +5,40 @@ use std::{sync::Arc, time::Instant};
 use tokio::time::timeout;
 
 use super::{claim::Claim, lead::Lead, progress::Progress, turn::Turn};
-use crate::store::{
-    entry::{
-        log_position::Seq,
-        slot::{Held, Seen, Slot},
-        state::Verdict,
-        tag::{Subject, Tag},
+use crate::{
+    redis::Budget,
+    store::{
+        entry::{
+            log_position::Seq,
+            slot::{Held, Seen, Slot},
+            state::Verdict,
+            tag::{Subject, Tag},
+        },
+        flight::{
+            flights::{Leadership, Role},
+            state::Outcome,
+        },
+        tiers::{inner::Inner, lookup::Usable},
     },
-    flight::{
-        flights::{Leadership, Role},
-        state::Outcome,
-    },
-    tiers::{inner::Inner, lookup::Usable},
 };
 
 impl Inner {
     /// See `Store::begin`.
-    pub(crate) async fn begin(self: &Arc<Self>, slot: &Slot, mut seen: Option<Seen>) -> Turn {
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        slot: &Slot,
+        mut seen: Option<Seen>,
+        budget: &mut Budget,
+    ) -> Turn {
         if seen.is_none() {
-            if let Some(usable) = self.look_here(slot).await {
+            if let Some(usable) = self.look_here(slot, *budget).await {
                 return Turn::Follow(usable);
             }
         }
         if self.refusals.has(slot.digest(), Instant::now()) {
             return Turn::Lead(Lead::alone(self, slot, seen.unwrap_or(Seen::Nothing)));
         }
-        if let Some(turn) = self.retry(slot).await {
+        if let Some(turn) = self.retry(slot, *budget).await {
             return turn;
         }
         let joined = Instant::now();
@@ -49,7 +57,10 @@ impl Inner {
             };
             let role = self.flights.join(*slot.digest(), now, is_late, usable);
             // Twice as long, since the leader may wait for another process first: its followers must not all load then.
-            match timeout(self.settings.wait * 2, role).await {
+            let waits = Instant::now();
+            let role = timeout(self.settings.wait * 2, role).await;
+            budget.extend(waits.elapsed());
+            match role {
                 Err(_) | Ok(Role::Deserted) => break,
                 // All who waited for a load that failed or was not storable load for themselves, at the same time.
                 Ok(Role::Failed(leaders)) => {
@@ -59,10 +70,13 @@ impl Inner {
                     };
                     return Turn::Lead(Lead::alone(self, slot, seen));
                 }
-                Ok(Role::Lead(leadership)) => return self.lead(slot, seen, leadership).await,
+                Ok(Role::Lead(leadership)) => {
+                    return self.lead(slot, seen, leadership, budget).await;
+                }
                 Ok(Role::Follow(Outcome { held, began })) => {
                     let is_for_us = began >= joined;
-                    is_known = is_for_us || self.knowing(async { Ok(()) }).await.is_ok();
+                    is_known =
+                        is_for_us || budget.limit(self.knowing(async { Ok(()) })).await.is_ok();
                     let state = self.judge(slot, &held.entry);
                     if let (Some(state), true) = (state, is_known) {
                         let Held { entry, seen } = held;
@@ -81,13 +95,15 @@ impl Inner {
         slot: &Slot,
         seen: Option<Seen>,
         leadership: Leadership,
+        budget: &mut Budget,
     ) -> Turn {
+        let known = seen.clone().unwrap_or(Seen::Unknown);
         let began = Instant::now();
         let watch = Progress {
             heartbeat: Some(Arc::clone(leadership.heartbeat())),
             keepalive: None,
         };
-        match watch.during(self.claim(slot, seen)).await {
+        match watch.during(self.claim(slot, seen, budget)).await {
             Ok(Claim::Found(usable)) => {
                 let held = Held {
                     entry: Arc::clone(&usable.entry),
@@ -105,7 +121,7 @@ impl Inner {
             }
             Err(error) => {
                 tracing::debug!(target: "tower_fred::store", %error, "redis cannot be asked: the entry is made and not stored");
-                Turn::Lead(Lead::alone(self, slot, Seen::Unknown).with_leadership(leadership))
+                Turn::Lead(Lead::alone(self, slot, known).with_leadership(leadership))
             }
         }
     }

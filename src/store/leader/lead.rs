@@ -236,11 +236,14 @@ impl Pending {
     }
 
     async fn store(mut self, blob: Bytes, ttl: Duration, membership: Option<Membership>) {
+        let until = Instant::now() + ttl;
         let lease = self.lease.take();
         let beside = lease.as_ref().filter(|lease| lease.is_beside());
         let beside = beside.map(Lease::blob);
         let remote = &self.store.remote;
-        let filled = remote.fill(&self.slot, &self.seen, blob, ttl, beside).await;
+        let kept = blob.clone();
+        let filled = remote.fill(&self.slot, &self.seen, blob, ttl, beside);
+        let filled = filled.await;
         let is_used_up = filled.is_ok() && matches!(self.seen, Seen::Mark(_));
         match filled {
             // A near copy that was admitted meanwhile is the old entry.
@@ -250,6 +253,10 @@ impl Pending {
             }
             Err(error) => {
                 tracing::debug!(target: "tower_fred::store", %error, "an entry was not stored");
+                if error.is_unavailable() {
+                    let seen = self.seen.clone();
+                    self.store.fill_later(&self.slot, seen, kept, until);
+                }
             }
         }
         // The fill script deletes the lease, or overwrites it; other ways to store do not.

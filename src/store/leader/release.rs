@@ -4,12 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
-use crate::store::{
-    entry::slot::Slot,
-    flight::renewals::Renewal,
-    tiers::{
-        inner::Inner,
-        lease::{Lease, LeaseEnd},
+use crate::{
+    error::Error,
+    redis::Health,
+    store::{
+        entry::slot::Slot,
+        flight::renewals::Renewal,
+        tiers::{
+            inner::Inner,
+            lease::{Lease, LeaseEnd},
+        },
     },
 };
 
@@ -26,7 +30,8 @@ impl<'a> LeaseRequest<'a> {
         Self {
             store,
             slot,
-            lease: Some(lease.clone()),
+            // While Redis counts as down, no command is sent, and there will be no lease to give back.
+            lease: (store.log.redis.health() != Health::Down).then(|| lease.clone()),
         }
     }
 
@@ -50,8 +55,7 @@ pub(crate) fn give_back(store: &Arc<Inner>, slot: &Slot, lease: Lease) {
     if let Ok(runtime) = Handle::try_current() {
         runtime.spawn(async move {
             if let Err(error) = store.remote.release(&slot, &lease).await {
-                // It expires by itself.
-                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+                not_given_back(&store, &slot, lease, &error);
             }
         });
     }
@@ -64,10 +68,17 @@ pub(crate) fn leave(store: &Arc<Inner>, slot: &Slot, lease: Lease, end: LeaseEnd
         runtime.spawn(async move {
             let blob = end.blob(slot.digest());
             if let Err(error) = store.remote.replace_lease(&slot, &lease, blob, ttl).await {
-                // It expires by itself.
-                tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+                not_given_back(&store, &slot, lease, &error);
             }
         });
+    }
+}
+
+/// The lease is given back when Redis is back, or expires by itself.
+fn not_given_back(store: &Arc<Inner>, slot: &Slot, lease: Lease, error: &Error) {
+    tracing::debug!(target: "tower_fred::store", %error, "a lease was not given back");
+    if error.is_unavailable() {
+        store.release_later(slot, lease);
     }
 }
 

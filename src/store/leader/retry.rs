@@ -3,20 +3,23 @@
 use std::sync::Arc;
 
 use super::{claim::Claim, lead::Lead, turn::Turn};
-use crate::store::{
-    entry::{slot::Slot, state::State},
-    tiers::{inner::Inner, lease::Lease},
+use crate::{
+    redis::Budget,
+    store::{
+        entry::{slot::Slot, state::State},
+        tiers::{inner::Inner, lease::Lease},
+    },
 };
 
 impl Inner {
     /// What to do when the last load failed: after each pause, one caller of all processes tries again, and the others use
     /// the stale entry without waiting. `None` when the last load did not fail, or there is no stale entry any more.
-    pub(crate) async fn retry(self: &Arc<Self>, slot: &Slot) -> Option<Turn> {
+    pub(crate) async fn retry(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Turn> {
         let key = slot.digest();
         if !self.failures.has(key) {
             return None;
         }
-        let usable = self.lookup(slot).await.ok()?.usable;
+        let usable = self.lookup(slot, budget).await.ok()?.usable;
         let Some(usable) = usable.filter(|usable| usable.state <= State::IfError) else {
             self.failures.forget(key);
             return None;
@@ -32,7 +35,7 @@ impl Inner {
             return Some(Turn::Follow(usable));
         };
         let lease = Lease::new(key).ok()?.beside();
-        Some(match self.claim_beside(slot, lease, false).await {
+        Some(match self.claim_beside(slot, lease, false, budget).await {
             Ok(Some(Claim::Ours { seen, lease, stale })) => {
                 Turn::Lead(Lead::new(self, slot, seen, lease, stale).with_leadership(leadership))
             }

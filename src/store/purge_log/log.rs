@@ -7,14 +7,14 @@
 
 use std::{
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{
-    sync::{Mutex, Notify, watch},
+    sync::{Notify, RwLock, Semaphore, watch},
     time::timeout,
 };
 
@@ -37,17 +37,21 @@ use crate::{
 pub(crate) struct Log {
     pub(crate) redis: Redis,
     pub(crate) key: String,
-    purges: RwLock<Purges>,
+    purges: std::sync::RwLock<Purges>,
     /// When the last read that succeeded began, on [`clock`]; 0 before the first.
     pub(crate) looked_at: AtomicU64,
-    /// Held while the log is read or a purge is added. Only tasks of their own hold it: the future of a caller may not be
-    /// polled for long, and would block all others.
-    pub(crate) turn: Mutex<()>,
+    /// Shared by reads of what is new and by purges that are added; a read of the whole log has it alone. Only tasks of
+    /// their own hold it: the future of a caller may not be polled for long, and would block all others.
+    pub(crate) turn: RwLock<()>,
+    /// Reads that began before this, on [`clock`], do not count: they may not know a purge of this process.
+    pub(crate) not_before: AtomicU64,
     pub(crate) signals: Arc<Signals>,
     pub(crate) used: AtomicBool,
     pub(crate) is_polled: AtomicBool,
     /// Whether the log is in use. It is the only sender: receivers learn from its end that the log was dropped.
     pub(crate) in_use: watch::Sender<bool>,
+    /// How many reads may run at once.
+    pub(crate) reads: Arc<Semaphore>,
     /// When the expiry of the log in Redis was last extended, on [`clock`].
     pub(crate) extended_at: AtomicU64,
 }
@@ -72,13 +76,15 @@ impl Log {
         redis.shared(|| Self {
             key: format!("{}:purges", redis.namespace()),
             redis: redis.clone(),
-            purges: RwLock::default(),
+            purges: std::sync::RwLock::default(),
             looked_at: AtomicU64::new(0),
-            turn: Mutex::default(),
+            turn: RwLock::default(),
+            not_before: AtomicU64::new(0),
             signals: Arc::default(),
             used: AtomicBool::new(false),
             is_polled: AtomicBool::new(false),
             in_use: watch::Sender::new(true),
+            reads: Arc::new(Semaphore::new(MOST_READS)),
             extended_at: AtomicU64::new(0),
         })
     }
@@ -120,14 +126,13 @@ impl Log {
         self.looked_at.load(Ordering::Acquire)
     }
 
-    /// Waits for a read of the log that begins after this was called. One read runs at a time: callers that come
-    /// meanwhile share the next one.
+    /// Waits for a read of the log that begins after this was called. Callers that come within some milliseconds share one.
     pub(crate) async fn next_look(&self) -> Result<(), Error> {
         let called_at = clock();
         self.signals.wanted.notify_one();
         let mut last = self.signals.last.subscribe();
         let look = last.wait_for(|look| look.began_at >= called_at);
-        // Time for two reads, the running one and the next one, and some for the task to be scheduled.
+        // Time for a read of several pages, and some for the task to be scheduled.
         let look = match timeout(self.redis.deadline() * 3, look).await {
             Ok(Ok(look)) => look.failed,
             Ok(Err(_)) | Err(_) => Some(Kind::Timeout),
@@ -138,10 +143,31 @@ impl Log {
         }
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Purges)) {
-        change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner));
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Purges) -> T) -> T {
+        change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes that all purges are known that were over at `began_at`.
+    pub(crate) fn note(&self, began_at: u64) {
+        // One at a time, see `doubt`.
+        self.change(|_| {
+            if began_at >= self.not_before.load(Ordering::Relaxed) {
+                self.looked_at.fetch_max(began_at, Ordering::Release);
+            }
+        });
+    }
+
+    /// Notes that a purge of this process, which is over, is not known: nothing counts as known until a read that begins
+    /// after this has succeeded.
+    pub(crate) fn doubt(&self) {
+        self.change(|_| {
+            self.not_before.store(clock(), Ordering::Relaxed);
+            self.looked_at.store(0, Ordering::Release);
+        });
     }
 }
 
+/// More than begin within the usual deadline.
+pub(crate) const MOST_READS: usize = 64;
 /// How old the copy of the log may be when it is relied on.
 pub(crate) const RECENT: Duration = Duration::from_millis(50);

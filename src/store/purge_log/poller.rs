@@ -5,12 +5,11 @@ use std::{
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
-    clock::clock,
     listener::listen,
-    log::{Log, Look, Signals},
+    log::{Log, Look, MOST_READS, Signals},
 };
 use crate::error::Error;
 
@@ -71,16 +70,35 @@ async fn poll(poller: Poller) {
         let is_used = idle < IDLE_PERIODS;
         log.in_use
             .send_if_modified(|was_used| std::mem::replace(was_used, is_used) != is_used);
-        if is_wanted || is_used {
-            let turn = log.turn.lock().await;
-            let began_at = clock();
-            let failed = log.look().await.err().map(|error| error.kind());
-            drop(turn);
-            poller.signals.last.send_replace(Look { began_at, failed });
+        let is_idle = log.reads.available_permits() == MOST_READS;
+        if is_wanted || (is_used && is_idle) {
+            let Ok(permit) = Arc::clone(&log.reads).acquire_owned().await else {
+                return;
+            };
+            let look = tokio::spawn(look(log, Arc::clone(&poller.signals), permit));
+            // A caller that comes during this read needs one that begins later. It does not wait for the end of this one
+            // when that takes long.
+            let _ = timeout(GAP, look).await;
         }
     }
 }
 
+async fn look(log: Arc<Log>, signals: Arc<Signals>, permit: OwnedSemaphorePermit) {
+    let (began_at, looked) = log.look().await;
+    drop((log, permit));
+    let failed = looked.err().map(|error| error.kind());
+    signals.last.send_if_modified(|last| {
+        // Reads may overtake each other.
+        let is_newer = began_at > last.began_at;
+        if is_newer {
+            *last = Look { began_at, failed };
+        }
+        is_newer
+    });
+}
+
+/// The time between the beginnings of two reads, unless the first is over sooner.
+const GAP: Duration = Duration::from_millis(5);
 /// How often the log is read, whatever the listener reports: its connection may be dead without notice.
 const PERIOD: Duration = Duration::from_millis(20);
 /// After how many periods without use the log counts as not in use.

@@ -20,42 +20,61 @@ use crate::{
 };
 
 impl Log {
-    /// Reads what is new. The caller holds the turn.
-    pub(crate) async fn look(&self) -> Result<(), Error> {
+    /// Reads what is new; gives when that began, on [`clock`].
+    pub(crate) async fn look(&self) -> (u64, Result<(), Error>) {
+        let shared = self.turn.read().await;
         let began_at = clock();
+        match self.look_at(began_at, false).await {
+            Ok(true) => return (began_at, Ok(())),
+            Err(error) => return (began_at, Err(error)),
+            Ok(false) => drop(shared),
+        }
+        let _alone = self.turn.write().await;
+        let looked = self.look_at(began_at, true).await;
+        (began_at, looked.map(drop))
+    }
+
+    /// False when the whole log has to be read, which the caller does not allow unless it is alone.
+    async fn look_at(&self, began_at: u64, is_alone: bool) -> Result<bool, Error> {
         let extended_at = self.extended_at.load(Ordering::Relaxed);
         let is_due = extended_at == 0 || began_at.saturating_sub(extended_at) > micros(LIFE / 48);
-        self.read(if is_due { LIFE } else { Duration::ZERO })
-            .await?;
-        self.looked_at.store(began_at, Ordering::Release);
+        let life = if is_due { LIFE } else { Duration::ZERO };
+        if !self.read(life).await? {
+            if !is_alone {
+                return Ok(false);
+            }
+            self.read_anew().await?;
+        }
+        self.note(began_at);
         if is_due {
             self.extended_at.store(began_at, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Reads what is new, and extends the expiry of the log to `life` unless that is zero.
-    async fn read(&self, life: Duration) -> Result<(), Error> {
+    /// Reads what is new, and extends the expiry of the log to `life` unless that is zero. False when it does not follow
+    /// what is known.
+    async fn read(&self, life: Duration) -> Result<bool, Error> {
         loop {
             let known = self.seq();
             if known == Seq::default() {
-                return self.read_anew(known).await;
+                return Ok(false);
             }
             let from = format!("{}-{}", known.epoch, known.count);
             let records = self.redis.records(&self.key, &from, PAGE, life).await?;
-            let mut purged = records.iter().map(read_record);
-            if purged.next().is_none_or(|first| first.seq() != known) {
-                return self.read_anew(known).await;
+            let purged: Vec<PurgeRecord> = records.iter().map(read_record).collect();
+            if !self.change(|purges| purges.extend(&purged)) {
+                return Ok(false);
             }
-            self.change(|purges| purged.for_each(|record| purges.apply(&record)));
             if records.len() < PAGE {
-                return Ok(());
+                return Ok(true);
             }
         }
     }
 
-    /// Reads the whole log, since the record that was `known` last is no longer in it.
-    async fn read_anew(&self, known: Seq) -> Result<(), Error> {
+    /// Reads the whole log, since the record that was known last is no longer in it. The caller has the turn alone.
+    async fn read_anew(&self) -> Result<(), Error> {
+        let known = self.seq();
         for _ in 0..ATTEMPTS {
             let mut purges = Purges::default();
             let mut first = None;

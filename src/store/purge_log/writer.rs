@@ -1,6 +1,6 @@
 //! Adding purges to the log.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -14,7 +14,10 @@ use crate::{
     redis::Script,
     store::{
         entry::{log_position::Seq, tag::Tag},
-        history::record::{Mode, Order, PurgeRecord},
+        history::{
+            map::Purges,
+            record::{Mode, Order, PurgeRecord},
+        },
     },
 };
 
@@ -41,8 +44,8 @@ impl Log {
             millis(LIFE).into(),
         ];
         let reply: (String, i64, Bytes) = self.redis.run(&PURGE, &self.key, args).await?;
-        // Not before the command: purges would be sent one after another.
-        let _turn = self.turn.lock().await;
+        // Not before the command: a read of the whole log would wait for it.
+        let turn = self.turn.read().await;
         let (epoch, count) = read_id(&reply.0)
             .ok_or_else(|| Error::new(Kind::Corrupt, "redis gave a purge an unexpected id"))?;
         let purged = PurgeRecord {
@@ -51,19 +54,31 @@ impl Log {
             order,
             at_ms: u64::try_from(reply.1).unwrap_or(0),
         };
-        let (seq, known) = (purged.seq(), self.seq());
-        // A failover may lose records, and their counts are given again: the record before must be the known one.
-        let follows = Order::decode(&reply.2).token == known.token;
-        if known.epoch == epoch && known.count.checked_add(1) == Some(count) && follows {
-            self.change(|purges| purges.apply(&purged));
-        } else if known != Seq::default() {
-            // Other purges came between, or this one is known already. If they cannot be read now, nothing stored is used
-            // until a read succeeds.
-            self.looked_at.store(0, Ordering::Release);
+        let before = Order::decode(&reply.2).token;
+        if !self.change(|purges| is_learnt(purges, &purged, before)) {
+            // Other purges came between. If they cannot be read now, nothing stored is used until a read succeeds.
+            self.doubt();
+            drop(turn);
             let _ = self.look().await;
         }
-        Ok(seq)
+        Ok(purged.seq())
     }
+}
+
+/// Adds a purge if it follows what is known; whether it is known now. `before` is the token of the record before it.
+fn is_learnt(purges: &mut Purges, purged: &PurgeRecord, before: [u8; 8]) -> bool {
+    let known = purges.last();
+    // Before the log was first read, nothing stored is used.
+    if known == Seq::default() || purges.knows(purged.seq()) {
+        return true;
+    }
+    // A failover may lose records, and their counts are given again: the record before must be the known one.
+    let is_next = known.count.checked_add(1) == Some(purged.count) && before == known.token;
+    let follows = known.epoch == purged.epoch && is_next;
+    if follows {
+        purges.apply(purged);
+    }
+    follows
 }
 
 fn read_id(id: &str) -> Option<(u64, u64)> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::{near::Near, remote::Remote, settings::Settings};
+use super::{near::Near, postponed::Postponed, remote::Remote, settings::Settings};
 use crate::{
-    redis::Redis,
+    redis::{Budget, Redis},
     store::{
         flight::{
             cost::Cost, failures::Failures, flights::Flights, refusals::Refusals,
@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub(crate) failures: Failures,
     pub(crate) settings: Settings,
     pub(crate) renewals: Renewals,
+    /// What waits until Redis is back.
+    pub(crate) postponed: Postponed,
     /// How long it took lately to make an entry.
     pub(crate) cost: Cost,
 }
@@ -44,8 +46,14 @@ impl Inner {
             failures: Failures::default(),
             settings,
             renewals: Renewals::default(),
+            postponed: Postponed::default(),
             cost: Cost::default(),
         }
+    }
+
+    /// The time for which a request that begins now waits for Redis.
+    pub(crate) fn budget(&self) -> Budget {
+        self.log.redis.budget()
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::try_join;
 use super::inner::Inner;
 use crate::{
     error::Error,
+    redis::Budget,
     store::{
         entry::{
             decode::Entry,
@@ -40,8 +41,12 @@ pub(crate) struct Usable {
 }
 
 impl Inner {
-    pub(crate) async fn lookup(self: &Arc<Self>, slot: &Slot) -> Result<Found, Error> {
-        if let Some(usable) = self.look_here(slot).await {
+    pub(crate) async fn lookup(
+        self: &Arc<Self>,
+        slot: &Slot,
+        budget: Budget,
+    ) -> Result<Found, Error> {
+        if let Some(usable) = self.look_here(slot, budget).await {
             return Ok(Found {
                 seen: usable.seen.clone(),
                 usable: Some(usable),
@@ -49,7 +54,7 @@ impl Inner {
         }
         // What this process has made may not be in Redis yet.
         let found_here = self.flights.found(slot.digest());
-        let sight = self.look_there(slot).await?;
+        let sight = self.look_there(slot, budget).await?;
         let seen = sight.seen.clone();
         if let Some(usable) = self.admit(slot, sight) {
             return Ok(Found {
@@ -84,7 +89,7 @@ impl Inner {
     }
 
     /// An entry in this process, if it may be used.
-    pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot) -> Option<Usable> {
+    pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Usable> {
         // Otherwise a task that finds each entry here would never yield.
         tokio::task::coop::consume_budget().await;
         let is_known = self.log.is_known(RECENT);
@@ -94,7 +99,7 @@ impl Inner {
             // It was made and is not stored yet.
             None => self.flights.found(slot.digest())?,
         };
-        let is_known = is_known || self.log.catch_up().await.is_ok();
+        let is_known = is_known || budget.limit(self.log.catch_up()).await.is_ok();
         if !is_known && !self.log.is_known(self.settings.serve_for) {
             return None;
         }
@@ -104,17 +109,21 @@ impl Inner {
         }
         // If it is stale here, another process may have stored a new one.
         let usable = usable.filter(|usable| usable.state <= State::Early)?;
-        match kept {
-            Some(kept) if is_known && !self.confirm(slot, &kept).await => None,
-            _ => Some(usable),
+        if let Some(kept) = kept.filter(|_| is_known) {
+            let confirmed = budget.limit(async { Ok(self.confirm(slot, &kept).await) });
+            return confirmed.await.is_ok_and(|it_is| it_is).then_some(usable);
         }
+        Some(usable)
     }
 
     /// What is in Redis, with the purge log known at least as far as its maker knew it.
-    pub(crate) async fn look_there(&self, slot: &Slot) -> Result<Sight, Error> {
-        let sight = self.knowing(self.remote.get(slot)).await?;
-        self.reach(&sight).await?;
-        Ok(sight)
+    pub(crate) async fn look_there(&self, slot: &Slot, budget: Budget) -> Result<Sight, Error> {
+        let looked = async {
+            let sight = self.knowing(self.remote.read(slot)).await?;
+            self.reach(&sight).await?;
+            Ok(sight)
+        };
+        budget.limit(looked).await
     }
 
     /// Reads the purge log if the maker of an entry knew more of it: it may know purges that this process does not know,
@@ -141,8 +150,13 @@ impl Inner {
     /// An entry that was read from Redis, if it may be used. A fresh one is offered to the near tier.
     pub(crate) fn admit(&self, slot: &Slot, sight: Sight) -> Option<Usable> {
         let Sight { entry, blob, seen } = sight;
-        let entry = Arc::new(entry?);
-        let usable = self.usable(slot, Held { entry, seen })?;
+        let usable = self.usable(
+            slot,
+            Held {
+                entry: entry?,
+                seen,
+            },
+        )?;
         if let (Some(near), State::Fresh) = (&self.near, usable.state) {
             near.offer(slot.digest(), &blob, &usable.seen, clock());
         }

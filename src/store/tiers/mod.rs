@@ -8,5 +8,8 @@ pub(crate) mod inner;
 pub(crate) mod lease;
 pub(crate) mod lookup;
 pub(crate) mod near;
+pub(crate) mod postponed;
 pub(crate) mod remote;
+pub(crate) mod replay;
 pub(crate) mod settings;
+pub(crate) mod shared_reads;

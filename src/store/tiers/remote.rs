@@ -19,9 +19,9 @@ use crate::{
             decode::{Entry, MARK},
             key::{Digest, Key},
             slot::{Seen, Sight, Slot},
-            tag::Tag,
+            tag::{Subject, Tag},
         },
-        tiers::lease::Lease,
+        tiers::{lease::Lease, shared_reads::SharedReads},
     },
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Remote {
     redis: Redis,
     /// Whether the last entry that was sent was refused.
     is_refused: Arc<AtomicBool>,
+    shared_reads: Arc<SharedReads>,
 }
 
 impl Remote {
@@ -38,6 +39,7 @@ impl Remote {
         Self {
             redis,
             is_refused: Arc::default(),
+            shared_reads: Arc::default(),
         }
     }
 
@@ -98,7 +100,20 @@ impl Remote {
         self.see(slot, &key, self.redis.get(&key).await)
     }
 
-    /// The same; when there is nothing, puts `lease` there, and the second value is true.
+    /// As [`get`](Self::get). The read of a response may be shared with other callers, and have begun up to 50 ms before.
+    pub(crate) async fn read(&self, slot: &Slot) -> Result<Sight, Error> {
+        // The stored value of a memo is replaced by calls that tell their caller when they are over.
+        if slot.subject() == Subject::Value {
+            return self.get(slot).await;
+        }
+        let read = || {
+            let (remote, slot) = (self.clone(), slot.clone());
+            async move { remote.get(&slot).await }
+        };
+        self.shared_reads.run(slot.digest(), read).await
+    }
+
+    /// As [`get`](Self::get); when there is nothing, puts `lease` there, and the second value is true.
     pub(crate) async fn get_or_lease(
         &self,
         slot: &Slot,
@@ -165,6 +180,7 @@ impl Remote {
             }
             self.redis.doubt(key);
         }
+        let entry = entry.map(Arc::new);
         Ok(Sight { entry, blob, seen })
     }
 
@@ -180,6 +196,7 @@ impl Remote {
     ) -> Result<bool, Error> {
         let filled = self.send(slot, seen, blob, ttl, beside).await;
         self.is_refused.store(filled.is_err(), Ordering::Relaxed);
+        self.shared_reads.forget(slot.digest());
         filled
     }
 
@@ -228,7 +245,9 @@ impl Remote {
 
     /// Deletes an entry; whether there was one.
     pub(crate) async fn delete(&self, slot: &Slot) -> Result<bool, Error> {
-        self.redis.delete(&self.key(slot)).await
+        let deleted = self.redis.delete(&self.key(slot)).await;
+        self.shared_reads.forget(slot.digest());
+        deleted
     }
 
     /// Deletes an entry if it is still the one that was `seen`.
@@ -237,7 +256,9 @@ impl Remote {
             Seen::Mark(mark) => {
                 let mark = [mark.clone().into()];
                 let key = self.key(slot);
-                self.redis.run::<()>(&RELEASE, &key, mark).await
+                let discarded = self.redis.run::<()>(&RELEASE, &key, mark).await;
+                self.shared_reads.forget(slot.digest());
+                discarded
             }
             Seen::Nothing | Seen::Foreign | Seen::Unknown => Ok(()),
         }

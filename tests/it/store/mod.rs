@@ -1,11 +1,14 @@
 //! Purges: what they take out of use, on which node, and what happens when the purge log is damaged or lost.
 
+mod latency;
 mod listen;
 mod log;
 mod near;
+mod outage;
 mod purge;
 mod replica;
 mod requests;
+mod shared_reads;
 
 use std::time::Duration;
 

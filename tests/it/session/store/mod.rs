@@ -4,6 +4,8 @@
 pub(crate) mod devices;
 // A full memory: keys evicted, writes refused.
 pub(crate) mod eviction;
+// Answers that come late.
+mod latency;
 // The place of a login in its user's list, until the login is confirmed.
 pub(crate) mod reservations;
 // How many sessions a user may have.
