@@ -40,9 +40,12 @@ struct Untaken {
 
 /// Refunds when it is dropped.
 struct Refund {
-    of: Option<(Arc<Check>, Vec<Option<Vec<Standing>>>)>,
+    of: Option<(Arc<Check>, Charged)>,
     runtime: Handle,
 }
+
+/// What each subject was charged, if anything.
+type Charged = Vec<Option<Vec<Standing>>>;
 
 /// Sends one call for each subject, all concurrently. If a call denies or fails, the permits charged by the others are
 /// refunded. An admission is also refunded if the caller was dropped meanwhile.
@@ -78,7 +81,7 @@ impl Check {
             let decision = &answer.as_ref().ok()?.decision;
             decision.is_allowed().then(|| decision.standings().to_vec())
         };
-        let charged: Vec<_> = answers.iter().map(charged).collect();
+        let charged: Charged = answers.iter().map(charged).collect();
         let admitted = charged.iter().all(Option::is_some);
         if !admitted {
             // Who is denied may come again at once. But the refund is no reason to wait for a second deadline.

@@ -4,6 +4,7 @@
 
 pub(crate) mod devices;
 pub(crate) mod index_check;
+pub(crate) mod lookup;
 pub(crate) mod records;
 pub(crate) mod revocation;
 pub(crate) mod session_store;

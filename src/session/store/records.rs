@@ -7,38 +7,20 @@ use bytes::Bytes;
 use super::session_store::SessionStore;
 use crate::{
     error::{Error, Kind},
-    redis::{Budget, Script, Value},
+    redis::{Script, Value},
     session::{
         credential::{holder::Holder, token::Token},
         record::{
             changes::{Changes, Renewal},
-            hash::StoredHash,
             index_entry::IndexEntry,
             login::Login,
             operation::{Done, Ended, Op, Outcome},
-            session_record::{Found, millis, not_ours, number},
+            session_record::{millis, not_ours, number},
         },
     },
 };
 
 impl SessionStore {
-    /// Reads the record of `holder` and judges it.
-    pub(crate) async fn find(&self, holder: &Holder) -> Result<Found, Error> {
-        self.find_within(holder, self.redis.budget()).await
-    }
-
-    /// As [`find`](Self::find), for a caller that has waited for other sessions before.
-    pub(crate) async fn find_within(
-        &self,
-        holder: &Holder,
-        budget: Budget,
-    ) -> Result<Found, Error> {
-        let id = holder.token.id();
-        let fields = budget.limit(self.redis.hash(&self.key(&id))).await?;
-        let found = StoredHash { id, fields }.judge(holder, unix_millis(), &self.settings)?;
-        Ok(self.check_index(holder, found, budget).await)
-    }
-
     /// Begins a session with these values and without a user, under a random id that no session has.
     pub(crate) async fn begin(&self, changes: &Changes) -> Result<Token, Error> {
         for _ in 0..CREATE_ATTEMPTS {

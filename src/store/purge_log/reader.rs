@@ -34,12 +34,12 @@ impl Log {
         (began_at, looked.map(drop))
     }
 
-    /// False when the whole log has to be read, which the caller does not allow unless it is alone.
+    /// False when more than a page has to be read, or the whole log: only a caller that is alone does that.
     async fn look_at(&self, began_at: u64, is_alone: bool) -> Result<bool, Error> {
         let extended_at = self.extended_at.load(Ordering::Relaxed);
         let is_due = extended_at == 0 || began_at.saturating_sub(extended_at) > micros(LIFE / 48);
         let life = if is_due { LIFE } else { Duration::ZERO };
-        if !self.read(life).await? {
+        if !self.read(life, is_alone).await? {
             if !is_alone {
                 return Ok(false);
             }
@@ -53,8 +53,9 @@ impl Log {
     }
 
     /// Reads what is new, and extends the expiry of the log to `life` unless that is zero. False when it does not follow
-    /// what is known.
-    async fn read(&self, life: Duration) -> Result<bool, Error> {
+    /// what is known, or when there is more than a page of it and the caller is not alone: reads that overlap would all
+    /// read the same pages.
+    async fn read(&self, life: Duration, is_alone: bool) -> Result<bool, Error> {
         loop {
             let known = self.seq();
             if known == Seq::default() {
@@ -68,6 +69,9 @@ impl Log {
             }
             if records.len() < PAGE {
                 return Ok(true);
+            }
+            if !is_alone {
+                return Ok(false);
             }
         }
     }

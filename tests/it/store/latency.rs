@@ -27,8 +27,8 @@ async fn a_page_waits_for_one_answer_whenever_it_comes() {
     let patient = |builder: tower_fred::redis::RedisBuilder| builder.deadline(2 * LATENCY * 10);
     let redis = handle_with(&proxy.url(), patient).await;
     let layer = CacheLayer::new(redis.clone());
-    let page = site(layer.clone(), &Default::default(), Duration::ZERO);
-    let near = site(layer.near(1 << 20), &Default::default(), Duration::ZERO);
+    let page = site(&layer, &Default::default(), Duration::ZERO);
+    let near = site(&layer.near(1 << 20), &Default::default(), Duration::ZERO);
     for _ in 0..3 {
         ask(&near).await;
         ask(&page).await;

@@ -44,7 +44,7 @@ fn memo(redis: &Redis) -> Memo<u64> {
 
 /// A handler that takes some time, behind a cache.
 pub(super) fn site(
-    layer: CacheLayer,
+    layer: &CacheLayer,
     calls: &Arc<AtomicUsize>,
     time: Duration,
 ) -> impl Service<Request<axum::body::Body>, Response = Response<Page>, Error = Infallible, Future: Send>
@@ -152,7 +152,7 @@ async fn a_response_that_was_made_while_redis_was_away_is_stored_when_it_is_back
         let server = outage.server().await;
         let [here, there, third] = three(&server.url()).await;
         let calls = Arc::default();
-        let near = site(CacheLayer::new(here.clone()), &calls, LOAD);
+        let near = site(&CacheLayer::new(here.clone()), &calls, LOAD);
         for redis in [&here, &there, &third] {
             memo(redis).get(0).await.expect("get");
         }
@@ -162,7 +162,7 @@ async fn a_response_that_was_made_while_redis_was_away_is_stored_when_it_is_back
         let never = Arc::default();
         let others = [&there, &third].map(|redis| {
             let layer = CacheLayer::new(redis.clone());
-            site(layer, &never, Duration::ZERO)
+            site(&layer, &never, Duration::ZERO)
         });
         // A request that is sent too early is not answered from the cache.
         let stored = async { while memo(&third).get(0).await.is_err() {} };
@@ -216,8 +216,8 @@ async fn a_request_waits_for_one_deadline_in_all() {
     let redis = handle_with(&proxy.url(), |builder| builder.deadline(DEADLINE)).await;
     let calls = Arc::default();
     let layer = CacheLayer::new(redis.clone());
-    let page = site(layer.clone(), &calls, Duration::ZERO);
-    let near = site(layer.near(1 << 20), &calls, Duration::ZERO);
+    let page = site(&layer, &calls, Duration::ZERO);
+    let near = site(&layer.near(1 << 20), &calls, Duration::ZERO);
     let memo = memo(&redis);
     for _ in 0..3 {
         ask(&near).await;
@@ -249,8 +249,8 @@ async fn when_the_log_is_evicted_no_purge_is_forgotten() {
     let (near, far) = (memo(&here).near(1 << 20), memo(&there).near(1 << 20));
     let (calls, other) = (Arc::default(), Arc::default());
     let (page, other_page) = (
-        site(CacheLayer::new(here.clone()), &calls, Duration::ZERO),
-        site(CacheLayer::new(there.clone()), &other, Duration::ZERO),
+        site(&CacheLayer::new(here.clone()), &calls, Duration::ZERO),
+        site(&CacheLayer::new(there.clone()), &other, Duration::ZERO),
     );
     near.set(1, &1).await.expect("set");
     near.set(2, &2).await.expect("set");

@@ -36,7 +36,7 @@ async fn two_thousand_hits_at_once_are_a_handful_of_commands() {
     let server = Server::start();
     let redis = handle_with(&server.url(), |builder| builder).await;
     let calls = Arc::default();
-    let page = site(CacheLayer::new(redis.clone()), &calls, Duration::ZERO);
+    let page = site(&CacheLayer::new(redis.clone()), &calls, Duration::ZERO);
     timeout(MINUTE, async { while !ask(&page).await {} })
         .await
         .expect("stored");
