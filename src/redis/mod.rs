@@ -93,6 +93,8 @@ pub use builder::RedisBuilder;
 pub use client::handle::Redis;
 pub use connection::health::Health;
 
+#[cfg(feature = "rate-limit")]
+pub(crate) use client::packed_script::{Numbers, PackedScript};
 pub(crate) use client::script::Script;
 pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]

@@ -5,6 +5,8 @@
 
 pub(crate) mod commands;
 pub(crate) mod handle;
+#[cfg(feature = "rate-limit")]
+pub(crate) mod packed_script;
 pub(crate) mod script;
 pub(crate) mod shared_values;
 pub(crate) mod stream;

@@ -34,10 +34,22 @@ pub(crate) struct Script {
     loaded: OnceLock<Loaded>,
 }
 
+/// The text of a script, and its hash.
 #[derive(Debug)]
-struct Loaded {
-    source: Bytes,
-    sha1: Bytes,
+pub(super) struct Loaded {
+    pub(super) source: Bytes,
+    pub(super) sha1: Bytes,
+}
+
+impl Loaded {
+    pub(super) fn new(parts: &[&str]) -> Self {
+        let source = parts.concat();
+        let sha1 = sha1_hash(&source).into();
+        Self {
+            source: source.into(),
+            sha1,
+        }
+    }
 }
 
 impl Script {
@@ -49,14 +61,8 @@ impl Script {
     }
 
     fn loaded(&self) -> &Loaded {
-        self.loaded.get_or_init(|| {
-            let source = [PRELUDE, self.body].concat();
-            let sha1 = sha1_hash(&source).into();
-            Loaded {
-                source: source.into(),
-                sha1,
-            }
-        })
+        self.loaded
+            .get_or_init(|| Loaded::new(&[PRELUDE, self.body]))
     }
 }
 
@@ -214,34 +220,38 @@ fn is_late(reply: &Value) -> bool {
 
 /// What a script replied, if it ran.
 fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
-    let unexpected = || {
-        Error::new(
-            Kind::Corrupt,
-            "redis answered a script with an unexpected value",
-        )
-    };
     let Value::Array(mut values) = reply else {
-        return Err(unexpected());
+        return Err(corrupt());
     };
     match values.get(2).and_then(Value::as_bytes) {
         Some(b"ran") => {}
-        Some(b"late") => {
-            return Err(Error::new(
-                Kind::Timeout,
-                "the script reached redis after its time limit and did not run",
-            ));
-        }
-        _ => return Err(unexpected()),
+        Some(b"late") => return Err(ran_late()),
+        _ => return Err(corrupt()),
     }
     let rest = values.split_off(3);
     Value::Array(rest)
         .convert()
-        .map_err(|error| unexpected().caused_by(error))
+        .map_err(|error| corrupt().caused_by(error))
+}
+
+/// The reply has not the form that the script gives it.
+pub(super) fn corrupt() -> Error {
+    Error::new(
+        Kind::Corrupt,
+        "redis answered a script with an unexpected value",
+    )
+}
+
+pub(super) fn ran_late() -> Error {
+    Error::new(
+        Kind::Timeout,
+        "the script reached redis after its time limit and did not run",
+    )
 }
 
 const PRELUDE: &str = include_str!("lua/prelude.lua");
 
-static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
+pub(super) static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
 mod tests {
