@@ -26,12 +26,16 @@ mod server;
 
 use std::{alloc::System, convert::Infallible, time::Duration};
 
-use http::{Request, Response, header};
+use http::{Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tokio::{sync::Mutex, task::yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_fred::{CacheLayer, Redis, SessionLayer, memo::Memo};
+use tower_fred::{
+    CacheLayer, RateLimitLayer, Redis, SessionLayer,
+    memo::Memo,
+    rate_limit::{Policy, Quota, RateLimiter},
+};
 
 use patience::until;
 use server::Server;
@@ -172,3 +176,41 @@ async fn a_value_from_this_process_takes_a_few_allocations() {
     assert!(allocations <= 1, "{allocations} allocations");
     assert!(bytes <= 128, "{bytes} bytes");
 }
+
+/// A request took 67 allocations: a list of ten words, another of eleven in the reply, and header fields made of pieces.
+#[tokio::test]
+async fn a_limit_check_takes_few_allocations() {
+    let _alone = ALONE.lock().await;
+    let server = Server::start();
+    let quota = Quota::per_second(1_000_000);
+    let redis = server.redis().await;
+    let limiter = RateLimiter::new(redis.clone(), quota).name("alone");
+    let (check, _) = least(async || {
+        let decision = limiter.check("alice").await.expect("a decision");
+        assert!(decision.is_allowed());
+    })
+    .await;
+    let handler = service_fn(|request: Request<String>| async move {
+        drop(request);
+        Ok::<_, Infallible>(Response::new(String::new()))
+    });
+    let layer = RateLimitLayer::new(redis, Policy::new("layer", quota)).by(|_: &Parts| Some(7_u64));
+    let service = layer.layer(handler);
+    let (request, _) = least(async || {
+        let response = service.clone().oneshot(Request::new(String::new())).await;
+        assert!(
+            response
+                .expect("a response")
+                .headers()
+                .contains_key("ratelimit")
+        );
+    })
+    .await;
+    println!("allocations of a check: {check}, of a request: {request}");
+    assert!(check <= MOST_OF_CHECK, "{check} allocations");
+    assert!(request <= MOST_OF_REQUEST, "{request} allocations");
+}
+
+/// Most of them are those of fred for its command. Debug builds count 15 and 28.
+const MOST_OF_CHECK: usize = 17;
+const MOST_OF_REQUEST: usize = 31;

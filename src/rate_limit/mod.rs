@@ -40,7 +40,7 @@
 //! | --- | --- | --- |
 //! | [`Gcra`](Algorithm::Gcra), the default | the quota and a burst | a time, with a name also the quota, until the burst is there again |
 //! | [`SlidingLog`](Algorithm::SlidingLog) | the quota | each admitted request of the last window, up to 10,000 |
-//! | [`SlidingWindow`](Algorithm::SlidingWindow) | the quota; a busy subject gets about 1 % less | a value of 260 bytes, for a window |
+//! | [`SlidingWindow`](Algorithm::SlidingWindow) | the quota; a busy subject gets about 1 % less | a value of 268 bytes, for a window |
 //! | [`CalendarWindow`](Algorithm::CalendarWindow) | twice the quota, across a boundary | a number, until the window ends |
 //! | [`Policy::concurrency`] | so many at the same time | each request that is being served |
 //!

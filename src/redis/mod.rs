@@ -116,6 +116,8 @@ pub use connection::health::Health;
 
 #[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
 pub(crate) use client::budget::Budget;
+#[cfg(feature = "rate-limit")]
+pub(crate) use client::packed_script::{Numbers, PackedScript};
 pub(crate) use client::script::Script;
 pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]

@@ -23,7 +23,7 @@ pub enum Decision {
 
 impl Decision {
     /// The decision that follows from `standings`, of which there is at least one.
-    pub(crate) fn new(admitted: bool, standings: Vec<Standing>) -> Self {
+    pub(crate) fn new(admitted: bool, standings: impl Into<Arc<[Standing]>>) -> Self {
         let standings: Arc<[Standing]> = standings.into();
         if admitted {
             return Self::Allow(Admission {
@@ -100,7 +100,7 @@ impl Decision {
         let more = |standing: &Standing| standing.with_more(permits);
         Self::new(
             self.is_allowed(),
-            self.standings().iter().map(more).collect(),
+            self.standings().iter().map(more).collect::<Vec<_>>(),
         )
     }
 }

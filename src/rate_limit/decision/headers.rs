@@ -1,6 +1,6 @@
 //! The header fields that tell a client its limits.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::RETRY_AFTER};
 
@@ -40,29 +40,48 @@ pub(crate) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[D
 }
 
 fn draft_11(headers: &mut HeaderMap, decision: &Decision) {
-    let told = |standing: &&Standing| !standing.is_shadow();
-    let limits = decision.standings().iter().filter(told).map(|standing| {
-        let item = &standing.fields().item;
-        let window = standing.effective_window().map(seconds);
-        let window = window.map_or(String::new(), |window| format!(";t={window}"));
-        (item, format!("{item};r={}{window}", standing.remaining()))
+    let all = || {
+        let standings = decision.standings().iter();
+        standings.filter(|standing| !standing.is_shadow())
+    };
+    let Some(first) = all().next() else { return };
+    let is_only = all().nth(1).is_none();
+    add(headers, &RATELIMIT, all(), |line, standing| {
+        line.push_str(&standing.fields().item);
+        let remaining = standing.remaining();
+        // Writing into a string cannot fail.
+        let _ = match standing.effective_window().map(seconds) {
+            Some(window) => write!(line, ";r={remaining};t={window}"),
+            None => write!(line, ";r={remaining}"),
+        };
     });
-    add(headers, &RATELIMIT, limits);
-    let policies = decision.standings().iter().filter(told).map(|standing| {
-        let fields = standing.fields();
-        (&fields.item, fields.policy.clone())
-    });
-    add(headers, &RATELIMIT_POLICY, policies);
+    match &first.fields().policy_field {
+        Some(field) if is_only && !headers.contains_key(RATELIMIT_POLICY) => {
+            headers.insert(RATELIMIT_POLICY, field.clone());
+        }
+        _ => add(headers, &RATELIMIT_POLICY, all(), |line, standing| {
+            line.push_str(&standing.fields().policy);
+        }),
+    }
 }
 
 /// Appends the items whose names the field does not have yet.
 fn add<'a>(
     headers: &mut HeaderMap,
     field: &HeaderName,
-    items: impl Iterator<Item = (&'a String, String)>,
+    standings: impl Iterator<Item = &'a Standing>,
+    item: impl Fn(&mut String, &Standing),
 ) {
-    let items = items.filter(|(name, _)| !is_in(headers, field, name.as_bytes()));
-    let line = items.map(|(_, item)| item).collect::<Vec<_>>().join(", ");
+    let mut line = String::with_capacity(64);
+    for standing in standings {
+        if is_in(headers, field, standing.fields().item.as_bytes()) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(", ");
+        }
+        item(&mut line, standing);
+    }
     if line.is_empty() {
         return;
     }

@@ -60,7 +60,7 @@ impl LocalLimiter {
             };
             Standing::new(limit, Reading::of_gcra(fits, level), request)
         });
-        Some(Decision::new(admitted, standings.collect()))
+        Some(Decision::new(admitted, standings.collect::<Vec<_>>()))
     }
     /// Decides at `now`, in microseconds of any clock that does not run backwards: counted under all the policies or none.
     /// Gives whether each admits, and its debt.

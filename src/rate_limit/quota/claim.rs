@@ -36,12 +36,23 @@ impl Claim {
 
     /// The keys in Redis, one for each policy. The braces are a hash tag: all keys of one subject are in one cluster
     /// slot.
+    ///
+    /// Earlier releases have names of another length, with 32 hexadecimal digits in the braces and after them. So neither
+    /// reads what the other stores: while both run, each grants its own budget.
     pub(crate) fn keys(&self, namespace: &str) -> impl Iterator<Item = String> {
-        let start = format!("{namespace}:r:{{{}", self.identity.to_hex());
-        self.limits().map(move |limit| {
-            let suffix = self.unnamed(limit).map_or(&limit.suffix, |one| &one.suffix);
-            [&*start, suffix].concat()
-        })
+        self.limits().map(move |limit| self.key(limit, namespace))
+    }
+
+    /// The key in Redis of one of the policies.
+    pub(crate) fn key(&self, limit: &Limit, namespace: &str) -> String {
+        let suffix = self.unnamed(limit).map_or(&limit.suffix, |one| &one.suffix);
+        let length = namespace.len() + KIND.len() + Identity::NAME + suffix.len();
+        let mut key = String::with_capacity(length);
+        key.push_str(namespace);
+        key.push_str(KIND);
+        key.extend(self.identity.to_name().map(char::from));
+        key.push_str(suffix);
+        key
     }
 
     /// The budget that a policy without a name shares with other numbers, if it shares one.
@@ -55,6 +66,9 @@ impl Claim {
         limit.policy.is_named() || self.unnamed(limit).is_some()
     }
 }
+
+/// What stands between the namespace and the subject.
+const KIND: &str = ":r:{";
 
 impl UnnamedBudget {
     pub(crate) fn of(limit: &Limit) -> Self {

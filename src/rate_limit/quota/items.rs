@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 use super::quota::Quota;
 
 /// The constant parts of what `RateLimit` and `RateLimit-Policy` say about a policy.
@@ -11,6 +13,8 @@ pub(crate) struct PolicyItems {
     pub(crate) item: String,
     /// The item of `RateLimit-Policy` in draft 11.
     pub(crate) policy: String,
+    /// The same as the value of a field.
+    pub(crate) policy_field: Option<HeaderValue>,
 }
 
 impl PolicyItems {
@@ -24,7 +28,12 @@ impl PolicyItems {
             },
             None => format!("{item};q={limit};qu=\"concurrent-requests\""),
         };
-        Self { item, policy }
+        Self {
+            // A name is printable ASCII, so there is a value.
+            policy_field: HeaderValue::try_from(&policy).ok(),
+            item,
+            policy,
+        }
     }
 }
 

@@ -36,9 +36,11 @@ pub(crate) struct Limit {
     /// The algorithm and its numbers, as the scripts take them.
     pub(crate) kind: Bytes,
     pub(crate) numbers: [Bytes; 3],
+    /// The same numbers, which are below 2^53.
+    pub(crate) doubles: [f64; 3],
     /// With GCRA: all its numbers as text. A budget on which other numbers may be used stores it beside the debt. Then
-    /// it is the third argument of the scripts, in place of the third number.
-    pub(crate) mark: Option<Bytes>,
+    /// it is the third argument of `decide.lua`, in place of the third number.
+    pub(crate) mark: Option<Mark>,
     /// The end of its keys in Redis.
     pub(crate) suffix: String,
     /// Different for each algorithm, name and set of numbers.
@@ -109,8 +111,9 @@ impl Limit {
             rate: policy.rate(),
             kind: Bytes::from_static(kind.as_bytes()),
             numbers: numbers.map(|number| Bytes::from(number.to_string())),
-            mark: policy.rate().map(|rate| mark(rate, policy.limit()).into()),
-            suffix: format!("}}:{}", budget.to_hex()),
+            doubles: numbers.map(|number| number as f64),
+            mark: policy.rate().map(|rate| Mark::new(rate, policy.limit())),
+            suffix: suffix(budget),
             digest,
             noted: AtomicBool::new(false),
             fields: PolicyItems::new(policy.name(), policy.quota(), policy.limit()),
@@ -124,7 +127,7 @@ impl Limit {
     pub(crate) fn shared_suffix(&self) -> String {
         let (kind, numbers) = self.policy.script();
         let budget = Identity::numbers(kind, self.policy.name(), numbers, true);
-        format!("}}:{}", budget.to_hex())
+        suffix(budget)
     }
 
     /// The same quota under GCRA, the algorithm of the local limiter; `None` for a shadow or concurrency policy.
@@ -166,6 +169,46 @@ impl From<Vec<Policy>> for Policies {
     /// Panics when there is none, or two have the same name.
     fn from(policies: Vec<Policy>) -> Self {
         Self::new(policies)
+    }
+}
+
+/// The end of a key: 66 bits of the digest, as a subject has few budgets, and no client chooses them.
+fn suffix(budget: Identity) -> String {
+    let name = budget.to_name();
+    let bits = name.iter().take(11).copied().map(char::from);
+    ['}'].into_iter().chain(bits).collect()
+}
+
+/// The numbers of GCRA as text, as a value in Redis has them: see [`mark`].
+#[derive(Clone, Debug)]
+pub(crate) struct Mark {
+    /// A colon, then the mark.
+    stored: Bytes,
+    /// Whether a microsecond has several ticks.
+    has_ticks: bool,
+}
+
+impl Mark {
+    fn new(rate: Rate, burst: u32) -> Self {
+        Self {
+            stored: [":", &mark(rate, burst)].concat().into(),
+            has_ticks: rate.per_micro > 1,
+        }
+    }
+
+    /// The mark alone.
+    pub(crate) fn digits(&self) -> Bytes {
+        self.stored.slice(1..)
+    }
+
+    /// What follows the time in a value with a mark.
+    pub(crate) fn stored(&self) -> &[u8] {
+        &self.stored
+    }
+
+    /// What follows the time in a value without a mark: a colon before the ticks.
+    pub(crate) fn without_numbers(&self) -> &[u8] {
+        if self.has_ticks { b":" } else { b"" }
     }
 }
 

@@ -57,7 +57,7 @@ pub enum Algorithm {
     /// An exact sliding window: a permit comes back when its request leaves the window. It stores each admitted
     /// request, so a quota may have at most 10,000 permits. The quota's burst is not used.
     SlidingLog,
-    /// A sliding window in constant memory: a value of 260 bytes for each subject. As [`SlidingLog`](Self::SlidingLog),
+    /// A sliding window in constant memory: a value of 268 bytes for each subject. As [`SlidingLog`](Self::SlidingLog),
     /// but a permit comes back up to a 60th of a window later, so that a busy subject gets about 1 % less than the
     /// quota. The quota's burst is not used.
     SlidingWindow,

@@ -28,9 +28,9 @@ pub(crate) fn arguments(
         .flat_map(|claim| claim.limits().map(move |limit| (claim, limit)));
     for (claim, limit) in limits {
         let [a, b, c] = limit.numbers.clone();
-        let c = match (id, limit.policy.lease_time(), &limit.mark) {
-            (Some(id), Some(lease), _) => format!("{}:{}", id.text(), lease.as_micros()).into(),
-            (_, _, Some(mark)) if claim.may_change(limit) => mark.clone(),
+        let c = match (id, &limit.mark) {
+            (Some(id), _) if limit.policy.lease_time().is_some() => id.member(limit).into(),
+            (_, Some(mark)) if claim.may_change(limit) => mark.digits(),
             _ => c,
         };
         let [a, b, c] = [a, b, c].map(Value::from);

@@ -6,6 +6,7 @@ use super::{
     lease_id::LeaseId,
     reply,
     scripts::{REFUND, RENEW, RESET, decider},
+    single,
 };
 use crate::{
     error::Error,
@@ -23,6 +24,9 @@ pub(crate) async fn decide(
     ask: Ask,
     id: Option<&LeaseId>,
 ) -> Result<Grant, Error> {
+    if let Some((claim, limit)) = single::of(claims, ask) {
+        return single::take(redis, claim, limit, ask.least, id).await;
+    }
     let head = [
         number(ask.least),
         number(ask.most),
@@ -65,6 +69,9 @@ pub(crate) async fn refund(
 
 /// Gives the place of the lease `id` back.
 pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Result<(), Error> {
+    if let Some((claim, limit)) = only_places(claims) {
+        return single::leave(redis, claim, limit, id).await;
+    }
     let args = arguments(
         [number(0), word("-"), word("-")],
         claims,
@@ -77,6 +84,16 @@ pub(crate) async fn leave(redis: &Redis, claims: &[Claim], id: &LeaseId) -> Resu
     redis
         .run_on::<()>(&REFUND, &keys(redis, claims), args)
         .await
+}
+
+/// The concurrency policy, if there is only one.
+fn only_places(claims: &[Claim]) -> Option<(&Claim, &Limit)> {
+    let limits = claims
+        .iter()
+        .flat_map(|claim| claim.limits().map(move |limit| (claim, &**limit)));
+    let mut places = limits.filter(|(_, limit)| limit.policy.lease_time().is_some());
+    let only = places.next()?;
+    places.next().is_none().then_some(only)
 }
 
 /// Extends the lease `id`.

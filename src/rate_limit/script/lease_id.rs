@@ -11,7 +11,9 @@ use std::{
     time::SystemTime,
 };
 
-/// The member that holds a place in Redis; unique over all processes.
+use crate::rate_limit::quota::policies::Limit;
+
+/// The name of a lease; unique over all processes.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseId(Box<str>);
 
@@ -23,8 +25,10 @@ impl LeaseId {
         Self(format!("{}{number:x}", *PROCESS).into())
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.0
+    /// The member that holds a place of a concurrency policy: it contains the length of the lease.
+    pub(crate) fn member(&self, limit: &Limit) -> String {
+        let lease = limit.policy.lease_time().unwrap_or_default();
+        format!("{}:{}", self.0, lease.as_micros())
     }
 }
 

@@ -10,3 +10,4 @@ pub(crate) mod lease;
 pub(crate) mod lease_id;
 pub(crate) mod reply;
 pub(crate) mod scripts;
+pub(crate) mod single;

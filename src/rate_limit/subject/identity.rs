@@ -82,9 +82,20 @@ impl Identity {
         self.0[0]
     }
 
-    /// The digest as the hexadecimal text that is part of a Redis key.
-    pub(crate) fn to_hex(self) -> String {
-        format!("{:032x}", u128::from_be_bytes(self.0))
+    /// The length of the name.
+    pub(crate) const NAME: usize = 22;
+
+    /// The digest as text that is part of a Redis key: base64url (RFC 4648 §5) without padding.
+    pub(crate) fn to_name(self) -> [u8; Self::NAME] {
+        let bits = u128::from_be_bytes(self.0);
+        // 6 bits for each character; the last one has the 2 that are left.
+        std::array::from_fn(|at| {
+            let sextet = match 122_usize.checked_sub(6 * at) {
+                Some(lower) => bits >> lower,
+                None => bits << 4,
+            };
+            BASE64URL[(sextet & 63) as usize]
+        })
     }
 
     /// Hashes each part after its length, so that two different lists of parts never give the same input.
@@ -100,6 +111,8 @@ impl Identity {
         Self(digest)
     }
 }
+
+const BASE64URL: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// What an identity is made from. The numbers are hashed, so the keys in Redis depend on them.
 #[derive(Clone, Copy)]
@@ -246,6 +259,15 @@ mod tests {
         assert_eq!(of("2001:db8::1", 0), of("::2", 0));
         assert_eq!(of("192.0.2.7", 0), of("192.0.2.7", 128));
         assert_ne!(of("192.0.2.7", 0), of("192.0.2.8", 0));
+    }
+
+    #[test]
+    fn a_name_is_base64url() {
+        let name = |digest| String::from_utf8(Identity(digest).to_name().to_vec()).expect("text");
+        assert_eq!(name([0; 16]), "AAAAAAAAAAAAAAAAAAAAAA");
+        assert_eq!(name([255; 16]), "_____________________w");
+        let bytes = *b"\x00\x10\x83\x10\x51\x87\x20\x92\x8b\x30\xd3\x8f\x41\x14\x93\x51";
+        assert_eq!(name(bytes), "ABCDEFGHIJKLMNOPQRSTUQ");
     }
 
     #[test]

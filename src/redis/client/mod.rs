@@ -7,6 +7,9 @@
 pub(crate) mod budget;
 pub(crate) mod commands;
 pub(crate) mod handle;
+mod loaded_script;
+#[cfg(feature = "rate-limit")]
+pub(crate) mod packed_script;
 pub(crate) mod script;
 pub(crate) mod shared_values;
 pub(crate) mod stream;

@@ -11,18 +11,17 @@ use std::{
 use bytes::Bytes;
 use fred::{
     clients::{Client, WithOptions},
-    error::{Error as FredError, ErrorKind},
-    interfaces::ClientLike,
-    types::{ClusterHash, CustomCommand, FromValue, Value},
-    util::sha1_hash,
+    error::Error as FredError,
+    types::{FromValue, Value},
 };
 
-use super::handle::Redis;
+use super::{
+    handle::Redis,
+    loaded_script::{LoadedScript, Run, out_of_turn},
+};
 use crate::{
     error::{Error, Kind},
-    redis::connection::{
-        fred_error::is_unanswered, server_clock::ServerClock, settings::CommandOptions,
-    },
+    redis::connection::server_clock::ServerClock,
 };
 
 /// A Lua script over one key, or over keys of one hash tag. The text of `prelude.lua` stands before it. Its own arguments
@@ -34,13 +33,7 @@ use crate::{
 pub(crate) struct Script {
     flags: &'static str,
     body: &'static str,
-    loaded: OnceLock<Loaded>,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    source: Bytes,
-    sha1: Bytes,
+    loaded: OnceLock<LoadedScript>,
 }
 
 impl Script {
@@ -62,15 +55,9 @@ impl Script {
         }
     }
 
-    fn loaded(&self) -> &Loaded {
-        self.loaded.get_or_init(|| {
-            let source = [self.flags, PRELUDE, self.body].concat();
-            let sha1 = sha1_hash(&source).into();
-            Loaded {
-                source: source.into(),
-                sha1,
-            }
-        })
+    fn loaded(&self) -> &LoadedScript {
+        self.loaded
+            .get_or_init(|| LoadedScript::new(&[self.flags, PRELUDE, self.body]))
     }
 }
 
@@ -154,7 +141,7 @@ impl Redis {
 
 /// One run of a script. Its words are reference-counted, not copied.
 struct Call<'a> {
-    script: &'a Loaded,
+    script: &'a LoadedScript,
     keys: Vec<Bytes>,
     since: Option<Instant>,
     proof: Bytes,
@@ -180,71 +167,20 @@ impl Call<'_> {
                 .chain(self.args.iter().cloned())
                 .collect()
         };
-        let answer = client
-            .custom(self.command("EVALSHA"), words(&self.script.sha1))
-            .await;
-        let reply = match answer {
-            Err(error) if is_not_loaded(&error) => {
-                Box::pin(self.load_and_run(client, words)).await?
-            }
-            answer => answer?,
+        let run = Run {
+            script: self.script,
+            client,
+            key: self.keys.first().map_or(b"", |key| key),
+            begun: self.begun,
+            deadline: self.deadline,
         };
+        let reply = run.send(words).await?;
         if is_proven(&reply, &self.proof) {
             Ok(reply)
         } else {
             Err(out_of_turn())
         }
     }
-
-    /// Runs a script that its server does not have. Nothing ran before this, and each step that fails ran nothing either.
-    ///
-    /// Servers forget the scripts of `EVAL` after 500 others (Redis 7.4, Valkey 8), those of `SCRIPT LOAD` never.
-    async fn load_and_run(
-        &self,
-        client: &WithOptions<Client>,
-        words: impl Fn(&Bytes) -> Vec<Value>,
-    ) -> Result<Value, FredError> {
-        // All steps together have the deadline of one command.
-        let step = async |name, words: Vec<Value>| -> Result<Value, FredError> {
-            let left = self.deadline.saturating_sub(self.begun.elapsed());
-            let options = CommandOptions::new(left.max(Duration::from_millis(1)));
-            let client = client.with_options(&options.options);
-            client.custom(self.command(name), words).await
-        };
-        let load = vec!["LOAD".into(), self.script.source.clone().into()];
-        match step("SCRIPT", load).await {
-            Ok(sha1) if sha1.as_bytes() == Some(&*self.script.sha1) => {
-                match step("EVALSHA", words(&self.script.sha1)).await {
-                    // Forgotten again, or another server has the key by now.
-                    Err(error) if is_not_loaded(&error) => {}
-                    answer => return answer,
-                }
-            }
-            Ok(_) => return Err(out_of_turn()),
-            Err(error) if is_unanswered(&error) => return Err(error),
-            // The user may not be allowed to load scripts.
-            Err(_) => {}
-        }
-        step("EVAL", words(&self.script.source)).await
-    }
-
-    /// Typed `evalsha` would drop the options of the client.
-    fn command(&self, name: &'static str) -> CustomCommand {
-        let hash = match self.keys.first() {
-            Some(key) => ClusterHash::from(&**key),
-            None => ClusterHash::FirstKey,
-        };
-        CustomCommand::new_static(name, hash, false)
-    }
-}
-
-fn out_of_turn() -> FredError {
-    FredError::new(ErrorKind::Protocol, "the reply is to another command")
-}
-
-/// Whether the server ran nothing because it does not have the script.
-fn is_not_loaded(error: &FredError) -> bool {
-    error.details().starts_with("NOSCRIPT")
 }
 
 /// Whether a reply answers the run with this proof. A reply that is no list comes from a script that failed half-way.
@@ -269,34 +205,38 @@ fn is_late(reply: &Value) -> bool {
 
 /// What a script replied, if it ran.
 fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
-    let unexpected = || {
-        Error::new(
-            Kind::Corrupt,
-            "redis answered a script with an unexpected value",
-        )
-    };
     let Value::Array(mut values) = reply else {
-        return Err(unexpected());
+        return Err(corrupt());
     };
     match values.get(2).and_then(Value::as_bytes) {
         Some(b"ran") => {}
-        Some(b"late") => {
-            return Err(Error::new(
-                Kind::Timeout,
-                "the script reached redis after its time limit and did not run",
-            ));
-        }
-        _ => return Err(unexpected()),
+        Some(b"late") => return Err(ran_late()),
+        _ => return Err(corrupt()),
     }
     let rest = values.split_off(3);
     Value::Array(rest)
         .convert()
-        .map_err(|error| unexpected().caused_by(error))
+        .map_err(|error| corrupt().caused_by(error))
+}
+
+/// The reply has not the form that the script gives it.
+pub(super) fn corrupt() -> Error {
+    Error::new(
+        Kind::Corrupt,
+        "redis answered a script with an unexpected value",
+    )
+}
+
+pub(super) fn ran_late() -> Error {
+    Error::new(
+        Kind::Timeout,
+        "the script reached redis after its time limit and did not run",
+    )
 }
 
 const PRELUDE: &str = include_str!("lua/prelude.lua");
 
-static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
+pub(super) static NEXT_PROOF: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(test)]
 mod tests {

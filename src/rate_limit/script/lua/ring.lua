@@ -1,14 +1,14 @@
 -- The sliding window in constant memory: a string with the permits used in each of the last 61 sub-windows, of which 60
 -- make a window. A permit counts until its whole sub-window has left the window, so no window has more than the quota.
 --
--- The string is, big-endian: the number of the newest sub-window and the length of one as doubles, 61 counts as 32 bits,
--- newest first.
+-- The string is, big-endian: the number of the newest sub-window, the length of one, and the sum of the counts as doubles;
+-- then 61 counts as 32 bits, newest first.
 --
 -- a, b     permits in a window, microseconds of a sub-window
 -- level    permits used
 local RING = 60
-local RING_FORMAT = '>ddI4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
-local RING_BYTES = 16 + 4 * (RING + 1)
+local RING_FORMAT = '>dddI4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4I4'
+local RING_BYTES = 24 + 4 * (RING + 1)
 
 -- The time until so many of the permits have left the window.
 local function ring_free(p, permits)
@@ -20,7 +20,7 @@ local function ring_free(p, permits)
 end
 
 local function ring_store(p)
-  local value = struct.pack(RING_FORMAT, p.head, p.b, unpack(p.counts, 0, RING))
+  local value = struct.pack(RING_FORMAT, p.head, p.b, p.used, unpack(p.counts, 0, RING))
   redis.call('SET', p.key, value, 'PXAT', until_ms((p.head + RING + 1) * p.b))
 end
 
@@ -37,7 +37,7 @@ kinds.ring = {
       for age = 0, RING do
         local place = same and age + shift or (values[1] - age + RING + 1) * values[2] > now and 0 or -1
         if p.counts[place] then
-          p.counts[place] = math.min(4294967295, p.counts[place] + values[3 + age])
+          p.counts[place] = math.min(4294967295, p.counts[place] + values[4 + age])
         end
       end
       for age = 0, RING do p.used = p.used + p.counts[age] end
@@ -54,7 +54,7 @@ kinds.ring = {
   give = function(p, n)
     for age = RING, 0, -1 do
       local some = math.min(n, p.counts[age])
-      n, p.counts[age] = n - some, p.counts[age] - some
+      n, p.used, p.counts[age] = n - some, p.used - some, p.counts[age] - some
     end
     ring_store(p)
   end,

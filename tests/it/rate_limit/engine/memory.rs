@@ -257,7 +257,7 @@ async fn processes_with_batches_never_admit_more_than_the_quota_together() {
 }
 
 /// The bytes of a key with all that the server keeps for it, by algorithm: 72 for GCRA's key and value, twice as much for
-/// the tables; 260 more for a ring, and as a log is a listpack, some 60 more for that.
+/// the tables; 268 more for a ring, and as a log is a listpack, some 60 more for that.
 const THEORY: [(Algorithm, u64, u64); 4] = [
     (Algorithm::Gcra, 100_000, 260),
     (Algorithm::CalendarWindow, 20_000, 280),

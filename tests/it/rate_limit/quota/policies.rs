@@ -287,7 +287,7 @@ async fn foreign_values_count_as_nothing() {
             assert!(left > 0, "{context}");
         }
         // A ring of the right length with anything in it: bounded, and no error.
-        let ring = "\u{7f}".repeat(260);
+        let ring = "\u{7f}".repeat(268);
         let _: i64 = command(&admin, "DEL", &[&key]).await;
         let _: String = command(&admin, "SET", &[&key, &ring]).await;
         let _ = limiter.check("alice").await.unwrap();

@@ -4,7 +4,11 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use tower_fred::fred::clients::Client;
+use tower_fred::fred::{
+    clients::Client,
+    interfaces::ClientLike,
+    types::{CustomCommand, Value},
+};
 
 use super::{
     gcra::{PaidAt, Rate},
@@ -30,7 +34,7 @@ pub(super) struct Policy {
 
 /// What a script says: whether it admits, and of each policy whether it does, its level, and the waits until the request
 /// fits, until there is one more permit and until there are all.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) admitted: bool,
     pub(super) granted: u64,
@@ -87,7 +91,84 @@ impl<'a> Script<'a> {
         numbers.collect()
     }
 
+    /// Where a single policy has a script of its own, that one decides, and has to say the same as the general one.
     pub(super) async fn ask(&self, now: u64, [least, most]: [u64; 2], mode: &str) -> Answer {
+        if self.policies.len() > 1 || least != most || least == 0 || mode != "take" {
+            return self.ask_in_general(now, [least, most], mode).await;
+        }
+        let (policy, key) = &self.policies[0];
+        let copy = format!("{key}:copy");
+        let _: i64 = command(self.admin, "COPY", &[key, &copy, "REPLACE"]).await;
+        let general = Script {
+            admin: self.admin,
+            policies: vec![(policy.clone(), copy.clone())],
+        };
+        let expected = general.ask_in_general(now, [least, most], mode).await;
+        let answer = self.ask_single(now, least).await;
+        assert_eq!(answer, expected, "{policy:?} {least}");
+        let _: i64 = command(self.admin, "DEL", &[&copy]).await;
+        answer
+    }
+
+    /// The script for the only policy.
+    async fn ask_single(&self, now: u64, cost: u64) -> Answer {
+        let (policy, key) = &self.policies[0];
+        let mut text = single(policy.kind);
+        for (old, new) in [
+            ("redis.call('TIME')", "{ARGV[2], ARGV[3]}"),
+            // The server would let keys go by its own clock.
+            ("micros / 1000) + 1", "micros / 1000) + 4e12"),
+            ("string.sub(text, 1, 13)", "'9999999999999'"),
+            ("(ends - ends % 1000) / 1000", "9999999999999"),
+        ] {
+            assert!(text.matches(old).count() <= 1, "{old}");
+            text = text.replace(old, new);
+        }
+        let mut argument = b"a proof.".to_vec();
+        let numbers = policy.numbers.map(|number| number as f64);
+        for number in [f64::INFINITY, cost as f64].into_iter().chain(numbers) {
+            argument.extend(number.to_le_bytes());
+        }
+        let mark = match policy.kind {
+            "gcra" if policy.mark.is_some() || policy.numbers[1] > 1 => {
+                format!(":{}", policy.mark.as_deref().unwrap_or_default())
+            }
+            "places" => policy.mark.clone().unwrap_or("7".to_owned()),
+            _ => String::new(),
+        };
+        argument.extend(mark.bytes());
+        let [seconds, micros] = [now / 1_000_000, now % 1_000_000].map(|number| number.to_string());
+        let words: [&[u8]; 6] = [
+            text.as_bytes(),
+            b"1",
+            key.as_bytes(),
+            &argument,
+            seconds.as_bytes(),
+            micros.as_bytes(),
+        ];
+        let words: Vec<Value> = words.map(Value::from).into();
+        let eval = CustomCommand::new_static("EVAL", None, false);
+        let reply: Value = self.admin.custom(eval, words).await.expect("EVAL");
+        let reply = reply.as_bytes().expect("bytes");
+        assert!(reply.starts_with(b"a proof."));
+        let numbers = reply[8..].chunks(8);
+        let mut numbers: Vec<f64> = numbers
+            .map(|eight| f64::from_le_bytes(eight.try_into().expect("eight")))
+            .collect();
+        numbers.resize(5, 0.0);
+        assert_eq!(numbers[0], now as f64);
+        let fits = numbers[1] >= 0.0;
+        let level = if fits { numbers[1] } else { -1.0 - numbers[1] };
+        let [wait, following, reset] = [2, 3, 4].map(|at| numbers[at] as i64);
+        let admitted = fits || policy.shadow;
+        Answer {
+            admitted,
+            granted: if admitted { cost } else { 0 },
+            policies: vec![[fits.into(), level as i64, wait, following, reset]],
+        }
+    }
+
+    async fn ask_in_general(&self, now: u64, [least, most]: [u64; 2], mode: &str) -> Answer {
         let head = [least.to_string(), most.to_string(), mode.to_owned()];
         let modes = self.policies.iter().map(|(policy, _)| {
             let mode = if policy.shadow { "shadow" } else { "enforced" };
@@ -225,6 +306,29 @@ pub(super) fn check<T: std::fmt::Debug, F: Future<Output = Result<(), TestCaseEr
 /// The files as the library puts them together.
 pub(super) fn text(parts: &[&str]) -> String {
     parts.concat()
+}
+
+/// The script for a single policy with this algorithm, as the library puts it together.
+fn single(kind: &str) -> String {
+    macro_rules! script {
+        ($file:literal) => {
+            concat!(
+                include_str!("../../../../src/rate_limit/script/lua/one/begin.lua"),
+                include_str!(concat!("../../../../src/rate_limit/script/lua/one/", $file)),
+                include_str!("../../../../src/rate_limit/script/lua/policies.lua"),
+                include_str!(concat!("../../../../src/rate_limit/script/lua/", $file)),
+                include_str!("../../../../src/rate_limit/script/lua/one/rest.lua"),
+            )
+        };
+    }
+    let text = match kind {
+        "gcra" => script!("gcra.lua"),
+        "log" => script!("log.lua"),
+        "ring" => script!("ring.lua"),
+        "calendar" => script!("calendar.lua"),
+        _ => script!("places.lua"),
+    };
+    text.to_owned()
 }
 
 pub(super) const DECIDE: &[&str] = &[

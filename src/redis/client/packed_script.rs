@@ -1,0 +1,192 @@
+//! Lua scripts with one key, one binary argument and a binary reply, for what is run with each request.
+
+use std::{
+    str,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use fred::{
+    clients::{Client, WithOptions},
+    error::Error as FredError,
+    types::Value,
+};
+
+use super::{
+    handle::Redis,
+    loaded_script::{LoadedScript, Run, out_of_turn},
+    script::{NEXT_PROOF, corrupt, ran_late},
+};
+use crate::error::Error;
+
+/// A Lua script over one key, without a prelude.
+///
+/// Its argument begins with the proof of the run in 8 bytes, and a double: the last microsecond on the server's clock at
+/// which it may run. The reply begins with the same proof; then come doubles, the first of them the time. A reply of the
+/// proof and the time alone says that the script came too late and did not run.
+#[derive(Debug)]
+pub(crate) struct PackedScript(LoadedScript);
+
+impl PackedScript {
+    pub(crate) fn new(parts: &[&str]) -> Self {
+        Self(LoadedScript::new(parts))
+    }
+}
+
+/// The doubles of a reply, after the proof.
+#[derive(Debug)]
+pub(crate) struct Numbers(Value);
+
+impl Numbers {
+    /// The number at this place, or 0 if the reply is shorter.
+    pub(crate) fn get(&self, at: usize) -> f64 {
+        let bytes = self.0.as_bytes().unwrap_or_default();
+        let number = bytes.get(8 + 8 * at..).and_then(<[u8]>::first_chunk::<8>);
+        number.map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
+    }
+
+    fn is_proven(&self, proof: u64) -> bool {
+        let bytes = self.0.as_bytes().unwrap_or_default();
+        bytes.len() % 8 == 0 && bytes.starts_with(&proof.to_le_bytes())
+    }
+
+    fn is_late(&self) -> bool {
+        self.0.as_bytes().is_some_and(|bytes| bytes.len() == 16)
+    }
+}
+
+impl Redis {
+    /// Runs `script` on `key`. The argument after the proof and the time limit is `argument`.
+    ///
+    /// One round trip, and two more when the server does not have the script yet. A script that reaches the server after
+    /// its time limit does not run.
+    pub(crate) async fn run_packed(
+        &self,
+        script: &PackedScript,
+        key: &Bytes,
+        argument: &[&[u8]],
+    ) -> Result<Numbers, Error> {
+        let proof = NEXT_PROOF.fetch_add(1, Ordering::Relaxed);
+        let (begun, deadline) = (Instant::now(), self.deadline());
+        // The keys of this crate are text.
+        let text = str::from_utf8(key).map_err(|_| corrupt())?;
+        let numbers = self
+            .send(text, async |client, clock| {
+                let call = |limit| {
+                    let run = (proof, begun, deadline);
+                    send(&client, script, key, pack(proof, limit, argument), run)
+                };
+                let numbers = call(clock.limit(deadline)).await?;
+                let now = numbers.get(0);
+                if now > 0.0 {
+                    clock.learn((now / 1_000.0) as i64);
+                }
+                if !numbers.is_late() {
+                    return Ok(numbers);
+                }
+                // The answer came in time, so the server's clock must have been set. The clock has learnt the new time.
+                call(clock.limit(deadline)).await
+            })
+            .await?;
+        match numbers.is_late() {
+            true => Err(ran_late()),
+            false => Ok(numbers),
+        }
+    }
+}
+
+async fn send(
+    client: &WithOptions<Client>,
+    script: &PackedScript,
+    key: &Bytes,
+    argument: Bytes,
+    (proof, begun, deadline): (u64, Instant, Duration),
+) -> Result<Numbers, FredError> {
+    let words = |script: &Bytes| -> Vec<Value> {
+        let one = Bytes::from_static(b"1");
+        let words = [script.clone(), one, key.clone(), argument.clone()];
+        words.map(Value::from).into()
+    };
+    let run = Run {
+        script: &script.0,
+        client,
+        key,
+        begun,
+        deadline,
+    };
+    let reply = run.send(words).await?;
+    let numbers = Numbers(reply);
+    match numbers.is_proven(proof) {
+        true => Ok(numbers),
+        false => Err(out_of_turn()),
+    }
+}
+
+/// The argument of a run; a limit of 0 milliseconds is none.
+fn pack(proof: u64, limit_ms: i64, argument: &[&[u8]]) -> Bytes {
+    let limit = match limit_ms {
+        0 => f64::INFINITY,
+        // The last microsecond of the millisecond.
+        limit => (limit as f64).mul_add(1_000.0, 999.0),
+    };
+    let length: usize = argument.iter().map(|part| part.len()).sum();
+    let mut packed = Vec::with_capacity(16 + length);
+    packed.extend_from_slice(&proof.to_le_bytes());
+    packed.extend_from_slice(&limit.to_le_bytes());
+    for part in argument {
+        packed.extend_from_slice(part);
+    }
+    packed.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(words: &[[u8; 8]]) -> Numbers {
+        Numbers(Value::Bytes(words.concat().into()))
+    }
+
+    #[test]
+    fn only_the_reply_to_this_run_is_proven() {
+        let [seven, eight] = [7_u64, 8].map(u64::to_le_bytes);
+        let now = 5.0_f64.to_le_bytes();
+        assert!(numbers(&[seven]).is_proven(7));
+        assert!(numbers(&[seven, now]).is_proven(7));
+        assert!(!numbers(&[eight, now]).is_proven(7));
+        for other in [
+            Value::Null,
+            "7".into(),
+            Value::Integer(7),
+            Value::Array(vec![]),
+        ] {
+            assert!(!Numbers(other).is_proven(7));
+        }
+        assert!(!Numbers(Value::Bytes(vec![7, 0, 0, 0, 0, 0, 0, 0, 1].into())).is_proven(7));
+    }
+
+    #[test]
+    fn a_reply_of_the_time_alone_is_late() {
+        let [proof, now] = [7_u64.to_le_bytes(), 5.0_f64.to_le_bytes()];
+        assert!(numbers(&[proof, now]).is_late());
+        assert!(!numbers(&[proof]).is_late());
+        let ran = numbers(&[proof, now, now]);
+        assert!(!ran.is_late());
+        assert_eq!([ran.get(0), ran.get(1), ran.get(2)], [5.0, 5.0, 0.0]);
+    }
+
+    #[test]
+    fn a_limit_is_the_end_of_its_millisecond() {
+        let limit = |ms| {
+            let packed = pack(7, ms, &[b"rest"]);
+            assert_eq!(
+                (&packed[..8], &packed[16..]),
+                (&7_u64.to_le_bytes()[..], &b"rest"[..])
+            );
+            f64::from_le_bytes(*packed[8..].first_chunk().expect("a double"))
+        };
+        assert_eq!(limit(0), f64::INFINITY);
+        assert_eq!(limit(1_750_000_000_000), 1_750_000_000_000_999.0);
+    }
+}
