@@ -1,6 +1,6 @@
 //! The error type of the crate.
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 /// Why a command to Redis failed, or why this crate refused what it was asked to do.
 ///
@@ -20,7 +20,7 @@ use std::{error::Error as StdError, fmt};
 pub struct Error {
     kind: Kind,
     message: String,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// The private kinds behind the predicates.
@@ -72,8 +72,17 @@ impl Error {
     }
 
     pub(crate) fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(Arc::from(source.into()));
         self
+    }
+
+    /// The same error for another caller of the same command.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            kind: self.kind,
+            message: self.message.clone(),
+            source: self.source.clone(),
+        }
     }
 
     /// True for a setting that cannot work: an invalid URL, a namespace with braces, a client that would lose commands.

@@ -94,6 +94,15 @@
 //! | descendants of Redis 7.2.4 (Redict, Valkey) | may not end an `XREAD BLOCK` when its time is over | the handle ends it, and connects again |
 //! | an eviction policy `volatile-random`, on Valkey 9.1 also `volatile-lru` | may evict the purge log, which has a time to live | no purge is undone: every process begins a new log, and its entries in the process (`near`) anew |
 //!
+//! # What is asked at the same time
+//!
+//! A lookup of the cache or of a memo leaves at once as `GET` when none is on its way. Otherwise it waits until the tasks that
+//! can run have asked for theirs, or for a millisecond or so if two commands are on their way, and they leave together as
+//! `MGET`: up to 128, in a cluster those of one slot. Each caller keeps its deadline and may be dropped at any time. If Redis
+//! refuses a key or the `MGET`, the keys in question are read by a `GET` each. An `MGET` without an answer is the error of each, and
+//! counts once for the health. A value of more than 16 KiB is read alone once its size is known. The records of sessions are read
+//! the same way: by `HGETALL`, or up to 64 by one script.
+//!
 //! # What it writes
 //!
 //! Every key begins with the namespace, and every key has a time to live. No command scans or flushes. Two commands have
@@ -101,12 +110,14 @@
 //! session layer hears that a session ended.
 
 mod address;
+mod batch;
 mod builder;
 mod client;
 mod connect;
 mod connection;
 mod neighbour;
 mod requirements;
+mod script;
 mod shared_client;
 mod topology;
 
@@ -116,12 +127,12 @@ pub use connection::health::Health;
 
 #[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
 pub(crate) use client::budget::Budget;
-#[cfg(feature = "rate-limit")]
-pub(crate) use client::packed_script::{Numbers, PackedScript};
-pub(crate) use client::script::Script;
 pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]
 pub(crate) use client::subscription::{Heard, Subscription};
 #[cfg(feature = "cache")]
 pub(crate) use client::tail::Tail;
 pub(crate) use fred::types::Value;
+#[cfg(feature = "rate-limit")]
+pub(crate) use script::packed_script::{Numbers, PackedScript};
+pub(crate) use script::script::Script;

@@ -273,6 +273,7 @@ async fn use_memo(redis: &Redis) {
     assert_eq!(loaded.expect("a value"), 7);
     memo.set(2, &8).await.expect("kept");
     assert_eq!(memo.get(2).await.expect("an answer"), Some(8));
+    memo.get_many(0..9).await.expect("an answer");
     assert!(memo.invalidate(2).await.expect("an answer"));
 }
 
@@ -305,13 +306,10 @@ async fn use_sessions(redis: &Redis) {
     let token = store.create_for("ada", &fields).await.expect("a session");
     let value = token.cookie_value();
     assert_eq!(store.list("ada").await.expect("a list").len(), 1);
-    assert_eq!(
-        store
-            .revoke_others("ada", &token.id())
-            .await
-            .expect("an answer"),
-        0
-    );
+    let loads = tokio::join!(store.load(&value), store.load(&value), store.load(&value));
+    assert!(loads.0.is_ok() && loads.1.is_ok() && loads.2.is_ok());
+    let revoked = store.revoke_others("ada", &token.id()).await;
+    assert_eq!(revoked.expect("an answer"), 0);
     assert!(store.destroy(&value).await.expect("an answer"));
     use_the_end_of_a_session(redis).await;
 }

@@ -20,6 +20,7 @@ mod rate_limit;
 mod session;
 
 // The response cache: a table of duties, then what a table cannot say.
+mod batch;
 mod cache;
 
 // Cached values: one load for many callers.

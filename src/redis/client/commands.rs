@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use fred::{
-    interfaces::{HashesInterface, KeysInterface},
+    interfaces::KeysInterface,
     types::{Expiration, ExpireOptions, SetOptions},
 };
 
@@ -12,10 +12,10 @@ use super::handle::Redis;
 use crate::error::Error;
 
 impl Redis {
-    /// `GET key`. The bytes are a part of fred's read buffer: copy what you keep.
+    /// `GET key`, or `MGET` with keys that others ask for at the same time. The bytes are a part of fred's read buffer: copy
+    /// what you keep.
     pub(crate) async fn get(&self, key: &str) -> Result<Option<Bytes>, Error> {
-        self.send(key, async |client, _| client.get(key).await)
-            .await
+        self.read(key).await
     }
 
     /// `GETRANGE key 0 length-1`: the first bytes of a value; empty when there is no such key.
@@ -29,6 +29,7 @@ impl Redis {
 
     /// `SET key value PX ttl`, with a `ttl` of at least one millisecond.
     pub(crate) async fn set(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Error> {
+        self.note_size(key, &value);
         let expiry = Expiration::PX(millis(ttl).max(1));
         self.send(key, async |client, _| {
             client
@@ -46,6 +47,7 @@ impl Redis {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, Error> {
+        self.note_size(key, &value);
         let expiry = Expiration::PX(millis(ttl).max(1));
         self.send(key, async |client, _| {
             let (expiry, new) = (Some(expiry.clone()), Some(SetOptions::NX));
@@ -88,11 +90,10 @@ impl Redis {
         .await
     }
 
-    /// `HGETALL key`: the fields; empty when there is no such key.
+    /// `HGETALL key`, or a script with keys that others ask for at the same time: the fields; empty when there is no such key.
     #[cfg(feature = "session")]
     pub(crate) async fn hash(&self, key: &str) -> Result<HashMap<String, Bytes>, Error> {
-        self.send(key, async |client, _| client.hgetall(key).await)
-            .await
+        self.read_hash(key).await
     }
 }
 

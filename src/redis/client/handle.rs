@@ -1,7 +1,10 @@
 //! The handle [`Redis`].
 
+#[cfg(feature = "session")]
+use std::collections::HashMap;
 use std::{any::Any, fmt, future::Future, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use fred::{
     clients::{Client, WithOptions},
     error::Error as FredError,
@@ -12,7 +15,9 @@ use tokio::{
     task::coop,
 };
 
-use super::shared_values::SharedValues;
+#[cfg(feature = "session")]
+use super::loads::Loads;
+use super::{reads::Reads, shared_values::SharedValues};
 use crate::{
     error::{Error, Kind},
     redis::{
@@ -38,10 +43,13 @@ pub struct Redis {
 }
 
 struct Inner {
-    deployment: Deployment,
+    deployment: Arc<Deployment>,
     health: Arc<OverallHealth>,
     namespace: Box<str>,
     in_flight: Semaphore,
+    reads: Reads,
+    #[cfg(feature = "session")]
+    loads: Loads,
     shared: SharedValues,
 }
 
@@ -157,8 +165,12 @@ impl Redis {
         max_in_flight: usize,
         deadline: Duration,
     ) -> Self {
+        let deployment = Arc::new(deployment);
         Self {
             inner: Arc::new(Inner {
+                reads: Reads::new(&deployment),
+                #[cfg(feature = "session")]
+                loads: Loads::new(&deployment),
                 deployment,
                 health,
                 namespace: namespace.into(),
@@ -190,6 +202,30 @@ impl Redis {
             deployment.send(key, &self.options, command).await
         })
         .await
+    }
+
+    /// Reads a key, together with others that are asked for at the same time.
+    pub(super) async fn read(&self, key: &str) -> Result<Option<Bytes>, Error> {
+        yield_on_failure(async {
+            let _permit = self.permit()?;
+            self.inner.reads.get(key, &self.options).await
+        })
+        .await
+    }
+
+    /// Reads the fields of a hash, together with others that are asked for at the same time.
+    #[cfg(feature = "session")]
+    pub(super) async fn read_hash(&self, key: &str) -> Result<HashMap<String, Bytes>, Error> {
+        yield_on_failure(async {
+            let _permit = self.permit()?;
+            self.inner.loads.get(key, &self.options).await
+        })
+        .await
+    }
+
+    /// Notes the size of a value that is written: a large one is read alone.
+    pub(super) fn note_size(&self, key: &str, value: &Bytes) {
+        self.inner.reads.note(key, value);
     }
 
     /// Tests in the background whether each reply of the server with `key` answers the command that was sent.

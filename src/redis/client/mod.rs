@@ -7,10 +7,10 @@
 pub(crate) mod budget;
 pub(crate) mod commands;
 pub(crate) mod handle;
-mod loaded_script;
-#[cfg(feature = "rate-limit")]
-pub(crate) mod packed_script;
-pub(crate) mod script;
+#[cfg(feature = "session")]
+pub(crate) mod loads;
+pub(crate) mod reads;
+pub(crate) mod runs;
 pub(crate) mod shared_values;
 pub(crate) mod stream;
 #[cfg(feature = "session")]

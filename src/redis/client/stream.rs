@@ -5,8 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::types::Value;
 
-use super::{handle::Redis, script::Script};
-use crate::error::{Error, Kind};
+use super::handle::Redis;
+use crate::{
+    error::{Error, Kind},
+    redis::script::script::Script,
+};
 
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]

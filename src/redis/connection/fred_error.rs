@@ -40,6 +40,13 @@ pub(crate) fn is_misplaced(error: &FredError) -> bool {
     })
 }
 
+/// Whether the server refused a command since its keys are not all on it: while their slot moves, or for another slot.
+pub(crate) fn is_split(error: &FredError) -> bool {
+    ["TRYAGAIN", "CROSSSLOT"]
+        .iter()
+        .any(|code| error.details().starts_with(code))
+}
+
 /// Makes an error of fred ours. fred gives nearly all errors of the server the kind `Unknown`: the text decides.
 pub(crate) fn classify(error: FredError) -> Error {
     // A server that does not know a command quotes its arguments, and those of AUTH are a password.

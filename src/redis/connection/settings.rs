@@ -7,6 +7,8 @@ use fred::types::{
     config::{Config, ConnectionConfig, Options, ReconnectPolicy, Server},
 };
 
+use tokio::time::Instant;
+
 #[cfg(feature = "tls")]
 use super::tls::Trust;
 use crate::error::Error;
@@ -30,6 +32,12 @@ impl CommandOptions {
             ..Options::default()
         };
         Self { deadline, options }
+    }
+
+    /// With the time until then, but never without a limit, as fred takes zero.
+    pub(crate) fn until(until: Instant) -> Self {
+        let left = until.saturating_duration_since(Instant::now());
+        Self::new(left.max(Duration::from_millis(1)))
     }
 }
 

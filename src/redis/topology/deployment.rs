@@ -6,6 +6,7 @@ use fred::{
     clients::{Client, WithOptions},
     error::Error as FredError,
     interfaces::ClientLike,
+    util::redis_keyslot,
 };
 
 use super::{
@@ -52,6 +53,14 @@ impl Deployment {
         match self {
             Self::Single(node) => Some(node.client()),
             Self::Cluster(cluster, _) => cluster.node(key).map(|node| node.client()),
+        }
+    }
+
+    /// Keys of the same lane can be read by one command: all keys of one server, those of a slot in a cluster.
+    pub(crate) fn lane(&self, key: &str) -> u16 {
+        match self {
+            Self::Single(node) if !node.is_cluster() => 0,
+            _ => redis_keyslot(key.as_bytes()),
         }
     }
 

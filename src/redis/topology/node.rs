@@ -37,6 +37,8 @@ pub(crate) struct Node {
     next: AtomicUsize,
     breaker: Arc<Breaker>,
     clock: Arc<ServerClock>,
+    /// Whether it is a whole cluster.
+    is_cluster: bool,
     demotion: Demotion,
     /// What makes clients of the sentinels, if there are any, and the task that listens to them.
     sentinels: Option<(Builder, Task)>,
@@ -46,11 +48,13 @@ impl Node {
     pub(crate) fn new(links: Vec<Arc<Link>>, breaker: Arc<Breaker>) -> Self {
         let next = AtomicUsize::new(0);
         let clock = Arc::new(ServerClock::new());
+        let is_cluster = links.iter().any(|link| link.client().is_clustered());
         Self {
             links,
             next,
             breaker,
             clock,
+            is_cluster,
             demotion: Demotion::default(),
             sentinels: None,
         }
@@ -75,6 +79,10 @@ impl Node {
 
     pub(crate) fn is_down(&self) -> bool {
         self.breaker.is_open()
+    }
+
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.is_cluster
     }
 
     pub(crate) fn connections(&self) -> usize {

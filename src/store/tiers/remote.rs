@@ -21,6 +21,7 @@ use crate::{
             slot::{Seen, Sight, Slot},
             tag::{Subject, Tag},
         },
+        purge_log::reader::millis,
         tiers::{lease::Lease, shared_reads::SharedReads},
     },
 };
@@ -218,7 +219,7 @@ impl Remote {
                 let args = [
                     mark.clone().into(),
                     blob.into(),
-                    millis(ttl).into(),
+                    millis(ttl).max(1).into(),
                     lease.into(),
                 ];
                 let (filled,): (i64,) = match beside {
@@ -281,7 +282,7 @@ impl Remote {
     ) -> Result<bool, Error> {
         let key = self.key_of(slot, lease);
         let mark = lease.blob().slice(..MARK);
-        let args = [mark.into(), blob.into(), millis(ttl).into()];
+        let args = [mark.into(), blob.into(), millis(ttl).max(1).into()];
         let (replaced,): (i64,) = self.redis.run(&REPLACE, &key, args).await?;
         Ok(replaced == 1)
     }
@@ -293,10 +294,6 @@ impl Remote {
             false => self.key(slot),
         }
     }
-}
-
-fn millis(ttl: Duration) -> i64 {
-    i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).max(1)
 }
 
 static FILL: Script = Script::new(include_str!("lua/fill.lua"));

@@ -339,7 +339,7 @@ async fn a_key_that_is_taken_is_left_alone() {
     let key = keys.key(&browser.token());
     // What create.lua does when its random id is taken, by the script itself.
     let script = concat!(
-        include_str!("../../../src/redis/client/lua/prelude.lua"),
+        include_str!("../../../src/redis/script/lua/prelude.lua"),
         include_str!("../../../src/session/store/lua/create.lua")
     );
     let args = [

@@ -343,7 +343,7 @@ pub(super) const REFUND: &[&str] = &[
     include_str!("../../../../src/rate_limit/script/lua/refund.lua"),
 ];
 
-pub(super) const PRELUDE: &str = include_str!("../../../../src/redis/client/lua/prelude.lua");
+pub(super) const PRELUDE: &str = include_str!("../../../../src/redis/script/lua/prelude.lua");
 
 pub(super) const ALGORITHMS: &str = concat!(
     include_str!("../../../../src/rate_limit/script/lua/policies.lua"),

@@ -145,7 +145,7 @@ async fn a_use_that_comes_at_the_end_of_a_session_leaves_no_record() {
     let token = browser.token();
     let hash = keys.field(&token, "!h").await.expect("a hash");
     let script = concat!(
-        include_str!("../../../../src/redis/client/lua/prelude.lua"),
+        include_str!("../../../../src/redis/script/lua/prelude.lua"),
         include_str!("../../../../src/session/store/lua/guard.lua"),
         include_str!("../../../../src/session/store/lua/touch.lua")
     );

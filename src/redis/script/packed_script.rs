@@ -1,7 +1,6 @@
 //! Lua scripts with one key, one binary argument and a binary reply, for what is run with each request.
 
 use std::{
-    str,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -14,11 +13,10 @@ use fred::{
 };
 
 use super::{
-    handle::Redis,
     loaded_script::{LoadedScript, Run, out_of_turn},
-    script::{NEXT_PROOF, corrupt, ran_late},
+    script::{NEXT_PROOF, ran_late},
 };
-use crate::error::Error;
+use crate::{error::Error, redis::connection::server_clock::ServerClock};
 
 /// A Lua script over one key, without a prelude.
 ///
@@ -51,75 +49,83 @@ impl Numbers {
         bytes.len() % 8 == 0 && bytes.starts_with(&proof.to_le_bytes())
     }
 
+    /// The numbers of a run that came in time.
+    pub(crate) fn in_time(self) -> Result<Self, Error> {
+        match self.is_late() {
+            true => Err(ran_late()),
+            false => Ok(self),
+        }
+    }
+
     fn is_late(&self) -> bool {
         self.0.as_bytes().is_some_and(|bytes| bytes.len() == 16)
     }
 }
 
-impl Redis {
-    /// Runs `script` on `key`. The argument after the proof and the time limit is `argument`.
-    ///
-    /// One round trip, and two more when the server does not have the script yet. A script that reaches the server after
-    /// its time limit does not run.
-    pub(crate) async fn run_packed(
-        &self,
-        script: &PackedScript,
-        key: &Bytes,
-        argument: &[&[u8]],
-    ) -> Result<Numbers, Error> {
-        let proof = NEXT_PROOF.fetch_add(1, Ordering::Relaxed);
-        let (begun, deadline) = (Instant::now(), self.deadline());
-        // The keys of this crate are text.
-        let text = str::from_utf8(key).map_err(|_| corrupt())?;
-        let numbers = self
-            .send(text, async |client, clock| {
-                let call = |limit| {
-                    let run = (proof, begun, deadline);
-                    send(&client, script, key, pack(proof, limit, argument), run)
-                };
-                let numbers = call(clock.limit(deadline)).await?;
-                let now = numbers.get(0);
-                if now > 0.0 {
-                    clock.learn((now / 1_000.0) as i64);
-                }
-                if !numbers.is_late() {
-                    return Ok(numbers);
-                }
-                // The answer came in time, so the server's clock must have been set. The clock has learnt the new time.
-                call(clock.limit(deadline)).await
-            })
-            .await?;
-        match numbers.is_late() {
-            true => Err(ran_late()),
-            false => Ok(numbers),
-        }
-    }
+/// One run of a script on one key.
+pub(crate) struct PackedCall<'a> {
+    script: &'a PackedScript,
+    key: &'a Bytes,
+    argument: &'a [&'a [u8]],
+    proof: u64,
+    begun: Instant,
 }
 
-async fn send(
-    client: &WithOptions<Client>,
-    script: &PackedScript,
-    key: &Bytes,
-    argument: Bytes,
-    (proof, begun, deadline): (u64, Instant, Duration),
-) -> Result<Numbers, FredError> {
-    let words = |script: &Bytes| -> Vec<Value> {
-        let one = Bytes::from_static(b"1");
-        let words = [script.clone(), one, key.clone(), argument.clone()];
-        words.map(Value::from).into()
-    };
-    let run = Run {
-        script: &script.0,
-        client,
-        key,
-        begun,
-        deadline,
-    };
-    let reply = run.send(words).await?;
-    let numbers = Numbers(reply);
-    match numbers.is_proven(proof) {
-        true => Ok(numbers),
-        false => Err(out_of_turn()),
+impl<'a> PackedCall<'a> {
+    /// The argument after the proof and the time limit is `argument`.
+    pub(crate) fn new(script: &'a PackedScript, key: &'a Bytes, argument: &'a [&'a [u8]]) -> Self {
+        Self {
+            script,
+            key,
+            argument,
+            proof: NEXT_PROOF.fetch_add(1, Ordering::Relaxed),
+            begun: Instant::now(),
+        }
+    }
+
+    /// Runs it on `client`, and once more if the server's clock must have been set.
+    pub(crate) async fn run(
+        &self,
+        client: &WithOptions<Client>,
+        clock: &ServerClock,
+        deadline: Duration,
+    ) -> Result<Numbers, FredError> {
+        let numbers = self.send(client, clock.limit(deadline), deadline).await?;
+        let now = numbers.get(0);
+        if now > 0.0 {
+            clock.learn((now / 1_000.0) as i64);
+        }
+        if !numbers.is_late() {
+            return Ok(numbers);
+        }
+        // The answer came in time, so the server's clock must have been set. The clock has learnt the new time.
+        self.send(client, clock.limit(deadline), deadline).await
+    }
+
+    async fn send(
+        &self,
+        client: &WithOptions<Client>,
+        limit_ms: i64,
+        deadline: Duration,
+    ) -> Result<Numbers, FredError> {
+        let argument = pack(self.proof, limit_ms, self.argument);
+        let words = |script: &Bytes| -> Vec<Value> {
+            let one = Bytes::from_static(b"1");
+            let words = [script.clone(), one, self.key.clone(), argument.clone()];
+            words.map(Value::from).into()
+        };
+        let run = Run {
+            script: &self.script.0,
+            client,
+            key: self.key,
+            begun: self.begun,
+            deadline,
+        };
+        let numbers = Numbers(run.send(words).await?);
+        match numbers.is_proven(self.proof) {
+            true => Ok(numbers),
+            false => Err(out_of_turn()),
+        }
     }
 }
 

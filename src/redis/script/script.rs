@@ -15,10 +15,7 @@ use fred::{
     types::{FromValue, Value},
 };
 
-use super::{
-    handle::Redis,
-    loaded_script::{LoadedScript, Run, out_of_turn},
-};
+use super::loaded_script::{LoadedScript, Run, out_of_turn};
 use crate::{
     error::{Error, Kind},
     redis::connection::server_clock::ServerClock,
@@ -47,6 +44,7 @@ impl Script {
 
     /// One that writes nothing, and says so: a server that holds back writes (`CLIENT PAUSE … WRITE`, a failover, Valkey 9
     /// while it moves slots) runs it at once.
+    #[cfg(feature = "session")]
     pub(crate) const fn reading(body: &'static str) -> Self {
         Self {
             flags: "#!lua flags=no-writes\n",
@@ -61,97 +59,56 @@ impl Script {
     }
 }
 
-impl Redis {
-    /// Runs `script` on `key`, with `args` from `ARGV[3]` on. Gives what the script replied.
-    ///
-    /// This takes one round trip, and two more when the server does not have the script yet, all within one deadline. A
-    /// script that reaches the server after its time limit does not run.
-    pub(crate) async fn run<R: FromValue>(
-        &self,
-        script: &'static Script,
-        key: &str,
-        args: impl IntoIterator<Item = Value>,
-    ) -> Result<R, Error> {
-        self.run_call(script, &[key], None, args).await
-    }
-
-    /// As [`run`](Self::run), on one or more keys. In a [cluster](Self::is_cluster) they have the same hash tag.
-    pub(crate) async fn run_on<R: FromValue>(
-        &self,
-        script: &'static Script,
-        keys: &[impl AsRef<str>],
-        args: impl IntoIterator<Item = Value>,
-    ) -> Result<R, Error> {
-        self.run_call(script, keys, None, args).await
-    }
-
-    /// As [`run`](Self::run), with the milliseconds since an instant in `ARGV[3]`, and `args` from `ARGV[4]` on.
-    ///
-    /// The limit in `ARGV[2]`, which is two deadlines ahead, is computed first, the milliseconds after it. So the limit less
-    /// the milliseconds is not later than two deadlines after the instant, on the server's clock.
-    #[cfg(feature = "session")]
-    pub(crate) async fn run_since<R: FromValue>(
-        &self,
-        script: &'static Script,
-        key: &str,
-        since: Instant,
-        args: impl IntoIterator<Item = Value>,
-    ) -> Result<R, Error> {
-        self.run_call(script, &[key], Some(since), args).await
-    }
-
-    async fn run_call<R: FromValue>(
-        &self,
-        script: &'static Script,
-        keys: &[impl AsRef<str>],
-        since: Option<Instant>,
-        args: impl IntoIterator<Item = Value>,
-    ) -> Result<R, Error> {
-        let deadline = self.deadline();
-        let call = Call {
-            script: script.loaded(),
-            keys: keys
-                .iter()
-                .map(|key| Bytes::copy_from_slice(key.as_ref().as_bytes()))
-                .collect(),
-            since,
-            proof: NEXT_PROOF
-                .fetch_add(1, Ordering::Relaxed)
-                .to_string()
-                .into(),
-            args: args.into_iter().collect(),
-            begun: Instant::now(),
-            deadline,
-        };
-        let key = keys.first().map_or("", AsRef::as_ref);
-        let reply = self
-            .send(key, async |client, clock| {
-                let reply = call.send(&client, clock.limit(deadline)).await?;
-                learn(&reply, &clock);
-                if !is_late(&reply) {
-                    return Ok(reply);
-                }
-                // The answer came in time, so the server's clock must have been set. `learn` has the new time.
-                call.send(&client, clock.limit(deadline)).await
-            })
-            .await?;
-        unwrap_reply(reply)
-    }
-}
-
 /// One run of a script. Its words are reference-counted, not copied.
-struct Call<'a> {
-    script: &'a LoadedScript,
+pub(crate) struct Call {
+    script: &'static LoadedScript,
     keys: Vec<Bytes>,
     since: Option<Instant>,
     proof: Bytes,
     args: Vec<Value>,
     begun: Instant,
-    deadline: Duration,
 }
 
-impl Call<'_> {
-    async fn send(&self, client: &WithOptions<Client>, limit: i64) -> Result<Value, FredError> {
+impl Call {
+    pub(crate) fn new(
+        script: &'static Script,
+        keys: Vec<Bytes>,
+        since: Option<Instant>,
+        args: Vec<Value>,
+    ) -> Self {
+        let proof = NEXT_PROOF.fetch_add(1, Ordering::Relaxed);
+        Self {
+            script: script.loaded(),
+            keys,
+            since,
+            proof: proof.to_string().into(),
+            args,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Runs it on `client`, and once more if the server's clock must have been set.
+    pub(crate) async fn run(
+        &self,
+        client: &WithOptions<Client>,
+        clock: &ServerClock,
+        deadline: Duration,
+    ) -> Result<Value, FredError> {
+        let reply = self.send(client, clock.limit(deadline), deadline).await?;
+        learn(&reply, clock);
+        if !is_late(&reply) {
+            return Ok(reply);
+        }
+        // The answer came in time, so the server's clock must have been set. `learn` has the new time.
+        self.send(client, clock.limit(deadline), deadline).await
+    }
+
+    async fn send(
+        &self,
+        client: &WithOptions<Client>,
+        limit: i64,
+        deadline: Duration,
+    ) -> Result<Value, FredError> {
         let words = |script: &Bytes| -> Vec<Value> {
             let count = self.keys.len().to_string().into();
             let first = [script, &count].into_iter();
@@ -172,7 +129,7 @@ impl Call<'_> {
             client,
             key: self.keys.first().map_or(b"", |key| key),
             begun: self.begun,
-            deadline: self.deadline,
+            deadline,
         };
         let reply = run.send(words).await?;
         if is_proven(&reply, &self.proof) {
@@ -204,7 +161,7 @@ fn is_late(reply: &Value) -> bool {
 }
 
 /// What a script replied, if it ran.
-fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
+pub(crate) fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
     let Value::Array(mut values) = reply else {
         return Err(corrupt());
     };
@@ -220,7 +177,7 @@ fn unwrap_reply<R: FromValue>(reply: Value) -> Result<R, Error> {
 }
 
 /// The reply has not the form that the script gives it.
-pub(super) fn corrupt() -> Error {
+pub(crate) fn corrupt() -> Error {
     Error::new(
         Kind::Corrupt,
         "redis answered a script with an unexpected value",

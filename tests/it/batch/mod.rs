@@ -1,0 +1,2 @@
+mod loads;
+mod reads;
