@@ -59,7 +59,7 @@ async fn reads_of(admin: &Client) -> u64 {
     line.expect("a count").parse().expect("a number")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn sixty_four_reads_at_once_are_at_most_four_commands_and_writes() {
     let server = Server::start();
     let redis = patient(&server).await;

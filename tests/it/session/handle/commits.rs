@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_fred::{SessionLayer, fred::interfaces::KeysInterface, session::SessionStore};
 
 use crate::session::browser::{Browser, Keys, stage};
-use crate::support::Server;
+use crate::support::{Server, server::namespace};
 
 #[tokio::test]
 async fn a_write_after_a_logout_in_the_same_request_begins_another_session() {
@@ -83,6 +83,7 @@ async fn a_logout_while_the_changes_are_on_their_way_counts() {
     for login in [false, true] {
         let server = Server::start();
         let redis = tower_fred::Redis::builder()
+            .namespace(namespace())
             .deadline(Duration::from_secs(20))
             .connect(&server.url())
             .await
