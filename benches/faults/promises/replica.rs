@@ -39,6 +39,8 @@ pub(crate) async fn suffer(name: &'static str) -> Case {
     while !info(&admin).await.contains("master_link_status:up") {
         tokio::task::yield_now().await;
     }
+    // What was known of the purges while the server was a primary is used for some tens of milliseconds.
+    sleep(SETTLED).await;
     readers.reads.take();
     sleep(ALONE).await;
     let alone = readers.reads.take();
@@ -255,6 +257,7 @@ impl Writers {
 const READERS: usize = 8;
 const WRITERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(15);
+const SETTLED: Duration = Duration::from_millis(200);
 const ALONE: Duration = Duration::from_secs(1);
 const WITH_WRITERS: Duration = Duration::from_secs(3);
 /// Until all are served again.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{in_flight::InFlight, tiers::Tiers};
 use crate::{
     error::Error,
+    log_pace::{LogPace, uptime},
     rate_limit::{
         decision::{decision::Decision, headers::Dialect},
         engine::{engine::Engine, local_limiter::LocalLimiter},
@@ -92,8 +93,8 @@ pub(crate) struct Shared {
     pub(crate) local: LocalLimiter,
     /// When this was made, on a clock that is never set, and in microseconds since 1970.
     started: (Instant, u64),
-    failing: AtomicBool,
-    search_failing: AtomicBool,
+    failing: Failing,
+    search_failing: Failing,
     upgrade_was_seen: AtomicBool,
     key_was_missing: AtomicBool,
 }
@@ -118,8 +119,8 @@ impl Config {
             shared: Arc::new(Shared {
                 local: LocalLimiter::new(LOCAL_BUDGETS),
                 started: (Instant::now(), unix_micros()),
-                failing: AtomicBool::new(false),
-                search_failing: AtomicBool::new(false),
+                failing: Failing::default(),
+                search_failing: Failing::default(),
                 upgrade_was_seen: AtomicBool::new(false),
                 key_was_missing: AtomicBool::new(false),
             }),
@@ -178,9 +179,9 @@ impl Config {
         );
     }
 
-    /// Logs the first failure after a success.
+    /// Logs the first failure after a success, at most one a second.
     pub(crate) fn note_failure(&self, error: Option<&Error>) {
-        if let Some(error) = first_failure(&self.shared.failing, error) {
+        if let Some(error) = self.shared.failing.first(error, &FAILURES) {
             tracing::warn!(
                 target: "tower_fred::rate_limit",
                 policy = self.names(),
@@ -193,7 +194,7 @@ impl Config {
 
     /// The same for a search, which need not be one in Redis.
     pub(crate) fn note_search(&self, error: Option<&search::Failure>) {
-        if let Some(error) = first_failure(&self.shared.search_failing, error) {
+        if let Some(error) = self.shared.search_failing.first(error, &SEARCH_FAILURES) {
             tracing::warn!(
                 target: "tower_fred::rate_limit",
                 policy = self.names(),
@@ -216,17 +217,22 @@ impl Config {
     }
 }
 
-/// The error, if it is the first after a success.
-fn first_failure<'a, E>(failing: &AtomicBool, error: Option<&'a E>) -> Option<&'a E> {
-    match error {
-        Some(_) => error.filter(|_| !failing.swap(true, Ordering::Relaxed)),
-        None => {
-            // Read before writing: all requests share the flag, and it is hardly ever set.
-            if failing.load(Ordering::Relaxed) {
-                failing.store(false, Ordering::Relaxed);
-            }
-            None
+/// Whether the last attempt failed.
+#[derive(Debug, Default)]
+struct Failing(AtomicBool);
+
+impl Failing {
+    /// The error, if it is the first after a success, and `pace` admits a line.
+    fn first<'a, E>(&self, error: Option<&'a E>, pace: &LogPace) -> Option<&'a E> {
+        if error.is_some() {
+            let is_first = !self.0.swap(true, Ordering::Relaxed);
+            return error.filter(|_| is_first && pace.admit(uptime()).is_some());
         }
+        // Read before writing: all requests share the flag, and it is hardly ever set.
+        if self.0.load(Ordering::Relaxed) {
+            self.0.store(false, Ordering::Relaxed);
+        }
+        None
     }
 }
 
@@ -268,3 +274,7 @@ fn unix_micros() -> u64 {
 
 /// How many budgets are kept within the process while Redis fails: a few megabytes.
 const LOCAL_BUDGETS: usize = 65_536;
+
+/// The lines of all layers of this process are paced together.
+static FAILURES: LogPace = LogPace::new();
+static SEARCH_FAILURES: LogPace = LogPace::new();

@@ -162,8 +162,9 @@ impl<Q> Lane<Q> {
     }
 }
 
-/// How many commands of one lane are on their way at once. More than the unanswered commands that open the circuit breaker.
-pub(crate) const MOST_RUNNING: usize = 8;
+/// How many commands of one lane are on their way at once. Where answers take long, one leaves each millisecond or so: with
+/// fewer, questions would wait for the answers to others.
+pub(crate) const MOST_RUNNING: usize = 256;
 
 #[cfg(test)]
 mod tests {

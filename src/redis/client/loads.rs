@@ -79,7 +79,7 @@ async fn load_alone(
     options: &CommandOptions,
 ) -> Result<Value, Error> {
     deployment
-        .send(key, options, async |client, _| client.hgetall(key).await)
+        .read(key, options, async |client, _| client.hgetall(key).await)
         .await
 }
 
@@ -106,7 +106,7 @@ impl Carrier for Together {
         let call = Call::new(&HASHES, keys, None, Vec::new());
         let reply = self
             .deployment
-            .send(&first, &options, async |client, clock| {
+            .read(&first, &options, async |client, clock| {
                 call.run(&client, &clock, deadline).await
             })
             .await;

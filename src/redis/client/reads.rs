@@ -86,7 +86,7 @@ async fn get_alone(
     options: &CommandOptions,
 ) -> Result<Option<Bytes>, Error> {
     deployment
-        .send(key, options, async |client, _| client.get(key).await)
+        .read(key, options, async |client, _| client.get(key).await)
         .await
 }
 
@@ -118,7 +118,7 @@ impl Mget {
         let first = keys.first().map_or("", |key| key);
         let values: Vec<Option<Bytes>> = self
             .deployment
-            .send(first, options, async |client, _| {
+            .read(first, options, async |client, _| {
                 client.mget(words(keys.iter())).await
             })
             .await?;
@@ -149,7 +149,7 @@ impl Mget {
         if let Some(first) = missing().next() {
             let count = self
                 .deployment
-                .send(first, options, async |client, _| {
+                .read(first, options, async |client, _| {
                     client.exists::<u64, _>(words(missing())).await
                 })
                 .await;

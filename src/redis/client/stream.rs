@@ -8,7 +8,7 @@ use fred::types::Value;
 use super::handle::Redis;
 use crate::{
     error::{Error, Kind},
-    redis::script::script::Script,
+    redis::{connection::fred_error::was_lost, script::script::Script},
 };
 
 /// An entry of a stream.
@@ -65,7 +65,12 @@ impl Redis {
             number(count as u128),
             number(life.as_millis().max(1)),
         ];
-        let (reply,): (Value,) = self.run(&RECORDS, key, args).await?;
+        let reply = match self.run::<(Value,)>(&RECORDS, key, args.clone()).await {
+            // To read twice does no harm.
+            Err(error) if was_lost(&error) => self.run(&RECORDS, key, args).await,
+            reply => reply,
+        };
+        let (reply,) = reply?;
         let records = match &reply {
             Value::Array(records) => records.iter().map(Record::read).collect(),
             Value::Null => Some(Vec::new()),

@@ -28,6 +28,13 @@ pub(crate) fn is_unsent(error: &FredError) -> bool {
     UNSENT.contains(&error.details())
 }
 
+/// Whether the connection was lost while the command was on its way. Whether it ran is not known.
+pub(crate) fn was_lost(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<FredError>());
+    cause.is_some_and(|cause| matches!(cause.kind(), ErrorKind::IO | ErrorKind::Canceled))
+}
+
 /// Whether the server answered that it is a replica, or that its cluster cannot serve the key: another server may.
 pub(crate) fn is_misplaced(error: &FredError) -> bool {
     let details = error.details();

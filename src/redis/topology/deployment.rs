@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     error::{Error, Kind},
-    redis::connection::{server_clock::ServerClock, settings::CommandOptions},
+    redis::connection::{
+        fred_error::was_lost, server_clock::ServerClock, settings::CommandOptions,
+    },
 };
 
 /// Where commands go.
@@ -85,6 +87,27 @@ impl Deployment {
             }
         }
         Ok(())
+    }
+
+    /// As [`send`](Self::send), for a command that changes nothing: it is sent once more if the connection was lost while it
+    /// was on its way, as when a proxy closes an idle one.
+    pub(crate) async fn read<T, F>(
+        &self,
+        key: &str,
+        options: &CommandOptions,
+        command: impl Fn(WithOptions<Client>, Arc<ServerClock>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, FredError>>,
+    {
+        let until = tokio::time::Instant::now() + options.deadline;
+        match self.send(key, options, &command).await {
+            Err(error) if was_lost(&error) => {
+                let left = CommandOptions::until(until);
+                self.send(key, &left, command).await
+            }
+            result => result,
+        }
     }
 
     /// Sends one command to the server that has `key`.
