@@ -38,6 +38,8 @@ pub(crate) struct Log {
     pub(crate) redis: Redis,
     pub(crate) key: String,
     purges: std::sync::RwLock<Purges>,
+    /// How often `purges` has changed, counted from 1. It is raised while `purges` is locked for writing.
+    generation: AtomicU64,
     /// When the last read that succeeded began, on [`clock`]; 0 before the first.
     pub(crate) looked_at: AtomicU64,
     /// Shared by reads of what is new and by purges that are added; a read of the whole log has it alone. Only tasks of
@@ -77,6 +79,7 @@ impl Log {
             key: format!("{}:purges", redis.namespace()),
             redis: redis.clone(),
             purges: std::sync::RwLock::default(),
+            generation: AtomicU64::new(1),
             looked_at: AtomicU64::new(0),
             turn: RwLock::default(),
             not_before: AtomicU64::new(0),
@@ -108,6 +111,12 @@ impl Log {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .judge(seq, subject, tags)
+    }
+
+    /// How often what this process knows of the log has changed; never zero. An entry that held at a number holds as long as
+    /// the number is the same. Who calls [`is_known`](Self::is_known) before gets a number that counts those purges.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Whether all purges are known that were over this long ago. Marks the log as used.
@@ -144,7 +153,22 @@ impl Log {
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Purges) -> T) -> T {
-        change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner))
+        let mut purges = self.purges.write().unwrap_or_else(PoisonError::into_inner);
+        let known = purges.last();
+        let changed = change(&mut purges);
+        // A record is the last one when it is added: the place changes with everything else.
+        if purges.last() != known {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        changed
+    }
+
+    /// Replaces all that is known.
+    pub(crate) fn replace(&self, found: Purges) {
+        self.change(|purges| {
+            *purges = found;
+            self.generation.fetch_add(1, Ordering::Release);
+        });
     }
 
     /// Notes that all purges are known that were over at `began_at`.
