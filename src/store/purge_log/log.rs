@@ -1,7 +1,9 @@
 //! The purge log of a namespace, and the copy of it in this process.
 //!
 //! The log is read when a caller needs to know it and the last read is too long ago, as soon as a record is added, and
-//! regularly while it is in use. Each read begins with the last known record. If that record is gone or another one has
+//! while it is in use as often as the bound on what is known asks for. That a read was answered without a new record proves
+//! that there was none when it began. The answer of the connection that waits for records does not prove that, since a
+//! replica gives it too: it has the log read. Each read begins with the last known record. If that record is gone or another one has
 //! its id, then the log was flushed, trimmed or rolled back by a failover, and it is read from its beginning. Only a server
 //! that accepts writes is read: a replica may have lost its primary.
 
@@ -119,14 +121,23 @@ impl Log {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Whether what is known is as recent as it has to be, on [`clock`]. Marks the log as used.
+    pub(crate) fn is_recent(&self, now: u64) -> bool {
+        self.is_known_at(now, self.redis.coherence())
+    }
+
     /// Whether all purges are known that were over this long ago. Marks the log as used.
     pub(crate) fn is_known(&self, ago: Duration) -> bool {
+        self.is_known_at(clock(), ago)
+    }
+
+    fn is_known_at(&self, now: u64, ago: Duration) -> bool {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
         match self.looked_at() {
             0 => false,
-            at => clock().saturating_sub(at) <= micros(ago),
+            at => now.saturating_sub(at) <= micros(ago),
         }
     }
 
@@ -193,5 +204,3 @@ impl Log {
 
 /// More than begin within the usual deadline.
 pub(crate) const MOST_READS: usize = 64;
-/// How old the copy of the log may be when it is relied on.
-pub(crate) const RECENT: Duration = Duration::from_millis(50);

@@ -20,7 +20,6 @@ use crate::{
         },
         purge_log::{
             clock::{clock, unix_millis},
-            log::RECENT,
             random::chance,
         },
     },
@@ -80,7 +79,8 @@ impl Inner {
     /// of reads there.
     pub(crate) fn peek(self: &Arc<Self>, slot: &Slot, now_ms: u64) -> Option<Arc<Kept>> {
         let near = self.near.as_ref()?;
-        if !self.log.is_known(RECENT) {
+        let now = clock();
+        if !self.log.is_recent(now) {
             return None;
         }
         let kept = near.get(slot.digest())?;
@@ -89,7 +89,7 @@ impl Inner {
         let draw = || self.settings.eagerness * MOST_DRAW;
         let verdict = self.verdict_of_kept(slot, &kept);
         let state = state(kept.entry(), verdict, now_ms, draw)?;
-        let is_usable = state == State::Fresh && self.is_confirmed(slot, &kept);
+        let is_usable = state == State::Fresh && self.is_confirmed(slot, &kept, now);
         is_usable.then_some(kept)
     }
 
@@ -97,7 +97,7 @@ impl Inner {
     pub(crate) async fn look_here(self: &Arc<Self>, slot: &Slot, budget: Budget) -> Option<Usable> {
         // Otherwise a task that finds each entry here would never yield.
         tokio::task::coop::consume_budget().await;
-        let is_known = self.log.is_known(RECENT);
+        let is_known = self.log.is_recent(clock());
         let kept = self.near.as_ref().and_then(|near| near.get(slot.digest()));
         let made = match &kept {
             Some(_) => None,
@@ -148,7 +148,7 @@ impl Inner {
         &self,
         look: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        if self.log.is_known(RECENT) {
+        if self.log.is_recent(clock()) {
             return look.await;
         }
         let (found, ()) = try_join!(look, self.log.catch_up())?;
