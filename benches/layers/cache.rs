@@ -109,38 +109,68 @@ fn misses(redis: &Redis) -> Vec<Case> {
     ]
 }
 
-/// Hits from this process in a loop, by one task and by two at the same time.
+/// Hits from this process in a loop, by one task and by two at the same time: whole, in part, as 304, and among variants.
 pub(crate) async fn on_threads(redis: &Redis) -> Vec<Case> {
+    let asked = path("/threads");
     let cache = CacheLayer::new(redis.clone())
         .near(1 << 20)
         .layer(sized(1 << 10));
-    keep(&cache, &path("/threads")).await;
+    let varying = CacheLayer::new(redis.clone())
+        .near(1 << 20)
+        .layer(service_fn(|_| varying()));
+    keep(&cache, &asked).await;
+    let variant = path("/varying");
+    keep(&varying, &variant).await;
+    let (not_modified, part) = (
+        with(asked.clone(), &header::IF_NONE_MATCH, "\"a\""),
+        with(asked.clone(), &header::RANGE, "bytes=0-99"),
+    );
     let mut cases = Vec::new();
     for (threads, name) in [(1, "1 thread"), (2, "2 threads")] {
-        let [bare, near] =
-            ["bare handler", "cache, near hit"].map(|case| format!("{case}, {name}"));
-        cases.push(looped(&bare, &[], sized(1 << 10), threads));
-        cases.push(looped(&near, &[&bare], cache.clone(), threads).target("<= 1 us"));
+        let bare = format!("bare handler, {name}");
+        cases.push(looped(&bare, &[], sized(1 << 10), threads, &asked));
+        for (kind, asked) in [("", &asked), (", 304", &not_modified), (", 206", &part)] {
+            let near = format!("cache, near hit{kind}, {name}");
+            let case = looped(&near, &[&bare], cache.clone(), threads, asked);
+            cases.push(case.target("<= 1 us"));
+        }
+        let near = format!("cache, near hit, variant, {name}");
+        let case = looped(&near, &[&bare], varying.clone(), threads, &variant);
+        cases.push(case.target("<= 1 us"));
     }
     cases
 }
 
 /// Requests in a loop.
-fn looped<S, B>(name: &str, beside: &[&str], service: S, tasks: usize) -> Case
+fn looped<S, B>(
+    name: &str,
+    beside: &[&str],
+    service: S,
+    tasks: usize,
+    asked: &Request<String>,
+) -> Case
 where
     S: Handler<Full<Bytes>, B>,
     B: Send + 'static,
 {
+    let asked = asked.clone();
     Case::in_tasks(name, beside, tasks, move || {
-        let service = service.clone();
+        let (service, asked) = (service.clone(), asked.clone());
         async move {
-            let asked = path("/threads");
             for _ in 0..LOOP {
                 let asked = asked.clone().map(|_| Full::default());
                 let _ = service.clone().oneshot(asked).await;
             }
         }
     })
+}
+
+/// 1 KiB that depends on a field of the request.
+async fn varying() -> Result<Response<Full<Bytes>>, Infallible> {
+    let mut response = response(Full::new(Bytes::from_static(&[b'x'; 1 << 10])));
+    let vary = header::HeaderValue::from_static("accept");
+    response.headers_mut().insert(header::VARY, vary);
+    Ok(response)
 }
 
 /// Makes the near tier keep an answer: it keeps what was read from Redis twice.

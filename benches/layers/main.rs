@@ -13,6 +13,7 @@ mod cache;
 mod codec;
 mod harness;
 mod http;
+mod processes;
 mod purge_delay;
 mod rate_limit;
 mod session;
@@ -75,6 +76,10 @@ async fn main() {
     }
     if is_wanted("rate limit") {
         rate_limit::costs(&redis).await;
+    }
+    // Takes a minute, and opens two thousand connections.
+    if wanted.as_deref() == Some("processes") {
+        processes::simulate(&redis, &url).await;
     }
     // Takes a minute and some hundred megabytes of memory in the server.
     if wanted.as_deref() == Some("subjects") {

@@ -274,9 +274,9 @@ impl CacheLayer {
 
     /// Also keeps entries that are read often in the memory of this process, up to `bytes`; default: none.
     ///
-    /// Such a hit sends no command to Redis. A purge in any process takes effect in all of them a moment later. While
-    /// Redis cannot be asked for purges, these entries are not used (but see [`serve_for`](Self::serve_for)), and the
-    /// handler answers.
+    /// Such a hit sends no command to Redis. A purge in any process takes effect in all of them within 50 ms;
+    /// [`coherence`](crate::redis::RedisBuilder::coherence) changes that, and what it costs. While Redis cannot be asked
+    /// for purges, these entries are not used (but see [`serve_for`](Self::serve_for)), and the handler answers.
     ///
     /// If another process replaces a response that is still fresh, this process uses the new one within a second: it
     /// compares an entry in use with Redis every 0.6 s in the background, by 11 bytes of it. If an entry was not used

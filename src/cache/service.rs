@@ -2,6 +2,7 @@
 
 use std::{
     mem,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -29,11 +30,13 @@ use crate::{future::ResponseFuture, personal::Personal};
 #[derive(Clone, Debug)]
 pub struct Cache<S> {
     inner: S,
-    shared: Shared,
+    /// One count of references for all of it: routers clone the service for each request.
+    shared: Arc<Shared>,
 }
 
 impl<S> Cache<S> {
     pub(crate) fn new(inner: S, shared: Shared) -> Self {
+        let shared = Arc::new(shared);
         Self { inner, shared }
     }
 }
@@ -73,7 +76,8 @@ where
         if self.shared.config.vary_by.behind_guard {
             Personal::enter(request.extensions_mut());
         }
-        ResponseFuture::new(run(inner, request, intent, self.shared.clone()))
+        let shared = Shared::clone(&self.shared);
+        ResponseFuture::new(run(inner, request, intent, shared))
     }
 }
 

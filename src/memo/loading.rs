@@ -14,10 +14,10 @@ use crate::{
 impl<T: Serialize + DeserializeOwned> Memo<T> {
     /// The value in this process, if it is fresh.
     pub(crate) async fn peek(&self, slot: &Slot) -> Option<T> {
-        let entry = self.store.peek(slot, unix_millis())?;
+        let kept = self.store.peek(slot, unix_millis())?;
         // Otherwise a task that finds each value here would never yield.
         consume_budget().await;
-        self.decode(&entry)
+        self.decode(kept.entry())
     }
 
     /// A value that may be used, or the right to load it.

@@ -48,14 +48,16 @@
 //! A hit is one command, or none with [`near`](Memo::near). A miss is one command before the load and one after it, for
 //! which the caller does not wait; when an old value is there, one more command before the load. A load that takes longer
 //! than half a second costs about three more commands a second. While values are asked for, each process reads the log of
-//! purges 50 times a second, on the connection that it has, with a script that takes Redis about six microseconds; the
-//! first call after a pause reads it together with its own command. One more connection waits for purges, so that they are
+//! purges 50 times a second, or as often as [`coherence`](crate::redis::RedisBuilder::coherence) asks for, on the connection
+//! that it has, with a script that takes Redis about six microseconds; the first call after a pause reads it together with
+//! its own command. One more connection waits for purges, so that they are
 //! usually known within a millisecond.
 //!
 //! # What is never seen
 //!
 //! After [`set`](Memo::set), [`invalidate`](Memo::invalidate) or a [purge](crate::cache::Purge) has returned, callers that
-//! ask later do not get a value that was loaded before it: at once in the same process, after 50 ms in others. That also
+//! ask later do not get a value that was loaded before it: at once in the same process, after 50 ms in others (see
+//! [`coherence`](crate::redis::RedisBuilder::coherence)). That also
 //! holds for a load that began before it and ends after it, and when Redis was flushed, restarted or cut off meanwhile.
 //! No clock is involved. When two callers `set` a key at the same time, either value may remain.
 //!

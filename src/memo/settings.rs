@@ -12,7 +12,8 @@ impl<T> Memo<T> {
     /// How many bytes of memory the values in this process may take; default: no values are kept in this process.
     ///
     /// A value that was read twice is also kept in this process, encoded, and then read without asking Redis. A purge,
-    /// `set` or `invalidate` on any node is known here within 50 ms, and at once on the same node. While Redis cannot be
+    /// `set` or `invalidate` on any node is known here within 50 ms, and at once on the same node;
+    /// [`coherence`](crate::redis::RedisBuilder::coherence) changes that, and what it costs. While Redis cannot be
     /// asked about purges, no value of this process is used (but see [`serve_for`](Self::serve_for)).
     ///
     /// When another node has loaded a value anew that was not purged, the new value is used here within a second. A value

@@ -7,7 +7,6 @@ use tokio::{time::timeout, try_join};
 
 use super::{
     entry::{
-        decode::Entry,
         log_position::Seq,
         slot::{Seen, Slot},
         tag::Tag,
@@ -18,6 +17,7 @@ use super::{
     tiers::{
         inner::Inner,
         lookup::{Found, Usable},
+        near::Kept,
         remote::Remote,
         settings::Settings,
     },
@@ -58,7 +58,7 @@ impl Store {
     }
 
     /// The entry in a slot, if it is in this process and known to be fresh, and it is certainly not time to make it anew.
-    pub(crate) fn peek(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Entry>> {
+    pub(crate) fn peek(&self, slot: &Slot, now_ms: u64) -> Option<Arc<Kept>> {
         self.inner.peek(slot, now_ms)
     }
 

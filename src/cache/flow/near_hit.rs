@@ -29,11 +29,11 @@ pub(crate) fn near_hit<B>(
         return None;
     };
     let (store, now_ms) = (&shared.store, unix_millis());
-    let mut entry = store.peek(&store.remote().primary(key), now_ms)?;
-    if let Entry::Variants(variants) = &*entry {
-        entry = store.peek(&slot(shared, key, &parts.headers, variants), now_ms)?;
+    let mut kept = store.peek(&store.remote().primary(key), now_ms)?;
+    if let Entry::Variants(variants) = kept.entry() {
+        kept = store.peek(&slot(shared, key, &parts.headers, variants), now_ms)?;
     }
-    let Entry::Response(stored) = &*entry else {
+    let Entry::Response(stored) = kept.entry() else {
         return None;
     };
     let life = &stored.head.life;

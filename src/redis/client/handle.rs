@@ -51,6 +51,8 @@ struct Inner {
     #[cfg(feature = "session")]
     loads: Loads,
     shared: SharedValues,
+    #[cfg_attr(not(feature = "cache"), allow(dead_code, reason = "for the purge log"))]
+    coherence: Duration,
 }
 
 impl Redis {
@@ -153,6 +155,12 @@ impl Redis {
             || (self.namespace() == other.namespace() && place(self) == place(other))
     }
 
+    /// How old what this process knows of purges may be.
+    #[cfg(feature = "cache")]
+    pub(crate) fn coherence(&self) -> Duration {
+        self.inner.coherence
+    }
+
     /// The value of type `T` that all clones of this handle share; `make` makes it if it is not in use yet.
     pub(crate) fn shared<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.inner.shared.get_or_make(make)
@@ -164,6 +172,7 @@ impl Redis {
         namespace: &str,
         max_in_flight: usize,
         deadline: Duration,
+        coherence: Duration,
     ) -> Self {
         let deployment = Arc::new(deployment);
         Self {
@@ -176,6 +185,7 @@ impl Redis {
                 namespace: namespace.into(),
                 in_flight: Semaphore::new(max_in_flight),
                 shared: SharedValues::default(),
+                coherence,
             }),
             options: Arc::new(CommandOptions::new(deadline)),
         }

@@ -1,8 +1,8 @@
 //! Entries as Redis holds them: the format, the types, and reading them.
 //!
 //! ```text
-//! 0   "TF", version
-//! 3   checksum, 8 bytes: of all that follows
+//! 0   "TF", version: 5 is written, 4 is read as well
+//! 3   checksum, 8 bytes: of all that follows, by the version
 //! 11  kind
 //! 12  digest of the key, 32 bytes
 //! 44  deadlines, place in the purge log, tags
@@ -16,7 +16,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 #[cfg(feature = "compression")]
 use super::compression::decompress;
-use super::{key::Digest, lifetime::Life, log_position::Seq, tag::Tag};
+use super::{
+    checksum::{LETTERS, is_intact, is_readable},
+    key::Digest,
+    lifetime::Life,
+    log_position::Seq,
+    tag::Tag,
+};
 
 /// An entry that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +73,13 @@ pub(crate) struct Variants {
 impl Entry {
     /// Reads what is stored under the key with `digest`; `None` if any part of it is not as it was written.
     pub(crate) fn decode(mut blob: Bytes, digest: &Digest) -> Option<Self> {
-        if blob.len() < PRELUDE || blob[..3] != *MAGIC {
+        if blob.len() < PRELUDE || blob[..2] != *LETTERS {
             return None;
         }
         let (kind, is_packed) = (blob[11] & !PACKED, blob[11] & PACKED != 0);
-        let sum = &blob[3..11];
-        if *sum != checksum(&blob[11..]) || blob[12..PRELUDE] != *digest.as_bytes() {
+        // The cheap comparison first.
+        if blob[12..PRELUDE] != *digest.as_bytes() || !is_intact(blob[2], &blob[3..11], &blob[11..])
+        {
             return None;
         }
         blob.advance(PRELUDE);
@@ -91,9 +98,9 @@ impl Entry {
         Some(entry)
     }
 
-    /// Whether this is of an older or newer version of this crate, which reads it.
+    /// Whether this is of an older or newer version of this crate, which reads it, and this one does not.
     pub(crate) fn is_of_another_version(blob: &[u8]) -> bool {
-        blob.len() >= PRELUDE && blob[..2] == MAGIC[..2] && blob[2] != MAGIC[2]
+        blob.len() >= PRELUDE && blob[..2] == *LETTERS && !is_readable(blob[2])
     }
 
     /// What may be packed, and is long.
@@ -223,15 +230,6 @@ fn take(blob: &mut Bytes, length: usize) -> Option<Bytes> {
     (length <= blob.len()).then(|| blob.split_to(length))
 }
 
-/// Detects damage and foreign data, not forgery: a program that can write to Redis can write a valid checksum.
-pub(crate) fn checksum(bytes: &[u8]) -> [u8; 8] {
-    let mut sum = [0; 8];
-    sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..8]);
-    sum
-}
-
-/// Two letters and the version of the format.
-pub(crate) const MAGIC: &[u8; 3] = b"TF\x04";
 pub(crate) const RESPONSE: u8 = 1;
 pub(crate) const VARIANTS: u8 = 2;
 pub(crate) const VALUE: u8 = 3;

@@ -5,10 +5,8 @@ use bytes::{Bytes, BytesMut};
 #[cfg(feature = "compression")]
 use super::compression::compress;
 use super::{
-    decode::{
-        Head, LEASE, MAGIC, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants,
-        checksum,
-    },
+    checksum::{LETTERS, VERSION, checksum},
+    decode::{Head, LEASE, MOST_LINES, PACKED, PRELUDE, RESPONSE, VALUE, VARIANTS, Variants},
     key::Digest,
     lifetime::Life,
 };
@@ -62,8 +60,8 @@ impl Writer {
 
     pub(crate) fn new(kind: u8, digest: &Digest) -> Self {
         let mut blob = BytesMut::with_capacity(512);
-        blob.extend_from_slice(MAGIC);
-        blob.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, kind]);
+        blob.extend_from_slice(LETTERS);
+        blob.extend_from_slice(&[VERSION, 0, 0, 0, 0, 0, 0, 0, 0, kind]);
         blob.extend_from_slice(digest.as_bytes());
         Self {
             blob,

@@ -3,6 +3,7 @@
 //! In: bytes that were read, or the parts of an entry. Out: the parts, or the bytes to be written. Everything in the store
 //! may import it; it imports nothing of it.
 
+pub(crate) mod checksum;
 #[cfg(feature = "compression")]
 pub(crate) mod compression;
 pub(crate) mod decode;

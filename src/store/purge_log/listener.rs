@@ -81,6 +81,6 @@ async fn look(log: &Weak<Log>, known: Seq) -> bool {
 }
 
 /// How long the server waits before it answers that there is no new record.
-const WAIT: Duration = Duration::from_secs(1);
+const WAIT: Duration = Duration::from_secs(5);
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);

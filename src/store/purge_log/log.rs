@@ -1,7 +1,9 @@
 //! The purge log of a namespace, and the copy of it in this process.
 //!
 //! The log is read when a caller needs to know it and the last read is too long ago, as soon as a record is added, and
-//! regularly while it is in use. Each read begins with the last known record. If that record is gone or another one has
+//! while it is in use as often as the bound on what is known asks for. That a read was answered without a new record proves
+//! that there was none when it began. The answer of the connection that waits for records does not prove that, since a
+//! replica gives it too: it has the log read. Each read begins with the last known record. If that record is gone or another one has
 //! its id, then the log was flushed, trimmed or rolled back by a failover, and it is read from its beginning. Only a server
 //! that accepts writes is read: a replica may have lost its primary.
 
@@ -38,6 +40,8 @@ pub(crate) struct Log {
     pub(crate) redis: Redis,
     pub(crate) key: String,
     purges: std::sync::RwLock<Purges>,
+    /// How often `purges` has changed, counted from 1. It is raised while `purges` is locked for writing.
+    generation: AtomicU64,
     /// When the last read that succeeded began, on [`clock`]; 0 before the first.
     pub(crate) looked_at: AtomicU64,
     /// Shared by reads of what is new and by purges that are added; a read of the whole log has it alone. Only tasks of
@@ -77,6 +81,7 @@ impl Log {
             key: format!("{}:purges", redis.namespace()),
             redis: redis.clone(),
             purges: std::sync::RwLock::default(),
+            generation: AtomicU64::new(1),
             looked_at: AtomicU64::new(0),
             turn: RwLock::default(),
             not_before: AtomicU64::new(0),
@@ -110,14 +115,29 @@ impl Log {
             .judge(seq, subject, tags)
     }
 
+    /// How often what this process knows of the log has changed; never zero. An entry that held at a number holds as long as
+    /// the number is the same. Who calls [`is_known`](Self::is_known) before gets a number that counts those purges.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Whether what is known is as recent as it has to be, on [`clock`]. Marks the log as used.
+    pub(crate) fn is_recent(&self, now: u64) -> bool {
+        self.is_known_at(now, self.redis.coherence())
+    }
+
     /// Whether all purges are known that were over this long ago. Marks the log as used.
     pub(crate) fn is_known(&self, ago: Duration) -> bool {
+        self.is_known_at(clock(), ago)
+    }
+
+    fn is_known_at(&self, now: u64, ago: Duration) -> bool {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
         match self.looked_at() {
             0 => false,
-            at => clock().saturating_sub(at) <= micros(ago),
+            at => now.saturating_sub(at) <= micros(ago),
         }
     }
 
@@ -144,7 +164,22 @@ impl Log {
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Purges) -> T) -> T {
-        change(&mut self.purges.write().unwrap_or_else(PoisonError::into_inner))
+        let mut purges = self.purges.write().unwrap_or_else(PoisonError::into_inner);
+        let known = purges.last();
+        let changed = change(&mut purges);
+        // A record is the last one when it is added: the place changes with everything else.
+        if purges.last() != known {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
+        changed
+    }
+
+    /// Replaces all that is known.
+    pub(crate) fn replace(&self, found: Purges) {
+        self.change(|purges| {
+            *purges = found;
+            self.generation.fetch_add(1, Ordering::Release);
+        });
     }
 
     /// Notes that all purges are known that were over at `began_at`.
@@ -169,5 +204,3 @@ impl Log {
 
 /// More than begin within the usual deadline.
 pub(crate) const MOST_READS: usize = 64;
-/// How old the copy of the log may be when it is relied on.
-pub(crate) const RECENT: Duration = Duration::from_millis(50);

@@ -1,4 +1,5 @@
-//! The task that reads the purge log, when it is asked to and at least every 20 ms while the log is in use.
+//! The task that reads the purge log: when it is asked to, and while the log is in use as often as the bound on what is known
+//! asks for, every 20 ms by default.
 
 use std::{
     sync::{Arc, Weak, atomic::Ordering},
@@ -8,6 +9,7 @@ use std::{
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
+    clock::{clock, micros},
     listener::listen,
     log::{Log, Look, MOST_READS, Signals},
 };
@@ -30,6 +32,7 @@ impl Log {
                 let poller = Poller {
                     log: Arc::downgrade(self),
                     signals: Arc::clone(&self.signals),
+                    period: period(self.redis.coherence(), self.redis.deadline()),
                 };
                 runtime.spawn(poll(poller));
                 runtime.spawn(listen(Arc::downgrade(self), self.in_use.subscribe()));
@@ -42,6 +45,8 @@ impl Log {
 struct Poller {
     log: Weak<Log>,
     signals: Arc<Signals>,
+    /// The time between two reads.
+    period: Duration,
 }
 
 impl Drop for Poller {
@@ -53,25 +58,29 @@ impl Drop for Poller {
 }
 
 async fn poll(poller: Poller) {
-    let mut idle = 0;
+    let (mut pause, mut used_at) = (RETRY.min(poller.period), clock());
     loop {
-        let period = if idle < IDLE_PERIODS { PERIOD } else { SLUMBER };
-        let is_wanted = timeout(period, poller.signals.wanted.notified())
+        let is_wanted = timeout(pause, poller.signals.wanted.notified())
             .await
             .is_ok();
         let Some(log) = poller.log.upgrade() else {
             return;
         };
-        idle = if log.used.swap(false, Ordering::Relaxed) {
-            0
-        } else {
-            idle.saturating_add(1)
-        };
-        let is_used = idle < IDLE_PERIODS;
+        let now = clock();
+        if log.used.swap(false, Ordering::Relaxed) {
+            used_at = now;
+        }
+        let is_used = now.saturating_sub(used_at) < micros(IDLE.max(poller.period * 2));
         log.in_use
             .send_if_modified(|was_used| std::mem::replace(was_used, is_used) != is_used);
+        // Every read counts, also one for a caller or for a record that the listener reported.
+        let left = (log.looked_at() + micros(poller.period)).saturating_sub(now);
         let is_idle = log.reads.available_permits() == MOST_READS;
-        if is_wanted || (is_used && is_idle) {
+        pause = match is_used {
+            true => Duration::from_micros(left).max(RETRY).min(poller.period),
+            false => SLUMBER,
+        };
+        if is_wanted || (is_used && is_idle && left == 0) {
             let Ok(permit) = Arc::clone(&log.reads).acquire_owned().await else {
                 return;
             };
@@ -79,8 +88,17 @@ async fn poll(poller: Poller) {
             // A caller that comes during this read needs one that begins later. It does not wait for the end of this one
             // when that takes long.
             let _ = timeout(GAP, look).await;
+            // It may have failed.
+            pause = RETRY.min(poller.period);
         }
     }
+}
+
+/// The time between two reads, such that what is known is not older than `bound` when the answer to the second one takes
+/// up to `deadline`. If the bound is not long enough for that, what most answers take is left.
+fn period(bound: Duration, deadline: Duration) -> Duration {
+    let left = bound.saturating_sub(deadline + SPARE);
+    left.max(bound * 2 / 5)
 }
 
 async fn look(log: Arc<Log>, signals: Arc<Signals>, permit: OwnedSemaphorePermit) {
@@ -99,9 +117,35 @@ async fn look(log: Arc<Log>, signals: Arc<Signals>, permit: OwnedSemaphorePermit
 
 /// The time between the beginnings of two reads, unless the first is over sooner.
 const GAP: Duration = Duration::from_millis(5);
-/// How often the log is read, whatever the listener reports: its connection may be dead without notice.
-const PERIOD: Duration = Duration::from_millis(20);
-/// After how many periods without use the log counts as not in use.
-const IDLE_PERIODS: u32 = 100;
+/// How soon the task looks whether a read has failed.
+const RETRY: Duration = Duration::from_millis(20);
+/// The time between the end of a read that fails and the bound: for a second one.
+const SPARE: Duration = Duration::from_millis(150);
+/// After how long without use the log counts as not in use, at least.
+const IDLE: Duration = Duration::from_secs(2);
 /// How often the task checks then whether the log was dropped.
 const SLUMBER: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_as_often_as_the_bound_asks_for() {
+        let deadline = Duration::from_millis(250);
+        for (bound_ms, period_ms) in [
+            (10, 4),
+            (50, 20),
+            (500, 200),
+            (1000, 600),
+            (2000, 1600),
+            (60_000, 59_600),
+        ] {
+            let bound = Duration::from_millis(bound_ms);
+            let period = period(bound, deadline);
+            assert_eq!(period, Duration::from_millis(period_ms), "{bound_ms}");
+        }
+        let hour = Duration::from_secs(3600);
+        assert_eq!(period(Duration::from_secs(1), hour).as_millis(), 400);
+    }
+}

@@ -99,7 +99,7 @@ impl Log {
             let ended = match first {
                 None => String::new(),
                 Some(first) if found.epoch > known.epoch || is_trimmed(first) => {
-                    self.change(|known| *known = purges);
+                    self.replace(purges);
                     return Ok(());
                 }
                 // Records that were in it are gone: it was rolled back, and their counts may be given again.

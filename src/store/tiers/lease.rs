@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::{
     error::Error,
     store::{
-        entry::{encode::Writer, key::Digest},
+        entry::{decode::MARK, encode::Writer, key::Digest},
         purge_log::random::token,
     },
 };
@@ -60,9 +60,43 @@ impl LeaseEnd {
         Writer::lease(token, digest)
     }
 
-    /// Which of them `blob` is; `None` if it is the lease of a leader.
+    /// Which of them `blob` is, in any version; `None` if it is the lease of a leader.
     pub(crate) fn read(blob: &Bytes, digest: &Digest) -> Option<Self> {
+        let content = blob.get(MARK..)?;
         let all = [Self::Failed, Self::Refused];
-        all.into_iter().find(|one| one.blob(digest) == *blob)
+        all.into_iter()
+            .find(|one| one.blob(digest)[MARK..] == *content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::entry::key::resource;
+
+    /// The end of a lease by a program of the version before looked like a lease that is held: callers waited for it.
+    #[test]
+    fn the_end_of_a_lease_is_known_in_both_versions() {
+        let digest = resource("host", "/path", None);
+        let recorded = include_str!("../entry/recorded/version_4.txt");
+        let before = |name: &str| {
+            let mut lines = recorded.lines().filter_map(|line| line.split_once(' '));
+            let (_, digits) = lines.find(|(first, _)| *first == name).expect("a record");
+            let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("a byte");
+            Bytes::from_iter((0..digits.len()).step_by(2).map(byte))
+        };
+        for (blob, end) in [
+            (before("lease"), None),
+            (before("failed"), Some(LeaseEnd::Failed)),
+            (before("refused"), Some(LeaseEnd::Refused)),
+            (Writer::lease(b"a token\0", &digest), None),
+            (LeaseEnd::Failed.blob(&digest), Some(LeaseEnd::Failed)),
+            (LeaseEnd::Refused.blob(&digest), Some(LeaseEnd::Refused)),
+            (Bytes::new(), None),
+        ] {
+            assert_eq!(LeaseEnd::read(&blob, &digest), end);
+            let other = resource("host", "/other", None);
+            assert_eq!(LeaseEnd::read(&blob, &other), None);
+        }
     }
 }

@@ -33,10 +33,18 @@ pub(crate) struct Kept {
     weight: u32,
     /// In microseconds of [`clock`](crate::store::purge_log::clock::clock).
     pub(crate) confirmed_at: AtomicU64,
+    /// The [generation](crate::store::purge_log::log::Log::generation) of the purge log at which it was last found to hold.
+    pub(crate) held_at: AtomicU64,
     /// Whether it is being compared now.
     pub(crate) rechecking: AtomicBool,
     /// Notified when a comparison ends.
     pub(crate) rechecked: Notify,
+}
+
+impl Kept {
+    pub(crate) fn entry(&self) -> &Entry {
+        &self.held.entry
+    }
 }
 
 /// Entries up to a number of bytes; the least used are evicted first.
@@ -112,6 +120,7 @@ impl Near {
                 held,
                 weight,
                 confirmed_at: AtomicU64::new(now),
+                held_at: AtomicU64::new(0),
                 rechecking: AtomicBool::new(false),
                 rechecked: Notify::new(),
             };

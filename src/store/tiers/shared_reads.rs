@@ -7,17 +7,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     error::{Error, Kind},
-    store::{
-        entry::{key::Digest, slot::Sight},
-        purge_log::log::RECENT,
-    },
+    store::entry::{key::Digest, slot::Sight},
 };
 
 /// The reads of one namespace that run now.
@@ -174,6 +171,8 @@ impl Drop for Listing {
     }
 }
 
+/// How long ago a read began that a caller may join.
+const RECENT: Duration = Duration::from_millis(50);
 /// How many reads run at once before callers share them.
 const FEW: usize = 4;
 

@@ -229,8 +229,8 @@ pub async fn travel(server: &Server, redis: &Redis, by: std::time::Duration) {
         let born_ms = u64::from_le_bytes(value[BORN..BORN + 8].try_into().expect("eight bytes"));
         let earlier = born_ms.saturating_sub(by_ms.unsigned_abs());
         value[BORN..BORN + 8].copy_from_slice(&earlier.to_le_bytes());
-        let sum = blake3::hash(&value[11..]);
-        value[3..11].copy_from_slice(&sum.as_bytes()[..8]);
+        let sum = twox_hash::XxHash3_64::oneshot(&value[11..]);
+        value[3..11].copy_from_slice(&sum.to_le_bytes());
         let expiry = Some(Expiration::PX(left - by_ms));
         let _: () = admin
             .set(&key, Bytes::from(value), expiry, None, false)

@@ -1,5 +1,6 @@
 //! Purges: what they take out of use, on which node, and what happens when the purge log is damaged or lost.
 
+mod coherence;
 mod latency;
 mod listen;
 mod log;

@@ -111,3 +111,34 @@ async fn a_refresh_stores_a_body_that_comes_late() {
     };
     timeout(PATIENCE, renewed).await.expect("it is made anew");
 }
+
+/// While versions run side by side, an entry of the one before is a hit like any other, and a purge reaches it. One of a
+/// version that is not known is a miss that nothing is logged of, and is replaced.
+#[tokio::test]
+async fn an_entry_of_the_version_before_is_used_and_purged() {
+    let site = Site::new(|_| {
+        let mut answer = fresh("hello");
+        answer
+            .extensions_mut()
+            .insert(CacheFor::secs(60).tags(["all"]));
+        answer
+    })
+    .await;
+    let before = |value: &mut Vec<u8>| {
+        value[2] = 4;
+        let sum = blake3::hash(&value[11..]);
+        value[3..11].copy_from_slice(&sum.as_bytes()[..8]);
+    };
+    site.get("/", &[]).await;
+    site.tamper(before).await;
+    let hit = site.get("/", &[]).await;
+    assert!(is_hit(&hit) && hit.body() == "hello");
+    site.redis.purge().tag("all").await.expect("purged");
+    assert!(!is_hit(&site.get("/", &[]).await));
+    assert!(is_hit(&site.get("/", &[]).await), "it was replaced");
+
+    site.tamper(|value| value[2] = 6).await;
+    assert!(!is_hit(&site.get("/", &[]).await));
+    assert!(is_hit(&site.get("/", &[]).await), "it was replaced");
+    assert_eq!(site.calls(), 3);
+}
