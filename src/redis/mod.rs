@@ -127,6 +127,8 @@ pub use connection::health::Health;
 
 #[cfg(any(feature = "cache", feature = "rate-limit", feature = "session"))]
 pub(crate) use client::budget::Budget;
+#[cfg(feature = "rate-limit")]
+pub(crate) use client::joint_runs::JointScript;
 pub(crate) use client::stream::Record;
 #[cfg(feature = "session")]
 pub(crate) use client::subscription::{Heard, Subscription};
@@ -134,5 +136,5 @@ pub(crate) use client::subscription::{Heard, Subscription};
 pub(crate) use client::tail::Tail;
 pub(crate) use fred::types::Value;
 #[cfg(feature = "rate-limit")]
-pub(crate) use script::packed_script::{Numbers, PackedScript};
+pub(crate) use script::packed_script::PackedScript;
 pub(crate) use script::script::Script;

@@ -15,7 +15,7 @@ use crate::{
         },
         quota::{claim::Claim, policies::Limit},
     },
-    redis::{Numbers, PackedScript, Redis},
+    redis::{JointScript, PackedScript, Redis},
 };
 
 /// The claim and its policy, if it is the only one and permits of it are taken as they are asked for. Everything else is
@@ -48,10 +48,11 @@ pub(crate) async fn take(
         (None, None) => b"",
     };
     let head = head(cost, limit);
-    let numbers = redis
-        .run_packed(script(limit), &key, &[&head, text])
-        .await?;
-    Ok(read(&numbers, limit, cost))
+    let numbers = match script(limit) {
+        Some(script) => redis.run_packed(script, &key, &[&head, text]).await?,
+        None => redis.run_jointly(&GCRA, &key, (&head, text)).await?,
+    };
+    Ok(read(numbers, limit, cost))
 }
 
 /// Gives the place of the lease `id` back.
@@ -77,8 +78,8 @@ fn head(cost: u64, limit: &Limit) -> [u8; 32] {
     head
 }
 
-fn read(numbers: &Numbers, limit: &Arc<Limit>, cost: u64) -> Grant {
-    let [now, level, wait, following, reset] = [0, 1, 2, 3, 4].map(|at| numbers.get(at));
+fn read(numbers: [f64; 5], limit: &Arc<Limit>, cost: u64) -> Grant {
+    let [now, level, wait, following, reset] = numbers;
     let fits = level >= 0.0;
     let level = if fits { level } else { -1.0 - level };
     // Whole numbers below 2^53.
@@ -103,35 +104,37 @@ fn read(numbers: &Numbers, limit: &Arc<Limit>, cost: u64) -> Grant {
     }
 }
 
-fn script(limit: &Limit) -> &'static PackedScript {
+/// The script of an algorithm that decides for one caller in each run.
+fn script(limit: &Limit) -> Option<&'static PackedScript> {
     match &*limit.kind {
-        b"gcra" => &GCRA,
-        b"log" => &LOG,
-        b"ring" => &RING,
-        b"calendar" => &CALENDAR,
-        _ => &PLACES,
+        b"gcra" => None,
+        b"log" => Some(&LOG),
+        b"ring" => Some(&RING),
+        b"calendar" => Some(&CALENDAR),
+        _ => Some(&PLACES),
     }
 }
 
 /// The script of an algorithm: what nearly every run needs, then the rest.
 macro_rules! script {
     ($file:literal) => {
-        LazyLock::new(|| {
-            PackedScript::new(&[
-                include_str!("lua/one/begin.lua"),
-                include_str!(concat!("lua/one/", $file)),
-                include_str!("lua/policies.lua"),
-                include_str!(concat!("lua/", $file)),
-                include_str!("lua/one/rest.lua"),
-            ])
-        })
+        PackedScript::new(&[
+            include_str!("lua/one/begin.lua"),
+            include_str!(concat!("lua/one/", $file)),
+            include_str!("lua/policies.lua"),
+            include_str!(concat!("lua/", $file)),
+            include_str!("lua/one/rest.lua"),
+        ])
     };
 }
 
-static GCRA: LazyLock<PackedScript> = script!("gcra.lua");
-static LOG: LazyLock<PackedScript> = script!("log.lua");
-static RING: LazyLock<PackedScript> = script!("ring.lua");
-static CALENDAR: LazyLock<PackedScript> = script!("calendar.lua");
-static PLACES: LazyLock<PackedScript> = script!("places.lua");
+static GCRA: LazyLock<JointScript> = LazyLock::new(|| JointScript {
+    one: script!("gcra.lua"),
+    many: PackedScript::new(&[include_str!("lua/gcra_batch.lua")]),
+});
+static LOG: LazyLock<PackedScript> = LazyLock::new(|| script!("log.lua"));
+static RING: LazyLock<PackedScript> = LazyLock::new(|| script!("ring.lua"));
+static CALENDAR: LazyLock<PackedScript> = LazyLock::new(|| script!("calendar.lua"));
+static PLACES: LazyLock<PackedScript> = LazyLock::new(|| script!("places.lua"));
 static LEAVE: LazyLock<PackedScript> =
     LazyLock::new(|| PackedScript::new(&[include_str!("lua/one/leave.lua")]));

@@ -36,11 +36,28 @@ impl Refusal {
         error: &Error,
         count: usize,
     ) -> Vec<Outcome<A>> {
-        let cause = error.source().and_then(|cause| cause.downcast_ref());
-        let is_split = cause.is_some_and(|cause: &FredError| is_split(cause));
-        if error.is_unavailable() && !is_split {
+        if error.is_unavailable() && !is_of_split(error) {
             return (0..count).map(|_| Outcome::Failed(error.share())).collect();
         }
+        self.one_by_one(command, error, count)
+    }
+
+    /// What becomes of the questions when `command`, which writes, failed as a whole. It may have been carried out, unless
+    /// the server says that the user may not run it, or that its keys are not all there.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) fn outcomes_of_write<A>(
+        &self,
+        command: &str,
+        error: &Error,
+        count: usize,
+    ) -> Vec<Outcome<A>> {
+        if error.is_auth() || is_of_split(error) {
+            return self.one_by_one(command, error, count);
+        }
+        (0..count).map(|_| Outcome::Failed(error.share())).collect()
+    }
+
+    fn one_by_one<A>(&self, command: &str, error: &Error, count: usize) -> Vec<Outcome<A>> {
         if error.is_auth() {
             let until = uptime() + REFUSED_FOR;
             let until = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
@@ -52,6 +69,11 @@ impl Refusal {
         }
         (0..count).map(|_| Outcome::Alone).collect()
     }
+}
+
+fn is_of_split(error: &Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &FredError| is_split(cause))
 }
 
 /// For how long.

@@ -15,6 +15,8 @@ use tokio::{
     task::coop,
 };
 
+#[cfg(feature = "rate-limit")]
+use super::joint_runs::{JointRuns, JointScript};
 #[cfg(feature = "session")]
 use super::loads::Loads;
 use super::{reads::Reads, shared_values::SharedValues};
@@ -50,6 +52,8 @@ struct Inner {
     reads: Reads,
     #[cfg(feature = "session")]
     loads: Loads,
+    #[cfg(feature = "rate-limit")]
+    joint_runs: JointRuns,
     shared: SharedValues,
     #[cfg_attr(not(feature = "cache"), allow(dead_code, reason = "for the purge log"))]
     coherence: Duration,
@@ -180,6 +184,8 @@ impl Redis {
                 reads: Reads::new(&deployment),
                 #[cfg(feature = "session")]
                 loads: Loads::new(&deployment),
+                #[cfg(feature = "rate-limit")]
+                joint_runs: JointRuns::new(&deployment),
                 deployment,
                 health,
                 namespace: namespace.into(),
@@ -229,6 +235,23 @@ impl Redis {
         yield_on_failure(async {
             let _permit = self.permit()?;
             self.inner.loads.get(key, &self.options).await
+        })
+        .await
+    }
+
+    /// Runs `script` on `key`, together with others that are asked for at the same time. The argument after the proof and
+    /// the time limit is four doubles, the first of them the caller's own, and text. Gives the first numbers of the reply.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) async fn run_jointly(
+        &self,
+        script: &'static JointScript,
+        key: &Bytes,
+        argument: (&[u8; 32], &[u8]),
+    ) -> Result<[f64; 5], Error> {
+        yield_on_failure(async {
+            let _permit = self.permit()?;
+            let Inner { joint_runs, .. } = &*self.inner;
+            joint_runs.run(script, key, argument, &self.options).await
         })
         .await
     }

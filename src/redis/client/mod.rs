@@ -7,6 +7,8 @@
 pub(crate) mod budget;
 pub(crate) mod commands;
 pub(crate) mod handle;
+#[cfg(feature = "rate-limit")]
+pub(crate) mod joint_runs;
 #[cfg(feature = "session")]
 pub(crate) mod loads;
 pub(crate) mod reads;

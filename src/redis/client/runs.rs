@@ -8,7 +8,7 @@ use fred::types::{FromValue, Value};
 use super::handle::Redis;
 #[cfg(feature = "rate-limit")]
 use crate::redis::script::{
-    packed_script::{Numbers, PackedCall, PackedScript},
+    packed_script::{PackedCall, PackedScript},
     script::corrupt,
 };
 use crate::{
@@ -76,7 +76,8 @@ impl Redis {
         unwrap_reply(reply)
     }
 
-    /// Runs `script` on `key`, which is text. The argument after the proof and the time limit is `argument`.
+    /// Runs `script` on `key`, which is text. The argument after the proof and the time limit is `argument`. Gives the first
+    /// numbers of the reply.
     ///
     /// As [`run`](Self::run) else.
     #[cfg(feature = "rate-limit")]
@@ -85,8 +86,8 @@ impl Redis {
         script: &PackedScript,
         key: &Bytes,
         argument: &[&[u8]],
-    ) -> Result<Numbers, Error> {
-        let call = PackedCall::new(script, key, argument);
+    ) -> Result<[f64; 5], Error> {
+        let call = PackedCall::new(script, std::slice::from_ref(key), argument);
         let deadline = self.deadline();
         let text = str::from_utf8(key).map_err(|_| corrupt())?;
         let numbers = self
@@ -94,6 +95,6 @@ impl Redis {
                 call.run(&client, &clock, deadline).await
             })
             .await?;
-        numbers.in_time()
+        Ok(numbers.in_time()?.first())
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! In: a fred client. Out: a reply, or fred's error. The room `client` imports it.
 
+#[cfg(feature = "rate-limit")]
+pub(crate) mod joint_argument;
 mod loaded_script;
 #[cfg(feature = "rate-limit")]
 pub(crate) mod packed_script;

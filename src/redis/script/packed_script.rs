@@ -1,4 +1,4 @@
-//! Lua scripts with one key, one binary argument and a binary reply, for what is run with each request.
+//! Lua scripts with one binary argument and a binary reply, for what is run with each request.
 
 use std::{
     sync::atomic::Ordering,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{error::Error, redis::connection::server_clock::ServerClock};
 
-/// A Lua script over one key, without a prelude.
+/// A Lua script over one key, or over keys of one slot, without a prelude.
 ///
 /// Its argument begins with the proof of the run in 8 bytes, and a double: the last microsecond on the server's clock at
 /// which it may run. The reply begins with the same proof; then come doubles, the first of them the time. A reply of the
@@ -44,6 +44,17 @@ impl Numbers {
         number.map_or(0.0, |bytes| f64::from_le_bytes(*bytes))
     }
 
+    /// The first five numbers.
+    pub(crate) fn first(&self) -> [f64; 5] {
+        [0, 1, 2, 3, 4].map(|at| self.get(at))
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        let bytes = self.0.as_bytes().unwrap_or_default();
+        (bytes.len() / 8).saturating_sub(1)
+    }
+
     fn is_proven(&self, proof: u64) -> bool {
         let bytes = self.0.as_bytes().unwrap_or_default();
         bytes.len() % 8 == 0 && bytes.starts_with(&proof.to_le_bytes())
@@ -62,10 +73,10 @@ impl Numbers {
     }
 }
 
-/// One run of a script on one key.
+/// One run of a script.
 pub(crate) struct PackedCall<'a> {
     script: &'a PackedScript,
-    key: &'a Bytes,
+    keys: &'a [Bytes],
     argument: &'a [&'a [u8]],
     proof: u64,
     begun: Instant,
@@ -73,10 +84,14 @@ pub(crate) struct PackedCall<'a> {
 
 impl<'a> PackedCall<'a> {
     /// The argument after the proof and the time limit is `argument`.
-    pub(crate) fn new(script: &'a PackedScript, key: &'a Bytes, argument: &'a [&'a [u8]]) -> Self {
+    pub(crate) fn new(
+        script: &'a PackedScript,
+        keys: &'a [Bytes],
+        argument: &'a [&'a [u8]],
+    ) -> Self {
         Self {
             script,
-            key,
+            keys,
             argument,
             proof: NEXT_PROOF.fetch_add(1, Ordering::Relaxed),
             begun: Instant::now(),
@@ -110,14 +125,20 @@ impl<'a> PackedCall<'a> {
     ) -> Result<Numbers, FredError> {
         let argument = pack(self.proof, limit_ms, self.argument);
         let words = |script: &Bytes| -> Vec<Value> {
-            let one = Bytes::from_static(b"1");
-            let words = [script.clone(), one, self.key.clone(), argument.clone()];
-            words.map(Value::from).into()
+            let count = match self.keys.len() {
+                1 => Bytes::from_static(b"1"),
+                count => count.to_string().into(),
+            };
+            let mut words = Vec::with_capacity(3 + self.keys.len());
+            words.extend([script.clone(), count].map(Value::from));
+            words.extend(self.keys.iter().cloned().map(Value::from));
+            words.push(argument.clone().into());
+            words
         };
         let run = Run {
             script: &self.script.0,
             client,
-            key: self.key,
+            key: self.keys.first().map_or(b"", |key| key),
             begun: self.begun,
             deadline,
         };

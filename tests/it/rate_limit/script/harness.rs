@@ -111,7 +111,7 @@ impl<'a> Script<'a> {
     }
 
     /// The script for the only policy.
-    async fn ask_single(&self, now: u64, cost: u64) -> Answer {
+    pub(super) async fn ask_single(&self, now: u64, cost: u64) -> Answer {
         let (policy, key) = &self.policies[0];
         let mut text = single(policy.kind);
         for (old, new) in [
@@ -125,17 +125,9 @@ impl<'a> Script<'a> {
             text = text.replace(old, new);
         }
         let mut argument = b"a proof.".to_vec();
-        let numbers = policy.numbers.map(|number| number as f64);
-        for number in [f64::INFINITY, cost as f64].into_iter().chain(numbers) {
-            argument.extend(number.to_le_bytes());
-        }
-        let mark = match policy.kind {
-            "gcra" if policy.mark.is_some() || policy.numbers[1] > 1 => {
-                format!(":{}", policy.mark.as_deref().unwrap_or_default())
-            }
-            "places" => policy.mark.clone().unwrap_or("7".to_owned()),
-            _ => String::new(),
-        };
+        argument.extend(f64::INFINITY.to_le_bytes());
+        let (head, mark) = policy.packed(cost);
+        argument.extend(head);
         argument.extend(mark.bytes());
         let [seconds, micros] = [now / 1_000_000, now % 1_000_000].map(|number| number.to_string());
         let words: [&[u8]; 6] = [
@@ -262,6 +254,23 @@ impl Policy {
             mark: (kind == "gcra").then_some(mark),
             ..policy
         }
+    }
+
+    /// The doubles and the text of a script for a single policy.
+    pub(super) fn packed(&self, cost: u64) -> ([u8; 32], String) {
+        let [a, b, c] = self.numbers;
+        let mut head = [0; 32];
+        for (place, number) in head.chunks_exact_mut(8).zip([cost, a, b, c]) {
+            place.copy_from_slice(&(number as f64).to_le_bytes());
+        }
+        let text = match self.kind {
+            "gcra" if self.mark.is_some() || b > 1 => {
+                format!(":{}", self.mark.as_deref().unwrap_or_default())
+            }
+            "places" => self.mark.clone().unwrap_or("7".to_owned()),
+            _ => String::new(),
+        };
+        (head, text)
     }
 
     pub(super) fn limit(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! The scripts with a clock that the test sets, against plain models in Rust.
 
+mod batches;
 mod clocks;
 mod decisions;
 mod harness;
@@ -10,6 +11,9 @@ mod numbers;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../src/rate_limit/quota/gcra.rs"]
 mod gcra;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../../../src/redis/script/joint_argument.rs"]
+mod joint_argument;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../../../src/rate_limit/quota/quota.rs"]
 mod quota;
