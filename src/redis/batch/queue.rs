@@ -232,7 +232,7 @@ mod tests {
         let mut test = Test::new();
         test.enter(0);
         let mut left = Vec::new();
-        for question in 1..=100 {
+        for question in 1..=1000 {
             test.enter(question);
             left.extend(test.overflow());
         }
@@ -243,7 +243,7 @@ mod tests {
         );
         assert!(left.iter().all(|batch| batch.questions.len() == MOST));
         let next = questions(test.queue.leave(LANE, left[0].number, MOST));
-        assert_eq!(next, [22, 23, 24], "in the order in which they were asked");
+        assert_eq!(next, [766, 767, 768], "in the order in which they were asked");
     }
 
     #[test]
@@ -280,13 +280,13 @@ mod tests {
     #[test]
     fn commands_whose_end_nobody_tells_hold_up_nobody_after_their_time() {
         let mut test = Test::new();
-        for question in 0..100 {
+        for question in 0..1000 {
             test.enter(question);
             test.overflow();
         }
         test.now += Duration::from_millis(251);
-        assert_eq!(test.enter(100), Entry::Wait, "others were before");
-        assert_eq!(questions(test.overflow()), [22, 23, 24]);
+        assert_eq!(test.enter(1000), Entry::Wait, "others were before");
+        assert_eq!(questions(test.overflow()), [766, 767, 768]);
     }
 
     #[test]

@@ -149,11 +149,10 @@ async fn a_search_that_fails_is_logged_as_what_it_is() {
         send(&layer, peer).await;
     }
     let lines = log.lines("WARN");
-    assert_eq!(lines.len(), 2, "{lines:#?}");
-    for line in &lines {
-        assert!(
-            line.contains("cannot look up") && line.contains("no database"),
-            "{line}"
-        );
-    }
+    // One a second, however often it works again meanwhile.
+    let [line] = &lines[..] else {
+        panic!("{lines:#?}");
+    };
+    let is_told = line.contains("cannot look up") && line.contains("no database");
+    assert!(is_told, "{line}");
 }
