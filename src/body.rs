@@ -1,8 +1,11 @@
 //! The response body of a layer that answers some requests itself.
 
 use std::{
+    fmt,
+    future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{Mutex, PoisonError},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -26,8 +29,13 @@ pin_project! {
     enum Inner<B> {
         Wrapped { #[pin] body: B },
         Own { data: Option<Bytes> },
+        Delayed { data: Option<Bytes>, until: Until },
     }
 }
+
+/// What the only frame of a response waits for. The mutex is never locked: it makes the body `Sync` without asking the
+/// same of the future.
+struct Until(Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl<B> ResponseBody<B> {
     pub(crate) fn wrapped(body: B) -> Self {
@@ -43,6 +51,37 @@ impl<B> ResponseBody<B> {
                 data: (!data.is_empty()).then_some(data),
             },
         }
+    }
+
+    /// The same body, if a layer of this crate made it and it is not empty: its data is not given out before `until` is
+    /// ready. Another body gives `until` back.
+    #[cfg(feature = "rate-limit")]
+    pub(crate) fn delayed<F>(self, until: F) -> Result<Self, (Self, F)>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        match self.inner {
+            Inner::Own { data: Some(data) } => Ok(Self {
+                inner: Inner::Delayed {
+                    data: Some(data),
+                    until: Until(Mutex::new(Box::pin(until))),
+                },
+            }),
+            inner => Err((Self { inner }, until)),
+        }
+    }
+}
+
+impl Until {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let future = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        future.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Until")
     }
 }
 
@@ -69,20 +108,26 @@ where
             InnerProj::Own { data } => {
                 Poll::Ready(data.take().map(|data| Ok(Frame::data(data.into()))))
             }
+            InnerProj::Delayed { data, until } => {
+                if data.is_some() {
+                    ready!(until.poll(cx));
+                }
+                Poll::Ready(data.take().map(|data| Ok(Frame::data(data.into()))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Wrapped { body } => body.is_end_stream(),
-            Inner::Own { data } => data.is_none(),
+            Inner::Own { data } | Inner::Delayed { data, .. } => data.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Wrapped { body } => body.size_hint(),
-            Inner::Own { data } => {
+            Inner::Own { data } | Inner::Delayed { data, .. } => {
                 SizeHint::with_exact(data.as_ref().map_or(0, |data| data.len() as u64))
             }
         }

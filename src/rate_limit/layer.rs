@@ -15,6 +15,7 @@ use super::{
     subject::{key::Key, peer_ip::PeerIp},
     verdict::{
         config::{Config, Cost, Failure, MissingKey, Rule},
+        drain::DrainBounds,
         tiers::Tiers,
     },
 };
@@ -385,6 +386,28 @@ impl<K> RateLimitLayer<K> {
         response: impl Fn(&Parts, &Decision) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         self.config.reject = Some(Arc::new(response));
+        self
+    }
+
+    /// Before an answer of the layer itself (429, 400 or 503) ends, the rest of the request's body is read and thrown
+    /// away: up to so many `bytes`, for up to this `time`; default 8 MiB and 2 s. With 0 bytes or no time, nothing is
+    /// read.
+    ///
+    /// Without this, a client that is still sending does not see the answer. A server of HTTP/1.1 closes the connection
+    /// after an answer to a request that was not read, and the data still on its way makes that a reset (RFC 9112
+    /// §9.6). The client or the proxy in front then reports a broken connection, or a 502, and no `Retry-After`.
+    ///
+    /// The head of the answer is sent at once. Only the end of its body waits. Nothing waits:
+    ///
+    /// - if the body is at its end, or larger than `bytes` by its `Content-Length`;
+    /// - with `Expect: 100-continue`, as the client has not begun to send (RFC 9110 §10.1.1);
+    /// - in HTTP/2 and later, where the server can stop one stream by itself (RFC 9113 §8.1).
+    ///
+    /// A client that sends slowly, or stops when it sees the head of the answer, gets the end of the answer when the
+    /// time is over. A denied request holds no place of a [concurrency](Policy::concurrency) policy meanwhile.
+    #[must_use]
+    pub fn drain_denied(mut self, bytes: u64, time: Duration) -> Self {
+        self.config.drain = DrainBounds { bytes, time };
         self
     }
 }

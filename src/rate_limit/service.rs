@@ -4,7 +4,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
+use http_body::Body;
 use tower_service::Service;
 
 use super::{
@@ -51,7 +52,7 @@ where
     S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
     S::Future: Send,
     K: Key,
-    ReqBody: Send + 'static,
+    ReqBody: Body + Send + 'static,
     ResBody: Send + 'static,
 {
     type Response = Response<ResponseBody<Held<ResBody>>>;
@@ -83,6 +84,7 @@ async fn run<S, ReqBody, ResBody>(
 ) -> Result<Response<ResponseBody<Held<ResBody>>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ReqBody: Body + Send + 'static,
 {
     let Decided {
         mut decision,
@@ -97,13 +99,19 @@ where
         }
         Verdict::NoKey => {
             Personal::set_in(request.extensions());
-            return Ok(answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY)));
+            let answer = answer(StatusCode::BAD_REQUEST, problem::plain(NO_KEY));
+            return Ok(after_drain(&config, request, answer).await);
         }
-        Verdict::Unavailable => return Ok(unavailable(&request)),
+        Verdict::Unavailable => {
+            let answer = unavailable(&request);
+            return Ok(after_drain(&config, request, answer).await);
+        }
     };
     if let Decision::Deny(denial) = decision {
         drop(in_flight_request);
-        return Ok(denied(&config, request, denial));
+        let (parts, body) = request.into_parts();
+        let answer = denied(&config, &parts, denial);
+        return Ok(after_drain(&config, Request::from_parts(parts, body), answer).await);
     }
     note_shadows(&decision);
     let places = decision.take_places();
@@ -120,6 +128,8 @@ where
         let _ = config.engine.refund(&claims, cost, Some(&decision)).await;
     }
     drop(in_flight_request);
+    let is_denied_inside = parts.extensions.get::<Draining>().is_some();
+    let places = if is_denied_inside { Vec::new() } else { places };
     let body = ResponseBody::wrapped(Held::new(body, places));
     let mut response = Response::from_parts(parts, body);
     tell(&config, &mut response, decision);
@@ -136,24 +146,19 @@ fn are_kept(places: &[Place]) -> bool {
     places.iter().all(Place::is_shared)
 }
 
-fn denied<ReqBody, B>(
-    config: &Config,
-    request: Request<ReqBody>,
-    denial: Denial,
-) -> Response<ResponseBody<B>> {
+fn denied<B>(config: &Config, parts: &request::Parts, denial: Denial) -> Response<ResponseBody<B>> {
     tracing::debug!(
         target: "tower_fred::rate_limit",
         policy = denial.standing().policy(),
         retry_after = ?denial.retry_after(),
         "denied"
     );
-    let (parts, _) = request.into_parts();
     // A cache further out must not give it to those who are not denied, whatever the status is.
     Personal::set_in(&parts.extensions);
     let text = || problem::denied(&parts.headers, &denial);
     let mut response = match &config.reject {
         None => answer(StatusCode::TOO_MANY_REQUESTS, text()),
-        Some(reject) => reject(&parts, &Decision::Deny(denial.clone())).map(ResponseBody::own),
+        Some(reject) => reject(parts, &Decision::Deny(denial.clone())).map(ResponseBody::own),
     };
     tell(config, &mut response, Decision::Deny(denial));
     response
@@ -166,6 +171,37 @@ fn unavailable<ReqBody, B>(request: &Request<ReqBody>) -> Response<ResponseBody<
     let soon = HeaderValue::from_static("1");
     response.headers_mut().insert(header::RETRY_AFTER, soon);
     response
+}
+
+/// The answer, whose data waits until the request's body was read.
+async fn after_drain<ReqBody, B>(
+    config: &Config,
+    request: Request<ReqBody>,
+    mut answer: Response<ResponseBody<B>>,
+) -> Response<ResponseBody<B>>
+where
+    ReqBody: Body + Send + 'static,
+{
+    let (request, body) = request.into_parts();
+    if !config.drain.apply(&request, &body) {
+        return answer;
+    }
+    answer.extensions_mut().insert(Draining);
+    let (answer, own) = answer.into_parts();
+    let drain = config.drain.drain(body);
+    // A server does not poll the body of an answer to HEAD.
+    let own = match request.method {
+        Method::HEAD => Err((own, drain)),
+        _ => own.delayed(drain),
+    };
+    let own = match own {
+        Ok(delayed) => delayed,
+        Err((own, drain)) => {
+            drain.await;
+            own
+        }
+    };
+    Response::from_parts(answer, own)
 }
 
 /// Adds the decision to a response, in words for the client and as data for the layers around this one.
@@ -216,6 +252,11 @@ impl<S: fmt::Debug, K> fmt::Debug for RateLimit<S, K> {
             .finish_non_exhaustive()
     }
 }
+
+/// In the extensions of an answer that waits for the rest of its request: no handler is at work, so a limit around this one
+/// does not hold a place meanwhile.
+#[derive(Clone, Copy)]
+struct Draining;
 
 const NO_KEY: &str = "the request lacks what its rate limit is counted by\n";
 

@@ -320,13 +320,13 @@ async fn use_sessions(redis: &Redis) {
 async fn use_the_end_of_a_session(redis: &Redis) {
     let layer = SessionLayer::new(redis.clone());
     let cookie = layer.login_cookie("eve", &serde_json::json!({})).await;
-    let service = layer.layer(tower::service_fn(async |request: http::Request<()>| {
+    let service = layer.layer(tower::service_fn(async |request: http::Request<String>| {
         let session = request.extensions().get::<Session>().expect("a session");
         let mut response = http::Response::new(());
         response.extensions_mut().insert(session.clone());
         Ok::<_, std::convert::Infallible>(response)
     }));
-    let mut request = http::Request::new(());
+    let mut request = http::Request::new(String::new());
     request
         .headers_mut()
         .insert(header::COOKIE, cookie.expect("a cookie"));

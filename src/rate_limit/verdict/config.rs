@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Response, request, response};
 use tokio::time::Instant;
 
-use super::{in_flight::InFlight, tiers::Tiers};
+use super::{drain::DrainBounds, in_flight::InFlight, tiers::Tiers};
 use crate::{
     error::Error,
     log_pace::{LogPace, uptime},
@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) reject: Option<Arc<Reject>>,
     pub(crate) dialects: Arc<[Dialect]>,
+    /// For the bodies of requests that the layer answers by itself.
+    pub(crate) drain: DrainBounds,
     pub(crate) shadow: bool,
     /// For the layer's own key.
     pub(crate) missing_key: MissingKey,
@@ -113,6 +115,7 @@ impl Config {
             in_flight: None,
             reject: None,
             dialects: [Dialect::Draft11].into(),
+            drain: DrainBounds::default(),
             shadow: false,
             missing_key: MissingKey::Share,
             failure: Failure::Local,
@@ -260,6 +263,7 @@ impl fmt::Debug for Config {
             .field("policies", &self.names())
             .field("tiers", &self.tiers)
             .field("dialects", &self.dialects)
+            .field("drain", &self.drain)
             .field("shadow", &self.shadow)
             .field("missing_key", &self.missing_key)
             .field("failure", &self.failure)

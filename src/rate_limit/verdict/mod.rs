@@ -1,8 +1,10 @@
 //! From the head of a request to what is done with it: the layer's settings come in, a [`Verdict`](verdict::Verdict) goes out.
-//! It asks the keys and the tiers, then the engine, and decides by itself when Redis fails.
+//! It asks the keys and the tiers, then the engine, and decides by itself when Redis fails. The body of a request that is
+//! not admitted is read within bounds.
 //! The layer and the service import it.
 
 pub(crate) mod config;
+pub(crate) mod drain;
 pub(crate) mod in_flight;
 pub(crate) mod plan;
 pub(crate) mod tiers;

@@ -55,10 +55,10 @@ impl io::Write for Log {
 }
 
 async fn send<K: Key>(layer: &RateLimitLayer<K>, peer: Option<&str>) {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
-    let mut request = Request::new(());
+    let mut request = Request::new(String::new());
     if let Some(ip) = peer {
         let ip: IpAddr = ip.parse().expect("an address");
         request.extensions_mut().insert(PeerAddr((ip, 1).into()));
@@ -107,12 +107,12 @@ async fn an_upgrade_without_its_place_is_logged_once() {
     let policy = Policy::concurrency("sockets", 2);
     let layer = RateLimitLayer::new(server.redis().await, policy);
     let answers = |method: &'static str, status: u16| {
-        let service = layer.layer(service_fn(move |_: Request<()>| async move {
+        let service = layer.layer(service_fn(move |_: Request<String>| async move {
             let response = Response::builder().status(status);
             Ok::<_, Infallible>(response.body(String::new()).expect("a response"))
         }));
         let request = Request::builder().method(method).uri("example.com:80");
-        service.oneshot(request.body(()).expect("a request"))
+        service.oneshot(request.body(String::new()).expect("a request"))
     };
     for (method, status) in [("CONNECT", 405), ("CONNECT", 200), ("GET", 101)] {
         let Ok(_) = answers(method, status).await;

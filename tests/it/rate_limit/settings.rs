@@ -35,13 +35,13 @@ fn layer(redis: Redis, policies: impl Into<Policies>) -> RateLimitLayer<impl Key
 
 /// Sends a request for a path; the service answers with the status that the path names, or 200.
 async fn send<K: Key>(layer: &RateLimitLayer<K>, path: &str) -> Response<()> {
-    let service = layer.layer(service_fn(async |request: Request<()>| {
+    let service = layer.layer(service_fn(async |request: Request<String>| {
         let status = request.uri().path().trim_start_matches('/').parse();
         let mut response = Response::new(String::new());
         *response.status_mut() = status.unwrap_or(StatusCode::OK);
         Ok::<_, Infallible>(response)
     }));
-    let request = Request::get(path).body(()).expect("as arranged");
+    let request = Request::get(path).body(String::new()).expect("as arranged");
     service.oneshot(request).await.unwrap().map(|_| ())
 }
 
@@ -118,11 +118,11 @@ async fn what_cannot_be_given_back_does_not_harm_the_response() {
     let server = Arc::new(Server::start());
     let logins = layer(server.redis().await, TEN).count_when(|_| false);
     let killed = Arc::clone(&server);
-    let service = logins.layer(service_fn(move |_: Request<()>| {
+    let service = logins.layer(service_fn(move |_: Request<String>| {
         killed.kill();
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     }));
-    let response = service.oneshot(Request::new(())).await.unwrap();
+    let response = service.oneshot(Request::new(String::new())).await.unwrap();
     assert_eq!(response.status(), OK);
 }
 
@@ -137,9 +137,13 @@ async fn what_redis_did_not_count_is_not_given_back() {
     let limiter = RateLimiter::new(redis.clone(), TEN);
     // Counted within the process while Redis was silent, answered when it was back: it used to be given back there.
     server.kill();
-    let (inner, mut handle) = tower_test::mock::pair::<Request<()>, Response<String>>();
+    let (inner, mut handle) = tower_test::mock::pair::<Request<String>, Response<String>>();
     let mut service = logins.layer(inner);
-    let response = service.ready().await.unwrap().call(Request::new(()));
+    let response = service
+        .ready()
+        .await
+        .unwrap()
+        .call(Request::new(String::new()));
     let answer = async {
         let (request, send) = handle.next_request().await.unwrap();
         assert!(request.extensions().get::<Decision>().is_some());
@@ -216,10 +220,10 @@ async fn tiers_and_the_history_of_those_who_change() {
         request.extensions.get::<Paid>().map(|Paid| paid)
     });
     let ask = async |tier: Option<Paid>| {
-        let service = layer.layer(service_fn(async |_: Request<()>| {
+        let service = layer.layer(service_fn(async |_: Request<String>| {
             Ok::<_, Infallible>(Response::new(String::new()))
         }));
-        let mut request = Request::new(());
+        let mut request = Request::new(String::new());
         if let Some(tier) = tier {
             request.extensions_mut().insert(tier);
         }
@@ -265,10 +269,13 @@ async fn quotas_that_are_looked_up_are_kept_for_a_while() {
     let admitted = async |layer: &RateLimitLayer<_>, tenant: &str| {
         let mut admitted = 0;
         for _ in 0..6 {
-            let service = layer.layer(service_fn(async |_: Request<()>| {
+            let service = layer.layer(service_fn(async |_: Request<String>| {
                 Ok::<_, Infallible>(Response::new(String::new()))
             }));
-            let request = Request::get("/").header(&name, tenant).body(()).unwrap();
+            let request = Request::get("/")
+                .header(&name, tenant)
+                .body(String::new())
+                .unwrap();
             admitted += usize::from(service.oneshot(request).await.unwrap().status() == OK);
         }
         admitted

@@ -20,12 +20,12 @@ fn layer(redis: Redis, policies: impl Into<Policies>) -> RateLimitLayer<impl Key
 }
 
 async fn send<K: Key>(layer: &RateLimitLayer<K>, accept: &str) -> Response<Bytes> {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("inner")))
     }));
     let request = Request::get("/").header(header::ACCEPT, accept);
     let response = service
-        .oneshot(request.body(()).expect("as arranged"))
+        .oneshot(request.body(String::new()).expect("as arranged"))
         .await
         .expect("as arranged");
     let (parts, body) = response.into_parts();

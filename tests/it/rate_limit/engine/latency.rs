@@ -51,13 +51,13 @@ async fn ask(
     layer: &RateLimitLayer<impl tower_fred::rate_limit::Key + Clone>,
     account: &str,
 ) -> StatusCode {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
     let request = Request::get("/")
         .header("x-address", "a")
         .header("x-account", account);
-    let request = request.body(()).expect("a request");
+    let request = request.body(String::new()).expect("a request");
     service.oneshot(request).await.expect("an answer").status()
 }
 

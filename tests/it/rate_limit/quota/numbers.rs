@@ -30,10 +30,10 @@ fn layer(redis: &Redis, policies: impl Into<Policies>) -> RateLimitLayer<impl Ke
 }
 
 async fn admits<K: Key>(layer: &RateLimitLayer<K>) -> bool {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
-    let response = service.oneshot(Request::new(())).await.unwrap();
+    let response = service.oneshot(Request::new(String::new())).await.unwrap();
     response.status() == StatusCode::OK
 }
 
@@ -88,7 +88,7 @@ async fn one_name_with_two_sets_of_numbers_is_an_error() {
     let redis = patient(&server).await;
     let make = |policy: Policy| {
         let layer = layer(&redis, policy);
-        let service = service_fn(async |_: Request<()>| Ok::<_, Infallible>(Response::new(())));
+        let service = service_fn(async |_: Request<String>| Ok::<_, Infallible>(Response::new(())));
         catch_unwind(AssertUnwindSafe(move || layer.layer(service)))
     };
     let policy = || Policy::new("login", Quota::per_day(5));

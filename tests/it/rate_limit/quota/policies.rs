@@ -136,14 +136,14 @@ fn two_keys(redis: Redis) -> RateLimitLayer<impl Key> {
 }
 
 async fn send<K: Key>(layer: &RateLimitLayer<K>, address: &str, account: &str) -> Response<()> {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
     let request = Request::get("/")
         .header("x-address", address)
         .header("x-account", account);
     let response = service
-        .oneshot(request.body(()).expect("as arranged"))
+        .oneshot(request.body(String::new()).expect("as arranged"))
         .await
         .expect("as arranged");
     response.map(|_| ())

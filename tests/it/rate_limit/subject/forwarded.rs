@@ -6,10 +6,10 @@ use tower_fred::rate_limit::{BearerToken, ForwardedIp, PeerAddr};
 use super::{DENIED, OK, TWO, limit, socket, statuses};
 use crate::{rate_limit::patient, support::Server};
 
-fn from(peer: &str, field: &str, value: &[u8]) -> Request<()> {
+fn from(peer: &str, field: &str, value: &[u8]) -> Request<String> {
     let mut request = Request::get("/")
         .header(field, value)
-        .body(())
+        .body(String::new())
         .expect("as arranged");
     request.extensions_mut().insert(PeerAddr(socket(peer)));
     request
@@ -108,6 +108,6 @@ async fn nasty_values_are_harmless() {
     let nul = limit(redis, TWO)
         .name("nul")
         .by(|_: &Parts| Some("\0{}*\r\n"));
-    let requests = (0..3).map(|_| Request::new(()));
+    let requests = (0..3).map(|_| Request::new(String::new()));
     assert_eq!(statuses(&nul, requests.collect()).await, [OK, OK, DENIED]);
 }

@@ -30,7 +30,9 @@ async fn a_header_field() {
                 .header(&name, value)
                 .header(&name, "second")
         };
-        let requests = (0..3).map(|_| request().body(()).unwrap()).collect();
+        let requests = (0..3)
+            .map(|_| request().body(String::new()).unwrap())
+            .collect();
         assert_eq!(statuses(&layer, requests).await, [OK, OK, DENIED]);
     }
 }
@@ -47,7 +49,7 @@ async fn functions_and_own_types() {
 
     let server = Server::shared();
     let redis = patient(&server).await;
-    let by_path = |path: &str| Request::get(path).body(()).unwrap();
+    let by_path = |path: &str| Request::get(path).body(String::new()).unwrap();
     let text = limit(redis.clone(), TWO).by(|parts: &Parts| Some(parts.uri.path().to_owned()));
     let number = limit(redis.clone(), TWO).by(|_: &Parts| Some(7));
     let own = limit(redis.clone(), TWO).by(Tenant);
@@ -73,7 +75,11 @@ async fn functions_and_own_types() {
 async fn requests_without_a_key() {
     let server = Server::shared();
     let redis = patient(&server).await;
-    let requests = || (0..4).map(|_| Request::new(())).collect::<Vec<_>>();
+    let requests = || {
+        (0..4)
+            .map(|_| Request::new(String::new()))
+            .collect::<Vec<_>>()
+    };
     let layer = limit(redis, TWO);
     let allow = layer.clone().missing_key_allow();
     assert_eq!(statuses(&allow, requests()).await, [OK; 4]);
@@ -100,7 +106,7 @@ async fn tokens_methods_and_tuples() {
         let request = Request::builder().method(method);
         request
             .header("authorization", authorization)
-            .body(())
+            .body(String::new())
             .unwrap()
     };
     let tokens = limit(redis.clone(), TWO).name("token").by(BearerToken);
@@ -151,7 +157,7 @@ async fn keys_that_have_to_be_looked_for() {
             }
         })
     };
-    let get = |path: &str| Request::get(path).body(()).unwrap();
+    let get = |path: &str| Request::get(path).body(String::new()).unwrap();
     let layer = limit(redis.clone(), Quota::per_day(1))
         .by(owner())
         .missing_key_deny();
@@ -171,7 +177,7 @@ async fn keys_that_have_to_be_looked_for() {
         .by((Method, owner()));
     let requests = vec![
         get("/of/1"),
-        Request::post("/of/1").body(()).unwrap(),
+        Request::post("/of/1").body(String::new()).unwrap(),
         get("/of/1"),
     ];
     assert_eq!(statuses(&both, requests).await, [OK, OK, DENIED]);

@@ -29,9 +29,9 @@ const DENIED: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 /// The statuses that a layer answers these requests with.
 async fn statuses<K: Key>(
     layer: &RateLimitLayer<K>,
-    requests: Vec<Request<()>>,
+    requests: Vec<Request<String>>,
 ) -> Vec<StatusCode> {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
     let mut statuses = Vec::new();
@@ -41,8 +41,8 @@ async fn statuses<K: Key>(
     statuses
 }
 
-fn with<T: Clone + Send + Sync + 'static>(extension: T) -> Request<()> {
-    let mut request = Request::new(());
+fn with<T: Clone + Send + Sync + 'static>(extension: T) -> Request<String> {
+    let mut request = Request::new(String::new());
     request.extensions_mut().insert(extension);
     request
 }

@@ -24,12 +24,16 @@ fn address(_: &Parts) -> Option<u64> {
 
 /// The statuses and the policies that refuse.
 async fn ask<K: Key>(layer: &RateLimitLayer<K>, requests: usize) -> Vec<(StatusCode, String)> {
-    let service = layer.layer(service_fn(async |_: Request<()>| {
+    let service = layer.layer(service_fn(async |_: Request<String>| {
         Ok::<_, Infallible>(Response::new(String::new()))
     }));
     let mut answers = Vec::new();
     for _ in 0..requests {
-        let response = service.clone().oneshot(Request::new(())).await.unwrap();
+        let response = service
+            .clone()
+            .oneshot(Request::new(String::new()))
+            .await
+            .unwrap();
         let decision = response.extensions().get::<Decision>().expect("a decision");
         answers.push((response.status(), decision.standing().policy().to_owned()));
     }
@@ -125,7 +129,7 @@ async fn sessions_are_not_read_for_known_denials() {
     let app = tower::ServiceBuilder::new()
         .layer(SessionLayer::new(redis))
         .layer(limit)
-        .service(service_fn(async |request: Request<()>| {
+        .service(service_fn(async |request: Request<String>| {
             let session = request
                 .extensions()
                 .get::<Session>()
@@ -134,7 +138,11 @@ async fn sessions_are_not_read_for_known_denials() {
             session.insert("seen", &1_u64).expect("stored");
             Ok::<_, Infallible>(Response::new(String::new()))
         }));
-    let response = app.clone().oneshot(Request::new(())).await.unwrap();
+    let response = app
+        .clone()
+        .oneshot(Request::new(String::new()))
+        .await
+        .unwrap();
     let cookie = response.headers()["set-cookie"].clone();
     let send = async || {
         let request = Request::get("/").header(
@@ -142,7 +150,7 @@ async fn sessions_are_not_read_for_known_denials() {
             cookie.to_str().unwrap().split(';').next().unwrap(),
         );
         app.clone()
-            .oneshot(request.body(()).unwrap())
+            .oneshot(request.body(String::new()).unwrap())
             .await
             .unwrap()
             .status()

@@ -121,7 +121,7 @@ async fn a_response_holds_its_place_until_its_body_ends() {
         .fail_closed();
     let (bodies, take) = std::sync::mpsc::channel();
     let take = std::sync::Arc::new(std::sync::Mutex::new(take));
-    let service = layer.layer(service_fn(move |request: Request<()>| {
+    let service = layer.layer(service_fn(move |request: Request<String>| {
         // The handler's copy of the decision does not hold the place.
         let _copy = request.extensions().get::<Decision>().cloned();
         let body = take.lock().unwrap().recv().unwrap();
@@ -130,7 +130,11 @@ async fn a_response_holds_its_place_until_its_body_ends() {
     let send = async || {
         let (send, receive) = mpsc::channel(4);
         bodies.send(receive).unwrap();
-        let response = service.clone().oneshot(Request::new(())).await.unwrap();
+        let response = service
+            .clone()
+            .oneshot(Request::new(String::new()))
+            .await
+            .unwrap();
         (send, response)
     };
     let (first, response) = send().await;
@@ -164,27 +168,27 @@ async fn errors_panics_and_callers_that_leave_give_places_back() {
     let layer = RateLimitLayer::new(redis, Policy::concurrency("jobs", 1))
         .by(one)
         .fail_closed();
-    let failing = layer.layer(service_fn(async |_: Request<()>| {
+    let failing = layer.layer(service_fn(async |_: Request<String>| {
         Err::<Response<Full<Bytes>>, _>("broken")
     }));
-    assert!(failing.oneshot(Request::new(())).await.is_err());
+    assert!(failing.oneshot(Request::new(String::new())).await.is_err());
     until_held(&admin, &namespace, 0).await;
 
-    let panicking = layer.layer(service_fn(async |request: Request<()>| {
+    let panicking = layer.layer(service_fn(async |request: Request<String>| {
         assert!(
             request.extensions().get::<Decision>().is_none(),
             "a handler that panics"
         );
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
     }));
-    let task = tokio::spawn(panicking.oneshot(Request::new(())));
+    let task = tokio::spawn(panicking.oneshot(Request::new(String::new())));
     assert!(task.await.unwrap_err().is_panic());
     until_held(&admin, &namespace, 0).await;
 
-    let endless = layer.layer(service_fn(async |_: Request<()>| {
+    let endless = layer.layer(service_fn(async |_: Request<String>| {
         std::future::pending::<Result<Response<Full<Bytes>>, Infallible>>().await
     }));
-    let task = tokio::spawn(endless.oneshot(Request::new(())));
+    let task = tokio::spawn(endless.oneshot(Request::new(String::new())));
     until_held(&admin, &namespace, 1).await;
     task.abort();
     until_held(&admin, &namespace, 0).await;

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod returns;
+mod unread_bodies;
 mod upgrades;
 
 use tower_fred::fred::clients::Client;

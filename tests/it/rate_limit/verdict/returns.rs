@@ -40,14 +40,14 @@ async fn log_in<K: Key>(
     layer: RateLimitLayer<K>,
     gate: Arc<Semaphore>,
 ) -> (StatusCode, Option<u64>) {
-    let service = layer.layer(service_fn(move |_: Request<()>| {
+    let service = layer.layer(service_fn(move |_: Request<String>| {
         let gate = Arc::clone(&gate);
         async move {
             let _open = gate.acquire().await;
             Ok::<_, Infallible>(Response::new(String::new()))
         }
     }));
-    let response = service.oneshot(Request::new(())).await.unwrap();
+    let response = service.oneshot(Request::new(String::new())).await.unwrap();
     let wait = response.headers().get("retry-after");
     let wait = wait.map(|wait| wait.to_str().expect("text").parse().expect("seconds"));
     (response.status(), wait)
@@ -182,13 +182,13 @@ async fn what_nobody_waits_for_is_given_back_in_a_cluster() {
         .fail_closed();
     let (mut admitted, mut gone) = (0, 0);
     for pause in (0..400).chain(0..400) {
-        let service = layer.layer(service_fn(async |_: Request<()>| {
+        let service = layer.layer(service_fn(async |_: Request<String>| {
             Ok::<_, Infallible>(Response::new(String::new()))
         }));
         let request = Request::get("/")
             .header("x-address", "a")
             .header("x-account", "u");
-        let answer = service.oneshot(request.body(()).unwrap());
+        let answer = service.oneshot(request.body(String::new()).unwrap());
         // A timer has milliseconds, which is too coarse here.
         let leaves = Instant::now() + Duration::from_micros(pause * 5);
         tokio::select! {
@@ -209,7 +209,7 @@ async fn what_nobody_waits_for_is_given_back_in_a_cluster() {
     for (limiter, value) in limiters {
         let request = Request::get("/")
             .header(name(value), value)
-            .body(())
+            .body(String::new())
             .unwrap()
             .into_parts()
             .0;

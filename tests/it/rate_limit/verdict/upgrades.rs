@@ -144,12 +144,12 @@ async fn a_guard_is_renewed_and_outlives_the_response() {
         .by(everybody)
         .fail_closed();
     let (send, mut guards) = tokio::sync::mpsc::unbounded_channel();
-    let service = layer.layer(service_fn(move |request: Request<()>| {
+    let service = layer.layer(service_fn(move |request: Request<String>| {
         let places: Places = request.extensions().get().cloned().unwrap_or_default();
         let _ = send.send((places.guard(), places));
         async { Ok::<_, Infallible>(Response::new(String::new())) }
     }));
-    let response = tower::ServiceExt::oneshot(service, Request::new(())).await;
+    let response = tower::ServiceExt::oneshot(service, Request::new(String::new())).await;
     drop(response.expect("infallible"));
     let (guard, places) = guards.recv().await.expect("a guard");
     let key = crate::rate_limit::only_key(&admin, redis.namespace()).await;
