@@ -59,7 +59,7 @@ impl<'a> Intent<'a> {
         let intent = Self::of_kind(parts, besides, config);
         // RFC 9111 §5.2.1.7. Unsafe methods always reach the handler (§4).
         let is_refused = matches!(intent, Self::Pass(..))
-            && parts.method.is_safe()
+            && is_safe(&parts.method)
             && RequestDirectives::of(&parts.headers, config.client_directives).only_if_cached();
         if is_refused { Self::Refuse } else { intent }
     }
@@ -70,6 +70,7 @@ impl<'a> Intent<'a> {
             Method::OPTIONS | Method::TRACE | Method::CONNECT => {
                 return Self::Pass(Forward::Method, None);
             }
+            ref method if is_safe(method) => return Self::Pass(Forward::Method, None),
             // RFC 9111 §4.4: unsafe methods, and those that the cache does not know
             _ => return Self::Write(Target::all(parts)),
         }
@@ -124,10 +125,18 @@ pub(crate) fn outdated(target: &Target<'_>, vary_by: &VaryBy, headers: &HeaderMa
     tags
 }
 
+/// Whether a request with this method asks for no change (RFC 9110 §9.2.1).
+fn is_safe(method: &Method) -> bool {
+    method.is_safe() || SAFE.contains(&method.as_str())
+}
+
 /// Whether the answer to an unsafe request is a "non-error response" (RFC 9111 §4.4), which invalidates.
 pub(crate) fn is_done(status: StatusCode) -> bool {
     status.is_success() || status.is_redirection()
 }
+
+/// Safe methods of other standards: RFC 4918 §9.1, the QUERY draft, RFC 3253 §3.6 and RFC 5323 §2.
+const SAFE: [&str; 4] = ["PROPFIND", "QUERY", "REPORT", "SEARCH"];
 
 /// Requests with these fields go to the handler. RFC 9111 §4.3.2: a cache does not evaluate the last two.
 const BYPASS: [(HeaderName, &str); 3] = [

@@ -243,7 +243,11 @@ mod tests {
         );
         assert!(left.iter().all(|batch| batch.questions.len() == MOST));
         let next = questions(test.queue.leave(LANE, left[0].number, MOST));
-        assert_eq!(next, [766, 767, 768], "in the order in which they were asked");
+        assert_eq!(
+            next,
+            [766, 767, 768],
+            "in the order in which they were asked"
+        );
     }
 
     #[test]

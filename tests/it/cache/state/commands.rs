@@ -109,12 +109,18 @@ async fn what_is_not_read_or_stored_costs_little() {
         ("GET", "if-unmodified-since"),
         ("GET", "upgrade"),
         ("OPTIONS", "x"),
+        // Safe methods that are not HTTP's own outdated the page.
+        ("PROPFIND", "x"),
+        ("QUERY", "x"),
+        ("REPORT", "x"),
+        ("SEARCH", "x"),
     ] {
         let (counts, response) = server
             .count(site.send(request(method, "/a", &[(header, "x")])))
             .await;
         assert_eq!(entries(&counts), [0; 4], "{method} {header}");
         assert!(!status(&response).is_stored());
+        assert_eq!(counts.of("xadd"), 0, "{method}");
     }
     let (counts, _) = server.count(site.get("/a", &[])).await;
     assert_eq!(entries(&counts), [1, 0, 0, 0], "{counts:?}");
