@@ -116,7 +116,7 @@
 //! # Without Redis
 //!
 //! The handler answers, with `cache-status: tower-fred; fwd=bypass; detail=unavailable`. The cache makes no error of
-//! its own, except 504 for a client that asks for `only-if-cached`, as for every `GET`, `HEAD`, `OPTIONS` and `TRACE`
+//! its own, except 504 for a client that asks for `only-if-cached`, as for every request with a safe method
 //! that the cache does not handle. If a purge does not reach Redis, the old answer stays for its lifetime, and a
 //! warning is logged.
 

@@ -89,6 +89,7 @@
 //! | --- | --- | --- |
 //! | Redis 7.4, Valkey 8 and later | forget the scripts of `EVAL` after 500 others | scripts are loaded with `SCRIPT LOAD`, which they keep |
 //! | Valkey 9 and later | hold back writes, and scripts that may write, for about 100 ms at each atomic slot migration | a deadline of 50 ms sees a burst of time-outs; the default of 250 ms does not |
+//! | all | take `EVALSHA` with a hash that they do not know for a write, and hold it back as such | a script that only reads waits once, if the server was emptied (`SCRIPT FLUSH`, a restart) and holds back writes |
 //! | Valkey 9 and later | have databases in a cluster | not used: a cluster is used with database 0 |
 //! | Valkey 9.1 and later | keep a number that a script stored as text | a limiter's key takes about 15 % more memory |
 //! | descendants of Redis 7.2.4 (Redict, Valkey) | may not end an `XREAD BLOCK` when its time is over | the handle ends it, and connects again |
