@@ -33,6 +33,7 @@ use tokio::{sync::Mutex, task::yield_now};
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_fred::{
     CacheLayer, RateLimitLayer, Redis, SessionLayer,
+    fred::interfaces::KeysInterface,
     memo::Memo,
     rate_limit::{Policy, Quota, RateLimiter},
 };
@@ -175,6 +176,48 @@ async fn a_value_from_this_process_takes_a_few_allocations() {
     // The key in JSON.
     assert!(allocations <= 1, "{allocations} allocations");
     assert!(bytes <= 128, "{bytes} bytes");
+}
+
+/// A stored body is a part of the reply: copying a long one would take longer than the rest of a hit.
+#[tokio::test]
+async fn a_long_body_from_redis_is_not_copied() {
+    const LONG: usize = 256 << 10;
+    let _alone = ALONE.lock().await;
+    let server = Server::start();
+    let redis = server.redis().await;
+    let body = bytes::Bytes::from(vec![b'x'; LONG]);
+    let raw = format!("{}:raw", redis.namespace());
+    let client = redis.client();
+    let set = client.set::<(), _, _>(&raw, body.clone(), None, None, false);
+    set.await.expect("SET");
+    let cache = CacheLayer::new(redis).layer(service_fn(move |_: Request<String>| {
+        let response = Response::builder().header(header::CACHE_CONTROL, "max-age=600");
+        let response = response.body(Full::new(body.clone()));
+        async { Ok::<_, Infallible>(response.expect("a response")) }
+    }));
+    let hit = async || {
+        let response = cache.clone().oneshot(Request::new(String::new())).await;
+        let response = response.expect("a response");
+        let is_hit = response.headers().contains_key(header::AGE);
+        let body = response.into_body().collect().await.expect("a body");
+        assert_eq!(body.to_bytes().len(), LONG);
+        is_hit
+    };
+    until("a stored response", &hit).await;
+    // The least of many: what a reply takes depends on the pieces in which it comes.
+    let (mut of_get, mut of_hit) = (usize::MAX, usize::MAX);
+    for _ in 0..100 {
+        let region = Region::new(ALLOCATOR);
+        let value: bytes::Bytes = client.get(&raw).await.expect("GET");
+        assert_eq!(value.len(), LONG);
+        drop(value);
+        of_get = of_get.min(region.change().bytes_allocated);
+        let region = Region::new(ALLOCATOR);
+        assert!(hit().await);
+        of_hit = of_hit.min(region.change().bytes_allocated);
+    }
+    println!("bytes of a GET: {of_get}, of a hit: {of_hit}");
+    assert!(of_hit < of_get + LONG / 2, "{of_hit} bytes, a GET {of_get}");
 }
 
 /// A request took 67 allocations: a list of ten words, another of eleven in the reply, and header fields made of pieces.

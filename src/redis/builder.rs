@@ -118,10 +118,11 @@ impl RedisBuilder {
     /// What it costs: while a process uses a cache or a memo, it asks the server of the purge log for new records once in
     /// 0.4 times this time, or once in this time less the [deadline](Self::deadline) and 150 ms if that is longer. With the
     /// default that is 50 commands a second for each process. With one second it is 1.7: a thousand processes then send 1,900
-    /// commands a second with those of the connections that wait, in place of 50,000. A process that uses nothing
-    /// for two seconds, or for twice the interval, stops asking.
+    /// commands a second with those of the connections that wait, in place of 50,000. A process that uses nothing for two
+    /// seconds, or for twice the interval, stops asking.
     ///
-    /// A near copy whose entry another process has replaced without a purge is used for at most a second, or for this time if it is longer.
+    /// A near copy whose entry another process has replaced without a purge is used for at most a second, or for this time
+    /// if it is longer.
     ///
     /// All layers and memos with this handle share the setting.
     #[cfg(feature = "cache")]

@@ -16,8 +16,8 @@ use crate::{error::Error, redis::Redis};
 ///
 /// A purge reaches all processes that share the handle's namespace, with one command whatever the number of entries. When
 /// it has returned, this process uses nothing that it names and that was made before it. Other processes stop about a
-/// millisecond later, at most 50 ms ([`coherence`](crate::redis::RedisBuilder::coherence) changes that). What is being made while the purge runs counts as made before it, on every node,
-/// however long it takes.
+/// millisecond later, at most 50 ms ([`coherence`](crate::redis::RedisBuilder::coherence) changes that). What is being made
+/// while the purge runs counts as made before it, on every node, however long it takes.
 ///
 /// A process that cannot learn what was purged uses nothing that is stored, see [what it relies on](#what-it-relies-on).
 ///
@@ -37,8 +37,8 @@ use crate::{error::Error, redis::Redis};
 ///
 /// # What it relies on
 ///
-/// Purges are records in a log, a Redis stream. A process that uses what is stored asks the server for new records, by default every 20 ms, in a way
-/// that only a primary answers: a replica refuses, whether it has its primary or not, and so does a primary that was made
+/// Purges are records in a log, a Redis stream. A process that uses what is stored asks the server for new
+/// records, by default every 20 ms, in a way that only a primary answers: a replica refuses, whether it has its primary or not, and so does a primary that was made
 /// a replica (but not one with `replica-read-only no`). Each stored entry names the last record that was known when it was
 /// made, so that entries are not used that were made with a record that a failover has lost.
 ///

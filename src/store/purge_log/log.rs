@@ -3,9 +3,11 @@
 //! The log is read when a caller needs to know it and the last read is too long ago, as soon as a record is added, and
 //! while it is in use as often as the bound on what is known asks for. That a read was answered without a new record proves
 //! that there was none when it began. The answer of the connection that waits for records does not prove that, since a
-//! replica gives it too: it has the log read. Each read begins with the last known record. If that record is gone or another one has
-//! its id, then the log was flushed, trimmed or rolled back by a failover, and it is read from its beginning. Only a server
-//! that accepts writes is read: a replica may have lost its primary.
+//! replica gives it too: it has the log read.
+//!
+//! Each read begins with the last known record. If that record is gone or another one has its id, then the log was flushed,
+//! trimmed or rolled back by a failover, and it is read from its beginning. Only a server that accepts writes is read: a
+//! replica may have lost its primary.
 
 use std::{
     sync::{

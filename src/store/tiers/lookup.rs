@@ -75,8 +75,10 @@ impl Inner {
         }
     }
 
-    /// Takes no lock but the one of the near tier's shard, for reading, and writes to no memory that threads share but counts of references and
-    /// of reads there.
+    /// An entry that may be used without asking Redis.
+    ///
+    /// Near hits do not wait for each other: the only lock is the one of the near tier's shard, taken for reading, and the only
+    /// memory that is written to is that lock, the count of reads of the entry up to a small number, and the count of references.
     pub(crate) fn peek(self: &Arc<Self>, slot: &Slot, now_ms: u64) -> Option<Arc<Kept>> {
         let near = self.near.as_ref()?;
         let now = clock();
