@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, request, response};
+use http::{HeaderName, Response, StatusCode, header, request, response};
 use tokio::time::Instant;
 
 use super::{drain::DrainBounds, in_flight::InFlight, tiers::Tiers};
@@ -43,6 +43,8 @@ pub(crate) struct Config {
     pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) reject: Option<Arc<Reject>>,
     pub(crate) dialects: Arc<[Dialect]>,
+    /// The status of a denial that is permanent.
+    pub(crate) permanent_denial: StatusCode,
     /// For the bodies of requests that the layer answers by itself.
     pub(crate) drain: DrainBounds,
     pub(crate) shadow: bool,
@@ -98,6 +100,7 @@ pub(crate) struct Shared {
     search_failing: AtomicBool,
     upgrade_was_seen: AtomicBool,
     key_was_missing: AtomicBool,
+    proxy_was_seen: AtomicBool,
 }
 
 impl Config {
@@ -115,6 +118,7 @@ impl Config {
             reject: None,
             dialects: [Dialect::Draft11].into(),
             drain: DrainBounds::default(),
+            permanent_denial: StatusCode::BAD_REQUEST,
             shadow: false,
             missing_key: MissingKey::Share,
             failure: Failure::Local,
@@ -125,6 +129,7 @@ impl Config {
                 search_failing: AtomicBool::new(false),
                 upgrade_was_seen: AtomicBool::new(false),
                 key_was_missing: AtomicBool::new(false),
+                proxy_was_seen: AtomicBool::new(false),
             }),
         }
     }
@@ -178,6 +183,27 @@ impl Config {
             needs,
             ?then,
             "a request has no rate limit key"
+        );
+    }
+
+    /// Logs once that a request came through a proxy and is counted by the address of that proxy.
+    pub(crate) fn note_proxy(&self, request: &request::Parts) {
+        let fields = [X_FORWARDED_FOR, header::FORWARDED];
+        let seen = &self.shared.proxy_was_seen;
+        // Read before writing: all requests share the flag.
+        if seen.load(Ordering::Relaxed)
+            || !fields
+                .iter()
+                .any(|field| request.headers.contains_key(field))
+            || seen.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        tracing::warn!(
+            target: "tower_fred::rate_limit",
+            policy = self.names(),
+            "a request with X-Forwarded-For or Forwarded is counted by the address of its peer: \
+             all clients of a proxy are one subject, unless the key is ForwardedIp"
         );
     }
 
@@ -269,6 +295,8 @@ fn unix_micros() -> u64 {
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How many budgets are kept within the process while Redis fails: a few megabytes.
 const LOCAL_BUDGETS: usize = 65_536;
