@@ -55,7 +55,13 @@ impl<B> ResponseBody<B> {
 
     /// The same body, if a layer of this crate made it and it is not empty: its data is not given out before `until` is
     /// ready. Another body gives `until` back.
-    #[cfg(feature = "rate-limit")]
+    #[cfg_attr(
+        not(feature = "rate-limit"),
+        allow(
+            dead_code,
+            reason = "only a limit reads requests that it does not pass on"
+        )
+    )]
     pub(crate) fn delayed<F>(self, until: F) -> Result<Self, (Self, F)>
     where
         F: Future<Output = ()> + Send + 'static,

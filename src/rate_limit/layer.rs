@@ -1,7 +1,7 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Response, request::Parts, response};
+use http::{Response, StatusCode, request::Parts, response};
 use tower_layer::Layer;
 
 use super::{
@@ -260,7 +260,8 @@ impl<K> RateLimitLayer<K> {
 
     /// How many permits a request costs; default 1. A request of cost 0 always passes and gets the current state.
     ///
-    /// A cost above a limit is always denied, without a time to retry.
+    /// A cost above a limit is always denied, without a time to retry:
+    /// [`permanent_denial_status`](Self::permanent_denial_status).
     #[must_use]
     pub fn cost(mut self, permits: u64) -> Self {
         self.config.cost = Cost::Fixed(permits);
@@ -371,6 +372,24 @@ impl<K> RateLimitLayer<K> {
     }
 
     /// The header fields of responses; default [`Dialect::Draft11`]. With none, a 429 still has `Retry-After`.
+    ///
+    /// # Which one clients read
+    ///
+    /// `Retry-After` is what most clients act on, and it does not depend on the dialect. Clients that you write
+    /// yourself, with a parser for structured fields (RFC 9651), read [`Dialect::Draft11`], the only one that tells
+    /// several policies. Clients made for GitHub's API read [`Dialect::LegacyEpoch`].
+    ///
+    /// A parser that knows only older drafts misreads this one: `ratelimit-header-parser` 0.1.0 for Node finds
+    /// `RateLimit`, takes it for draft 7 and gives nulls, even where `X-RateLimit-*` stand beside it. For such clients
+    /// choose [`Dialect::LegacyEpoch`] or [`Dialect::LegacyDelta`] alone.
+    ///
+    /// # Caches in front
+    ///
+    /// The fields are about one client. A shared cache in front of this layer stores them with a response and repeats
+    /// them to other clients, whose limits they do not tell. By default, the layer adds nothing to `Cache-Control`
+    /// against that. `no-cache="RateLimit, RateLimit-Policy"` (RFC 9111 §5.2.2.4) would say it, but many caches take
+    /// that as `no-cache` without names, and then ask for each request. For responses that such a cache stores, use no
+    /// dialect, or remove the fields in the cache. The `CacheLayer` of this crate does not store them.
     #[must_use]
     pub fn headers(mut self, dialects: impl IntoIterator<Item = Dialect>) -> Self {
         self.config.dialects = dialects.into_iter().collect();
@@ -379,13 +398,33 @@ impl<K> RateLimitLayer<K> {
 
     /// Answers a denied request with your own response. The layer adds its header fields to it.
     ///
-    /// The default is a 429 with a problem (RFC 9457) if the client accepts one, else with a line of text.
+    /// The default is a 429 with a problem (RFC 9457) if the client accepts one, else with a line of text. A denial that
+    /// [is permanent](super::Denial::is_permanent) has [another status](Self::permanent_denial_status).
     #[must_use]
     pub fn rejection(
         mut self,
         response: impl Fn(&Parts, &Decision) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         self.config.reject = Some(Arc::new(response));
+        self
+    }
+
+    /// The status of a denial that [is permanent](super::Denial::is_permanent), since the request costs more than a
+    /// limit; default 400 Bad Request.
+    ///
+    /// It is not 429, since that asks the client to try later. Such an answer has no `Retry-After`, as there is no time
+    /// at which the request would pass, and clients with a retry policy repeat a 429 without one at once. The request
+    /// itself has to change. Choose 413 (Content Too Large) if the cost follows the size of the body. A
+    /// [`rejection`](Self::rejection) has the status that it chooses.
+    ///
+    /// # Panics
+    ///
+    /// When `status` is not of the class 4xx or 5xx.
+    #[must_use]
+    pub fn permanent_denial_status(mut self, status: StatusCode) -> Self {
+        let is_error = status.is_client_error() || status.is_server_error();
+        assert!(is_error, "a denial is an error");
+        self.config.permanent_denial = status;
         self
     }
 

@@ -80,7 +80,7 @@
 //! # What clients see
 //!
 //! Every response carries `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11, whose parameters
-//! may still change), added to those of other limits; a 429 also `Retry-After` (RFC 9110 §10.2.3):
+//! may still change), in one line with those of other limits; a 429 also `Retry-After` (RFC 9110 §10.2.3):
 //!
 //! ```text
 //! RateLimit-Policy: "search";q=5;w=1, "daily";q=50000;w=86400
@@ -92,9 +92,11 @@
 //! client that spreads them over `t` seconds keeps to the rate. With a burst above `q`, `r` may be above it too. Browsers
 //! show these fields to scripts of other origins only with `Access-Control-Expose-Headers`.
 //!
-//! The body of a 429 is a problem (RFC 9457) of the type `quota-exceeded` when the client's `Accept` takes one, else a line
-//! of text. [`headers`](RateLimitLayer::headers) adds or leaves out header fields, [`rejection`](RateLimitLayer::rejection)
-//! makes another response.
+//! The body of a 429 is a problem (RFC 9457) of the type `quota-exceeded` when the client's `Accept` takes one or is not
+//! there, else a line of text. A request that costs more than a limit is answered with 400, since it [never
+//! passes](RateLimitLayer::permanent_denial_status). A client that is still sending its request sees the answer too: the
+//! rest is [read first, within bounds](RateLimitLayer::drain_denied). [`headers`](RateLimitLayer::headers) adds or leaves
+//! out header fields, [`rejection`](RateLimitLayer::rejection) makes another response.
 //!
 //! The [`Decision`] is in the extensions of the response, and of the request as the service sees it.
 //!

@@ -155,9 +155,12 @@ fn denied<B>(config: &Config, parts: &request::Parts, denial: Denial) -> Respons
     );
     // A cache further out must not give it to those who are not denied, whatever the status is.
     Personal::set_in(&parts.extensions);
-    let text = || problem::denied(&parts.headers, &denial);
+    let status = match denial.is_permanent() {
+        true => config.permanent_denial,
+        false => StatusCode::TOO_MANY_REQUESTS,
+    };
     let mut response = match &config.reject {
-        None => answer(StatusCode::TOO_MANY_REQUESTS, text()),
+        None => answer(status, problem::denied(&parts.headers, &denial, status)),
         Some(reject) => reject(parts, &Decision::Deny(denial.clone())).map(ResponseBody::own),
     };
     tell(config, &mut response, Decision::Deny(denial));

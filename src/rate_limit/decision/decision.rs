@@ -164,7 +164,8 @@ impl Denial {
         waits.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    /// True when the request is never admitted, because it costs more than a limit.
+    /// True when the request is never admitted, because it costs more than a limit. The layer answers with
+    /// [400](crate::RateLimitLayer::permanent_denial_status) then.
     pub fn is_permanent(&self) -> bool {
         self.violated().any(|standing| standing.wait == Wait::Never)
     }

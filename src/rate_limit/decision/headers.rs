@@ -20,7 +20,7 @@ pub enum Dialect {
     LegacyDelta,
 }
 
-/// Adds the fields of these dialects, and `Retry-After` for a denial. Rate limit fields of an inner service stay.
+/// Adds the fields of these dialects, and `Retry-After` for a denial. What an inner service said in them stays.
 pub(crate) fn append(headers: &mut HeaderMap, decision: &Decision, dialects: &[Dialect]) {
     for dialect in dialects {
         match dialect {
@@ -65,7 +65,8 @@ fn draft_11(headers: &mut HeaderMap, decision: &Decision) {
     }
 }
 
-/// Appends the items whose names the field does not have yet.
+/// Adds the items whose names the field does not have yet. The field is one line after that, as some clients read only
+/// the first one; what an inner limit or the handler wrote comes first.
 fn add<'a>(
     headers: &mut HeaderMap,
     field: &HeaderName,
@@ -82,13 +83,25 @@ fn add<'a>(
         }
         item(&mut line, standing);
     }
+    let line = match headers.contains_key(field) {
+        true => joined(headers, field, &line),
+        false => line.into_bytes(),
+    };
     if line.is_empty() {
         return;
     }
-    // Names are printable ASCII, so this cannot fail.
+    // Names are printable ASCII and the rest comes from values, so this cannot fail.
     if let Ok(value) = HeaderValue::try_from(line) {
-        headers.append(field, value);
+        headers.insert(field, value);
     }
+}
+
+/// All lines of a field, and `more`, as one list.
+fn joined(headers: &HeaderMap, field: &HeaderName, more: &str) -> Vec<u8> {
+    let lines = headers.get_all(field).iter().map(HeaderValue::as_bytes);
+    let lines = lines.chain([more.as_bytes()]).map(<[u8]>::trim_ascii);
+    let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+    lines.join(&b", "[..])
 }
 
 fn is_in(headers: &HeaderMap, field: &HeaderName, item: &[u8]) -> bool {
@@ -180,6 +193,50 @@ mod tests {
         let headers = denied(ten(), 30_000_000, 6, Dialect::Draft11);
         assert_eq!(headers[RATELIMIT], r#""x";r=5;t=30"#);
         assert_eq!(headers[RETRY_AFTER], "30");
+    }
+
+    /// Two limits made two lines, of which many clients read only the first.
+    #[test]
+    fn each_field_is_one_line() {
+        let lines = |before: &[(&'static str, &'static str)], policies: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in before {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            for name in policies {
+                let policy = Policy::new(name, Quota::per_minute(10));
+                let limits = Policies::from(policy);
+                let reading = Reading::of_gcra(true, 6_000_000);
+                let request = Request {
+                    cost: 1,
+                    charged: true,
+                    at: 0,
+                };
+                let standing = Standing::new(&limits.limits()[0], reading, request);
+                let decision = Decision::new(true, vec![standing]);
+                append(&mut headers, &decision, &[Dialect::Draft11]);
+            }
+            [RATELIMIT, RATELIMIT_POLICY].map(|field| {
+                let lines = headers.get_all(field).iter();
+                let lines = lines.map(|line| line.to_str().expect("text").to_owned());
+                lines.collect::<Vec<_>>()
+            })
+        };
+        let [left, policies] = lines(&[], &["in", "out"]);
+        assert_eq!(left, [r#""in";r=9;t=54, "out";r=9;t=54"#]);
+        assert_eq!(policies, [r#""in";q=10;w=60, "out";q=10;w=60"#]);
+        // Those of a handler: several lines, an empty one, and an item of the same name.
+        let of_handler = [
+            ("ratelimit", r#""a";r=1"#),
+            ("ratelimit", ""),
+            ("ratelimit", r#" "in";r=2"#),
+            ("ratelimit-policy", ""),
+        ];
+        let [left, policies] = lines(&of_handler, &["in", "out"]);
+        assert_eq!(left, [r#""a";r=1, "in";r=2, "out";r=9;t=54"#]);
+        assert_eq!(policies, [r#""in";q=10;w=60, "out";q=10;w=60"#]);
+        let [left, _] = lines(&of_handler, &["in"]);
+        assert_eq!(left, [r#""a";r=1, "in";r=2"#]);
     }
 
     #[test]

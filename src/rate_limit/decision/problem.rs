@@ -1,4 +1,4 @@
-//! The bodies of 429 and 503 responses: problem details (RFC 9457) or plain text.
+//! The bodies of responses to denied requests and of 503 responses: problem details (RFC 9457) or plain text.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
@@ -12,22 +12,28 @@ pub(crate) struct Text {
     pub(crate) media_type: HeaderValue,
 }
 
-/// For a denial: the problem of draft-ietf-httpapi-ratelimit-headers-11 §5.1 if the client accepts one, else plain
-/// text.
-pub(crate) fn denied(request: &HeaderMap, denial: &Denial) -> Text {
+/// For a denial that is answered with `status`: the problem of draft-ietf-httpapi-ratelimit-headers-11 §5.1 if the
+/// client accepts one, else plain text.
+pub(crate) fn denied(request: &HeaderMap, denial: &Denial, status: StatusCode) -> Text {
+    let is_permanent = denial.is_permanent();
     if !takes_problems(request) {
-        return plain("too many requests\n");
+        return plain(match is_permanent {
+            true => "the request costs more than its quota ever allows\n",
+            false => "too many requests\n",
+        });
     }
     let violated: Vec<&str> = denial.violated().map(Standing::policy).collect();
-    let detail = if denial.is_permanent() {
-        "The request costs more than the quota ever allows."
-    } else {
-        "The quota is used up for now."
+    let (title, detail) = match is_permanent {
+        true => (
+            "Cost above the quota",
+            "The request costs more than the quota ever allows.",
+        ),
+        false => ("Too many requests", "The quota is used up for now."),
     };
     problem(&json!({
         "type": QUOTA_EXCEEDED,
-        "title": "Too many requests",
-        "status": StatusCode::TOO_MANY_REQUESTS.as_u16(),
+        "title": title,
+        "status": status.as_u16(),
         "detail": detail,
         "violated-policies": violated,
     }))
@@ -63,6 +69,10 @@ fn problem(members: &serde_json::Value) -> Text {
 
 /// Whether the client accepts problem details, and does not prefer text or HTML.
 fn takes_problems(request: &HeaderMap) -> bool {
+    // RFC 9110 §12.5.1: without the field the client accepts any media type
+    if !request.contains_key(header::ACCEPT) {
+        return true;
+    }
     let lines = request.get_all(header::ACCEPT).iter();
     let lines = lines.filter_map(|line| line.to_str().ok());
     let ranges: Vec<(String, u16)> = lines.flat_map(|line| line.split(',')).map(range).collect();
@@ -120,7 +130,9 @@ mod tests {
             takes_problems(&headers)
         };
         for accept in [
-            &["application/problem+json"][..],
+            // No field at all was read as a list of nothing.
+            &[][..],
+            &["application/problem+json"],
             &["Application/JSON; charset=utf-8"],
             &["*/*"],
             &["application/*;q=0.1"],
@@ -130,8 +142,7 @@ mod tests {
             assert!(takes(accept), "{accept:?}");
         }
         for accept in [
-            &[][..],
-            &[""],
+            &[""][..],
             &["text/plain"],
             &["text/html, application/xhtml+xml, */*;q=0.8"],
             &["application/problem+json;q=0"],

@@ -49,6 +49,13 @@ pub trait Key: Send + Sync + 'static {
     fn needs(&self) -> &str {
         "a key"
     }
+
+    /// Whether all clients behind one proxy are one subject, as the key is the address of the connection. Only for one
+    /// line in the log.
+    #[doc(hidden)]
+    fn is_of_peer(&self) -> bool {
+        false
+    }
 }
 
 impl<F, T> Key for F

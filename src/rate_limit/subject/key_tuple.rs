@@ -37,6 +37,12 @@ macro_rules! tuple {
             fn needs(&self) -> &str {
                 "all parts of a key"
             }
+
+            fn is_of_peer(&self) -> bool {
+                #[allow(non_snake_case, reason = "each variable has the name of its type")]
+                let ($($key,)+) = self;
+                $($key.is_of_peer())||+
+            }
         }
     };
 }

@@ -13,7 +13,8 @@ use super::{identity::Identity, key::Key};
 /// by their /64, which is what one subscriber has.
 ///
 /// Header fields are not read, since any client can write them. Behind a proxy the peer is always the proxy: use
-/// [`ForwardedIp`](crate::rate_limit::ForwardedIp) there.
+/// [`ForwardedIp`](crate::rate_limit::ForwardedIp) there. The first request with `X-Forwarded-For` or `Forwarded` that is
+/// counted by this key is logged as a warning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PeerIp;
 
@@ -59,6 +60,10 @@ impl Key for PeerIp {
     fn needs(&self) -> &str {
         NEEDS
     }
+
+    fn is_of_peer(&self) -> bool {
+        true
+    }
 }
 
 impl Key for PeerNetwork {
@@ -68,6 +73,10 @@ impl Key for PeerNetwork {
 
     fn needs(&self) -> &str {
         NEEDS
+    }
+
+    fn is_of_peer(&self) -> bool {
+        true
     }
 }
 

@@ -10,13 +10,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, request, response};
+use http::{HeaderName, Response, StatusCode, header, request, response};
 use tokio::time::Instant;
 
-use super::{drain::DrainBounds, in_flight::InFlight, tiers::Tiers};
+use super::{
+    drain::DrainBounds,
+    failing::{CHECKS, Failing, SEARCHES},
+    in_flight::InFlight,
+    tiers::Tiers,
+};
 use crate::{
     error::Error,
-    log_pace::{LogPace, uptime},
     rate_limit::{
         decision::{decision::Decision, headers::Dialect},
         engine::{engine::Engine, local_limiter::LocalLimiter},
@@ -44,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) in_flight: Option<Arc<InFlight>>,
     pub(crate) reject: Option<Arc<Reject>>,
     pub(crate) dialects: Arc<[Dialect]>,
+    /// The status of a denial that is permanent.
+    pub(crate) permanent_denial: StatusCode,
     /// For the bodies of requests that the layer answers by itself.
     pub(crate) drain: DrainBounds,
     pub(crate) shadow: bool,
@@ -99,6 +105,7 @@ pub(crate) struct Shared {
     search_failing: Failing,
     upgrade_was_seen: AtomicBool,
     key_was_missing: AtomicBool,
+    proxy_was_seen: AtomicBool,
 }
 
 impl Config {
@@ -116,6 +123,7 @@ impl Config {
             reject: None,
             dialects: [Dialect::Draft11].into(),
             drain: DrainBounds::default(),
+            permanent_denial: StatusCode::BAD_REQUEST,
             shadow: false,
             missing_key: MissingKey::Share,
             failure: Failure::Local,
@@ -126,6 +134,7 @@ impl Config {
                 search_failing: Failing::default(),
                 upgrade_was_seen: AtomicBool::new(false),
                 key_was_missing: AtomicBool::new(false),
+                proxy_was_seen: AtomicBool::new(false),
             }),
         }
     }
@@ -182,9 +191,30 @@ impl Config {
         );
     }
 
+    /// Logs once that a request came through a proxy and is counted by the address of that proxy.
+    pub(crate) fn note_proxy(&self, request: &request::Parts) {
+        let fields = [X_FORWARDED_FOR, header::FORWARDED];
+        let seen = &self.shared.proxy_was_seen;
+        // Read before writing: all requests share the flag.
+        if seen.load(Ordering::Relaxed)
+            || !fields
+                .iter()
+                .any(|field| request.headers.contains_key(field))
+            || seen.swap(true, Ordering::Relaxed)
+        {
+            return;
+        }
+        tracing::warn!(
+            target: "tower_fred::rate_limit",
+            policy = self.names(),
+            "a request with X-Forwarded-For or Forwarded is counted by the address of its peer: \
+             all clients of a proxy are one subject, unless the key is ForwardedIp"
+        );
+    }
+
     /// Logs the first failure after a success, at most one a second.
     pub(crate) fn note_failure(&self, error: Option<&Error>) {
-        if let Some(error) = self.shared.failing.first(error, &FAILURES) {
+        if let Some(error) = self.shared.failing.first(error, &CHECKS) {
             tracing::warn!(
                 target: "tower_fred::rate_limit",
                 policy = self.names(),
@@ -197,7 +227,7 @@ impl Config {
 
     /// The same for a search, which need not be one in Redis.
     pub(crate) fn note_search(&self, error: Option<&search::Failure>) {
-        if let Some(error) = self.shared.search_failing.first(error, &SEARCH_FAILURES) {
+        if let Some(error) = self.shared.search_failing.first(error, &SEARCHES) {
             tracing::warn!(
                 target: "tower_fred::rate_limit",
                 policy = self.names(),
@@ -217,25 +247,6 @@ impl Config {
                 "an upgraded connection holds no place: its handler keeps none of Places"
             );
         }
-    }
-}
-
-/// Whether the last attempt failed.
-#[derive(Debug, Default)]
-struct Failing(AtomicBool);
-
-impl Failing {
-    /// The error, if it is the first after a success, and `pace` admits a line.
-    fn first<'a, E>(&self, error: Option<&'a E>, pace: &LogPace) -> Option<&'a E> {
-        if error.is_some() {
-            let is_first = !self.0.swap(true, Ordering::Relaxed);
-            return error.filter(|_| is_first && pace.admit(uptime()).is_some());
-        }
-        // Read before writing: all requests share the flag, and it is hardly ever set.
-        if self.0.load(Ordering::Relaxed) {
-            self.0.store(false, Ordering::Relaxed);
-        }
-        None
     }
 }
 
@@ -276,9 +287,7 @@ fn unix_micros() -> u64 {
     u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }
 
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// How many budgets are kept within the process while Redis fails: a few megabytes.
 const LOCAL_BUDGETS: usize = 65_536;
-
-/// The lines of all layers of this process are paced together.
-static FAILURES: LogPace = LogPace::new();
-static SEARCH_FAILURES: LogPace = LogPace::new();

@@ -5,6 +5,7 @@
 
 pub(crate) mod config;
 pub(crate) mod drain;
+mod failing;
 pub(crate) mod in_flight;
 pub(crate) mod plan;
 pub(crate) mod tiers;

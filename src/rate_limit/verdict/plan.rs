@@ -59,6 +59,9 @@ impl Config {
             .map(|rule| (&*rule.key, &rule.policies, None, rule.missing_key));
         let subject =
             |(key, policies, tiers, missing_key): (&dyn Key, &Policies, Option<&Tiers>, _)| {
+                if key.is_of_peer() {
+                    self.note_proxy(request);
+                }
                 let who = Lookup::of(key, request);
                 let known = match who {
                     Lookup::Known(Found::Identity(identity)) => Some(identity),

@@ -11,7 +11,7 @@ use http::{Request, Response, request::Parts};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_fred::{
     RateLimitLayer,
-    rate_limit::{AsyncKey, Key, PeerAddr, Policy, Quota},
+    rate_limit::{AsyncKey, ForwardedIp, Key, Method, PeerAddr, PeerIp, Policy, Quota},
 };
 
 use crate::support::Server;
@@ -77,6 +77,55 @@ async fn a_missing_key_is_logged_once() {
     let [line]: [String; 1] = log.lines("WARN").try_into().expect("one warning");
     for word in ["ConnectInfo<SocketAddr>", "PeerAddr", "site", "Share"] {
         assert!(line.contains(word), "{line}");
+    }
+}
+
+/// Behind a proxy the default key made all clients one subject, and nothing told the operator.
+#[tokio::test]
+async fn a_proxy_that_is_counted_as_one_client_is_logged_once() {
+    let server = Server::shared();
+    let redis = server.redis().await;
+    let (log, _guard) = Log::of_this_thread();
+    let layer = || RateLimitLayer::new(redis.clone(), Quota::per_day(99)).name("site");
+    async fn forwarded<K: Key>(layer: &RateLimitLayer<K>, field: &str) {
+        let service = layer.layer(service_fn(async |_: Request<String>| {
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }));
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        let request = Request::get("/").header(field, "for=192.0.2.77");
+        let request = request.extension(PeerAddr((peer, 1).into()));
+        let Ok(_) = service
+            .oneshot(request.body(String::new()).expect("a request"))
+            .await;
+    }
+    let by_peer = layer();
+    forwarded(&by_peer, "accept").await;
+    forwarded(
+        &layer().by(ForwardedIp::trusting_hops(1)),
+        "x-forwarded-for",
+    )
+    .await;
+    forwarded(&layer().by(|_: &Parts| Some("all")), "x-forwarded-for").await;
+    assert!(log.lines("WARN").is_empty(), "{:?}", log.lines("WARN"));
+    for field in ["X-Forwarded-For", "forwarded", "x-forwarded-for"] {
+        forwarded(&by_peer, field).await;
+    }
+    forwarded(&layer().by((Method, PeerIp.ipv6_prefix(56))), "forwarded").await;
+    forwarded(
+        &layer()
+            .by(Method)
+            .and_by(PeerIp, Policy::new("peer", Quota::per_day(99))),
+        "x-forwarded-for",
+    )
+    .await;
+    let lines = log.lines("WARN");
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    for line in lines {
+        assert!(
+            line.contains("site") && line.contains("ForwardedIp"),
+            "{line}"
+        );
+        assert!(!line.contains("192.0.2.77"), "{line}");
     }
 }
 

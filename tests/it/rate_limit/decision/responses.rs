@@ -100,6 +100,45 @@ async fn problems_for_those_who_take_them() {
     }
 }
 
+/// A request that never passes was answered with 429: clients repeated it at once.
+#[tokio::test]
+async fn a_cost_above_the_limit_is_not_too_many_requests() {
+    let server = Server::shared();
+    let layer = layer(patient(&server).await, Quota::per_day(5)).cost(6);
+    let too_large = StatusCode::PAYLOAD_TOO_LARGE;
+    for (layer, status) in [
+        (layer.clone(), StatusCode::BAD_REQUEST),
+        (layer.clone().permanent_denial_status(too_large), too_large),
+    ] {
+        // The second answer may be repeated by this process.
+        for _ in 0..2 {
+            let response = send(&layer, "application/json").await;
+            assert_eq!(response.status(), status);
+            assert!(!response.headers().contains_key(header::RETRY_AFTER));
+            assert_eq!(names(&response, "ratelimit"), ["default"]);
+            let problem: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+            assert_eq!(problem["status"], status.as_u16());
+            assert_eq!(problem["violated-policies"], serde_json::json!(["default"]));
+            let text = send(&layer, "text/plain").await;
+            assert!(text.body().starts_with(b"the request costs more"));
+        }
+    }
+    // What passes later is told so.
+    let layer = layer.cost(5);
+    assert_eq!(send(&layer, "*/*").await.status(), StatusCode::OK);
+    let response = send(&layer, "*/*").await;
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+}
+
+#[tokio::test]
+#[should_panic(expected = "a denial is an error")]
+async fn a_permanent_denial_is_an_error() {
+    let server = Server::shared();
+    let layer = layer(server.redis().await, Quota::per_day(5));
+    let _ = layer.permanent_denial_status(StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_problem_when_there_is_no_telling() {
     let server = Server::start();

@@ -209,6 +209,23 @@ async fn a_slow_sender_gets_the_time_and_no_more() {
     sender.abort();
 }
 
+/// A client or a proxy that looks at the answer while it sends can stop.
+#[tokio::test]
+async fn the_head_of_the_answer_does_not_wait() {
+    let server = Server::shared();
+    let layer = denying(&server).await.drain_denied(BYTES, LONG);
+    let server = serve(&layer).await;
+    let mut client = RawClient::connect(&server).await;
+    let mut request = with_length(2);
+    let rest = request.pop().expect("a byte");
+    for _ in 0..2 {
+        client.send(&request).await;
+        let head = client.head().await;
+        client.send([rest]).await;
+        assert!(!client.body(&head).await.is_empty());
+    }
+}
+
 /// More than the bound is not read: one that is not announced, up to the bound.
 #[tokio::test]
 async fn a_sender_of_too_much_is_not_read_to_the_end() {
