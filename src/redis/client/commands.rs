@@ -39,7 +39,8 @@ impl Redis {
         .await
     }
 
-    /// `SET key value NX PX ttl`: whether it was set, since there was no such key before.
+    /// `SET key value NX PX ttl`: whether it was set, since there was no such key before, or one of another type. A read
+    /// together with others does not tell that from no key.
     #[cfg(feature = "cache")]
     pub(crate) async fn set_new(
         &self,
@@ -49,12 +50,20 @@ impl Redis {
     ) -> Result<bool, Error> {
         self.note_size(key, &value);
         let expiry = Expiration::PX(millis(ttl).max(1));
-        self.send(key, async |client, _| {
-            let (expiry, new) = (Some(expiry.clone()), Some(SetOptions::NX));
-            let done: Option<String> = client.set(key, value.clone(), expiry, new, false).await?;
-            Ok(done.is_some())
-        })
-        .await
+        let is_set = self
+            .send(key, async |client, _| {
+                let (expiry, new) = (Some(expiry.clone()), Some(SetOptions::NX));
+                let value = value.clone();
+                let done: Option<String> = client.set(key, value, expiry, new, false).await?;
+                Ok(done.is_some())
+            })
+            .await?;
+        let is_foreign =
+            !is_set && matches!(self.get_start(key, 1).await, Err(error) if error.is_corrupt());
+        if is_foreign {
+            self.set(key, value, ttl).await?;
+        }
+        Ok(is_set || is_foreign)
     }
 
     /// `SET key value NX GET PX ttl`: the value that is there; `None` when `value` was set.

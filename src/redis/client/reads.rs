@@ -102,7 +102,8 @@ impl Carrier for Mget {
         let (places, once) = distinct(keys);
         let options = CommandOptions::until(until);
         let outcomes = match self.mget(&once, &options).await {
-            Ok(values) => self.outcomes(values, &once, &options).await,
+            // A value of another type looks like none: whoever stores something there finds out.
+            Ok(values) => values.into_iter().map(Outcome::Answered).collect(),
             Err(error) => self.seen.refusal.outcomes("MGET", &error, once.len()),
         };
         places.iter().map(|place| outcomes[*place].same()).collect()
@@ -129,37 +130,6 @@ impl Mget {
                 "redis answered a batch with another number of values",
             )),
         }
-    }
-
-    /// `MGET` gives nothing for a value of another type, where `GET` gives an error. So it is asked whether any of those
-    /// keys is there.
-    async fn outcomes(
-        &self,
-        values: Vec<Option<Bytes>>,
-        keys: &[Arc<str>],
-        options: &CommandOptions,
-    ) -> Vec<Outcome<Option<Bytes>>> {
-        let missing = || {
-            let pairs = keys.iter().zip(&values);
-            pairs
-                .filter(|(_, value)| value.is_none())
-                .map(|(key, _)| key)
-        };
-        let mut is_missing = true;
-        if let Some(first) = missing().next() {
-            let count = self
-                .deployment
-                .read(first, options, async |client, _| {
-                    client.exists::<u64, _>(words(missing())).await
-                })
-                .await;
-            is_missing = matches!(count, Ok(0));
-        }
-        let outcome = |value: Option<Bytes>| match value {
-            None if !is_missing => Outcome::Alone,
-            value => Outcome::Answered(value),
-        };
-        values.into_iter().map(outcome).collect()
     }
 }
 
