@@ -104,6 +104,10 @@
 //! counts once for the health. A value of more than 16 KiB is read alone once its size is known. The records of sessions are read
 //! the same way: by `HGETALL`, or up to 64 by one script.
 //!
+//! Checks of a limit with a single GCRA policy leave the same way: each by a script of its own, or up to 128 by one script, which
+//! decides in the order in which they were asked. A value that this script does not expect is left to the script of its own.
+//! Checks whose common script got no answer may have been counted: they fail, and are not sent again.
+//!
 //! # What it writes
 //!
 //! Every key begins with the namespace, and every key has a time to live. No command scans or flushes. Two commands have

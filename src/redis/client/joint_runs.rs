@@ -35,24 +35,30 @@ pub(crate) struct JointScript {
 #[derive(Debug)]
 pub(crate) struct JointRuns {
     batcher: Arc<Batcher<Together>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     deployment: Arc<Deployment>,
-    refusal: Arc<Refusal>,
+    refusal: Refusal,
 }
 
 /// Runs the script for many.
 #[derive(Clone, Debug)]
 struct Together {
     script: &'static PackedScript,
-    deployment: Arc<Deployment>,
-    refusal: Arc<Refusal>,
+    shared: Arc<Shared>,
 }
 
 impl JointRuns {
     pub(crate) fn new(deployment: &Arc<Deployment>) -> Self {
         Self {
             batcher: Batcher::new(),
-            deployment: Arc::clone(deployment),
-            refusal: Arc::default(),
+            shared: Arc::new(Shared {
+                deployment: Arc::clone(deployment),
+                refusal: Refusal::default(),
+            }),
         }
     }
 
@@ -64,15 +70,19 @@ impl JointRuns {
         (head, text): (&[u8; 32], &[u8]),
         options: &CommandOptions,
     ) -> Result<[f64; 5], Error> {
-        let deployment = &self.deployment;
+        let Shared {
+            deployment,
+            refusal,
+        } = &*self.shared;
         let word = str::from_utf8(key).map_err(|_| corrupt())?;
         let argument = [&head[..], text];
         let alone = async |options: &CommandOptions| {
             let keys = slice::from_ref(key);
-            let numbers = run(deployment, &script.one, word, keys, &argument, options).await?;
-            Ok(numbers.first())
+            let run = run(deployment, &script.one, word, keys, &argument, options);
+            // Most callers wait for others, and do not have to carry the state of a command.
+            Ok(Box::pin(run).await?.first())
         };
-        if self.refusal.is_now() {
+        if refusal.is_now() {
             return alone(options).await;
         }
         let until = Instant::now() + options.deadline;
@@ -82,8 +92,7 @@ impl JointRuns {
         };
         let carrier = Together {
             script: &script.many,
-            deployment: Arc::clone(deployment),
-            refusal: Arc::clone(&self.refusal),
+            shared: Arc::clone(&self.shared),
         };
         let question = || Part::new(key, head, text);
         let lane = deployment.lane(word);
@@ -128,7 +137,7 @@ impl Carrier for Together {
         let first = keys.first().cloned().unwrap_or_default();
         let first = String::from_utf8_lossy(&first);
         let reply = run(
-            &self.deployment,
+            &self.shared.deployment,
             self.script,
             &first,
             &keys,
@@ -142,6 +151,7 @@ impl Carrier for Together {
             Ok(_) => return Vec::new(),
             Err(error) => {
                 return self
+                    .shared
                     .refusal
                     .outcomes_of_write("EVALSHA", &error, parts.len());
             }

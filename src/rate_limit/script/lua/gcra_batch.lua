@@ -11,38 +11,41 @@
 -- No error of a budget ends the script: others would not know that their permits were taken.
 -- NOTE: one/gcra.lua reads and writes the same values.
 local argument = ARGV[1]
+-- Names for this one run: each look-up among the global ones costs time.
+local read, sub, call = struct.unpack, string.sub, redis.pcall
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local latest, at = struct.unpack('<d', argument, 9)
-if now > latest then return string.sub(argument, 1, 8) .. struct.pack('<d', now) end
+local latest, at = read('<d', argument, 9)
+if now > latest then return sub(argument, 1, 8) .. struct.pack('<d', now) end
+local sane = now >= 1e15 and now < 5e15
 local levels = {}
 local count = 0
-while at <= #argument do
-  local number, requests, a, b, c, tag
-  number, requests, a, b, c, tag, at = struct.unpack('<HHdddHc0', argument, at)
+local length = #argument
+while at <= length do
+  local number, requests, a, b, c, tag, cost
+  number, requests, a, b, c, tag, cost, at = read('<HHdddHc0d', argument, at)
   local key = KEYS[number]
-  local stored = redis.pcall('GET', key)
+  local stored = call('GET', key)
   local debt = 0
   if stored then
     debt = nil
     if stored.err then
     elseif b == 1 then
-      if string.sub(stored, 17) == tag then debt = tonumber(string.sub(stored, 1, 16)) end
-    elseif string.sub(stored, 17, 16 + #tag) == tag then
-      debt = tonumber(string.sub(stored, 1, 16))
+      if sub(stored, 17) == tag then debt = tonumber(sub(stored, 1, 16)) end
+    elseif sub(stored, 17, 16 + #tag) == tag then
+      debt = tonumber(sub(stored, 1, 16))
     end
     if debt then
       debt = (debt - now) * b
-      if b > 1 then debt = debt + (tonumber(string.sub(stored, 17 + #tag)) or 0) end
+      if b > 1 then debt = debt + (tonumber(sub(stored, 17 + #tag)) or 0) end
       if debt < 0 then debt = 0 end
     end
   end
-  local known = debt and debt <= c and now >= 1e15 and now < 5e15
+  local known = sane and debt and debt <= c
   local before = debt
   local first = count + 1
-  for _ = 1, requests do
-    local cost
-    cost, at = struct.unpack('<d', argument, at)
+  for request = 1, requests do
+    if request > 1 then cost, at = read('<d', argument, at) end
     count = count + 1
     if known then
       local owed = debt + cost * a
@@ -60,13 +63,13 @@ while at <= #argument do
     local micros = paid % 1000000
     local text = string.format('%d%06d', (paid - micros) / 1000000, micros)
     -- A key is there until the end of its millisecond.
-    local expiry = string.sub(text, 1, 13)
-    text = text .. tag .. (ticks > 0 and string.format('%.0f', ticks) or '')
-    local answer = redis.pcall('SET', key, text, 'PXAT', expiry)
-    known = not answer.err
+    local expiry = sub(text, 1, 13)
+    text = text .. tag
+    if ticks > 0 then text = text .. string.format('%.0f', ticks) end
+    known = not call('SET', key, text, 'PXAT', expiry).err
   end
   if not known then
     for request = first, count do levels[request] = math.huge end
   end
 end
-return string.sub(argument, 1, 8) .. struct.pack('<d' .. string.rep('d', count), now, unpack(levels))
+return sub(argument, 1, 8) .. struct.pack('<d' .. string.rep('d', count), now, unpack(levels))
