@@ -96,28 +96,29 @@ impl<C: Carrier> Batcher<C> {
         if let Some(batch) = overflow {
             self.send(carrier.clone(), lane, batch);
         }
-        let first = match entry {
-            Entry::Alone(number) => {
-                let _turn = self.turn(carrier, lane, number);
-                return alone(false).await;
+        // `alone` is called in one place: the future of each call would have a place of its own in this one.
+        let (_turn, has_waited) = match (entry, reply) {
+            (Entry::Alone(number), _) => (Some(self.turn(carrier, lane, number)), false),
+            (_, None) => (None, true),
+            (entry, Some(reply)) => {
+                let first = match entry {
+                    Entry::First(number) => Some(First {
+                        batcher: self,
+                        carrier: &carrier,
+                        lane,
+                        number,
+                    }),
+                    _ => None,
+                };
+                match Box::pin(wait(reply, first, until)).await? {
+                    Reply::Outcome(Outcome::Answered(answer)) => return Ok(answer),
+                    Reply::Outcome(Outcome::Failed(error)) => return Err(error),
+                    Reply::Outcome(Outcome::Alone) => (None, true),
+                    Reply::Turn(turn) => (Some(turn), true),
+                }
             }
-            Entry::First(number) => Some(First {
-                batcher: self,
-                carrier: &carrier,
-                lane,
-                number,
-            }),
-            Entry::Wait => None,
         };
-        let Some(reply) = reply else {
-            return alone(true).await;
-        };
-        match wait(reply, first, until).await? {
-            Reply::Outcome(Outcome::Answered(answer)) => Ok(answer),
-            Reply::Outcome(Outcome::Failed(error)) => Err(error),
-            Reply::Outcome(Outcome::Alone) => alone(true).await,
-            Reply::Turn(_turn) => alone(true).await,
-        }
+        alone(has_waited).await
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<Waiting<C>>> {

@@ -18,6 +18,8 @@ use crate::error::Error;
 pub(crate) struct CommandOptions {
     pub(crate) deadline: Duration,
     pub(crate) options: Options,
+    /// Whether it has less than the whole deadline of its caller.
+    is_rest: bool,
 }
 
 impl CommandOptions {
@@ -31,15 +33,31 @@ impl CommandOptions {
             fail_fast: true,
             ..Options::default()
         };
-        Self { deadline, options }
+        Self {
+            deadline,
+            options,
+            is_rest: false,
+        }
     }
 
     /// With the time until then, but never without a limit, as fred takes zero.
     pub(crate) fn until(until: Instant) -> Self {
         let left = until.saturating_duration_since(Instant::now());
-        Self::new(left.max(Duration::from_millis(1)))
+        Self {
+            is_rest: true,
+            ..Self::new(left.max(Duration::from_millis(1)))
+        }
+    }
+
+    /// Whether a command without an answer says something about the server: not if most of its time was over when it was
+    /// sent, as after this process could not run for a while.
+    pub(crate) fn is_long_enough(&self) -> bool {
+        !self.is_rest || self.deadline >= LEAST_REST
     }
 }
+
+/// Longer than a server takes that is not overloaded.
+const LEAST_REST: Duration = Duration::from_millis(20);
 
 /// How long a connection waits for answers, and for work.
 #[derive(Clone, Copy, Debug)]

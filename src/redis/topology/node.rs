@@ -154,10 +154,10 @@ impl Node {
                 self.breaker.answered();
                 Ok(value)
             }
-            Ok(Err(error)) => Err(self.fail(link, error, until - limit, options.deadline)),
+            Ok(Err(error)) => Err(self.fail(link, error, until - limit, options)),
             Err(_) => {
                 let error = FredError::new(ErrorKind::Timeout, "no answer from redis");
-                Err(self.fail(link, error, until - limit, options.deadline))
+                Err(self.fail(link, error, until - limit, options))
             }
         }
     }
@@ -186,15 +186,17 @@ impl Node {
         link: &Arc<Link>,
         error: FredError,
         begun: Instant,
-        deadline: Duration,
+        options: &CommandOptions,
     ) -> Failure {
         if is_unanswered(&error) {
             let is_late = *error.kind() == ErrorKind::Timeout;
             let error = classify(error);
-            if is_late {
-                self.breaker.timed_out(begun, deadline, &error);
-            } else {
-                self.breaker.unanswered(&error);
+            match is_late {
+                true if options.is_long_enough() => {
+                    self.breaker.timed_out(begun, options.deadline, &error);
+                }
+                true => {}
+                false => self.breaker.unanswered(&error),
             }
             link.suspect();
             return Failure::Unanswered(error);
