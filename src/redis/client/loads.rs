@@ -59,9 +59,9 @@ impl Loads {
             return fields(load_alone(deployment, key, options).await?);
         }
         let until = Instant::now() + options.deadline;
-        let alone = async |waited| match waited {
-            false => load_alone(deployment, key, options).await,
-            true => load_alone(deployment, key, &CommandOptions::until(until)).await,
+        let alone = async |waited: bool| {
+            let rest = waited.then(|| CommandOptions::until(until));
+            load_alone(deployment, key, rest.as_ref().unwrap_or(options)).await
         };
         let question = || Bytes::copy_from_slice(key.as_bytes());
         let (carrier, lane) = (self.carrier.clone(), deployment.lane(key));

@@ -62,9 +62,9 @@ impl Reads {
         let value = if seen.sizes.is_large(key) || seen.refusal.is_now() {
             get_alone(deployment, key, options).await?
         } else {
-            let alone = async |waited| match waited {
-                false => get_alone(deployment, key, options).await,
-                true => get_alone(deployment, key, &CommandOptions::until(until)).await,
+            let alone = async |waited: bool| {
+                let rest = waited.then(|| CommandOptions::until(until));
+                get_alone(deployment, key, rest.as_ref().unwrap_or(options)).await
             };
             let question = || key.to_owned();
             let (mget, lane) = (self.mget.clone(), deployment.lane(key));

@@ -101,12 +101,15 @@ impl Deployment {
         F: Future<Output = Result<T, FredError>>,
     {
         let until = tokio::time::Instant::now() + options.deadline;
-        match self.send(key, options, &command).await {
-            Err(error) if was_lost(&error) => {
-                let left = CommandOptions::until(until);
-                self.send(key, &left, command).await
+        let mut rest = None;
+        loop {
+            let options = rest.as_ref().unwrap_or(options);
+            match self.send(key, options, &command).await {
+                Err(error) if was_lost(&error) && rest.is_none() => {
+                    rest = Some(CommandOptions::until(until));
+                }
+                result => return result,
             }
-            result => result,
         }
     }
 
