@@ -23,6 +23,9 @@ use crate::{
 /// A budget, a set of numbers, and the permits that are asked for.
 type Request = (usize, usize, u64);
 
+/// The requests of a batch, and the microseconds since the one before.
+type Batch = (Vec<Request>, i64);
+
 const BUDGETS: usize = 4;
 
 /// What may be stored there before: nothing, what other numbers or clocks left, what is none of ours.
@@ -94,9 +97,8 @@ fn single<'a>(admin: &'a Client, key: &str, policy: &Policy) -> Script<'a> {
     }
 }
 
-/// Two sets of numbers, and whether the budget has a name; what is stored; the requests of each batch, and the time since
-/// the one before.
-fn cases() -> impl Strategy<Value = ((Quota, Quota, bool), Vec<usize>, Vec<(Vec<Request>, i64)>)> {
+/// Two sets of numbers, and whether the budget has a name; what is stored; the batches.
+fn cases() -> impl Strategy<Value = ((Quota, Quota, bool), Vec<usize>, Vec<Batch>)> {
     let quota = || {
         (1..2_000_u32, 1..3_000_000_u64, 1..20_u32).prop_map(|(permits, window, burst)| {
             Quota::new(permits, Duration::from_micros(window)).burst(burst)
