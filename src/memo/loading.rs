@@ -27,7 +27,8 @@ impl<T: Serialize + DeserializeOwned> Memo<T> {
         budget: &mut Budget,
     ) -> Result<(T, Usable), Box<Lead>> {
         for _ in 0..ATTEMPTS {
-            let usable = match self.store.begin(slot, None, budget).await {
+            // In a box: what it nests would make each caller's future large.
+            let usable = match Box::pin(self.store.begin(slot, None, budget)).await {
                 Turn::Lead(lead) => return Err(Box::new(lead)),
                 Turn::Follow(usable) => usable,
             };

@@ -61,7 +61,13 @@ impl Loads {
         let until = Instant::now() + options.deadline;
         let alone = async |waited: bool| {
             let rest = waited.then(|| CommandOptions::until(until));
-            load_alone(deployment, key, rest.as_ref().unwrap_or(options)).await
+            // As of reads: most callers wait for others.
+            Box::pin(load_alone(
+                deployment,
+                key,
+                rest.as_ref().unwrap_or(options),
+            ))
+            .await
         };
         let question = || Bytes::copy_from_slice(key.as_bytes());
         let (carrier, lane) = (self.carrier.clone(), deployment.lane(key));

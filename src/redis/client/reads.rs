@@ -64,7 +64,8 @@ impl Reads {
         } else {
             let alone = async |waited: bool| {
                 let rest = waited.then(|| CommandOptions::until(until));
-                get_alone(deployment, key, rest.as_ref().unwrap_or(options)).await
+                // Most callers wait for others, and do not have to carry the state of a command.
+                Box::pin(get_alone(deployment, key, rest.as_ref().unwrap_or(options))).await
             };
             let question = || key.to_owned();
             let (mget, lane) = (self.mget.clone(), deployment.lane(key));

@@ -65,10 +65,14 @@ impl Redis {
             number(count as u128),
             number(life.as_millis().max(1)),
         ];
-        let reply = match self.run::<(Value,)>(&RECORDS, key, args.clone()).await {
-            // To read twice does no harm.
-            Err(error) if was_lost(&error) => self.run(&RECORDS, key, args).await,
-            reply => reply,
+        let mut is_repeated = false;
+        let reply = loop {
+            // In a box: it is a small part of the way of those who carry it.
+            match Box::pin(self.run::<(Value,)>(&RECORDS, key, args.clone())).await {
+                // To read twice does no harm.
+                Err(error) if was_lost(&error) && !is_repeated => is_repeated = true,
+                reply => break reply,
+            }
         };
         let (reply,) = reply?;
         let records = match &reply {

@@ -103,7 +103,7 @@ impl Inner {
             heartbeat: Some(Arc::clone(leadership.heartbeat())),
             keepalive: None,
         };
-        match watch.during(self.claim(slot, seen, budget)).await {
+        match watch.during(Box::pin(self.claim(slot, seen, budget))).await {
             Ok(Claim::Found(usable)) => {
                 let held = Held {
                     entry: Arc::clone(&usable.entry),
