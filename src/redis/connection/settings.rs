@@ -1,6 +1,6 @@
 //! fred's settings for each connection and each command.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use fred::types::{
     Builder,
@@ -88,7 +88,7 @@ impl Transport {
     pub(crate) fn server(&self, host: &str, port: u16, name: Option<&str>) -> Server {
         match self {
             #[cfg(feature = "tls")]
-            Self::Tls(trust) if host.parse::<IpAddr>().is_ok() => {
+            Self::Tls(trust) if host.parse::<std::net::IpAddr>().is_ok() => {
                 Server::new_with_tls(host, port, trust.name_of(name))
             }
             _ => Server::new(host, port),
